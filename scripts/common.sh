@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+# common.sh - what ./run, ./test and ./bench share: progress lines, packages, build, stock kernel, initramfs.
+# Sourced, with `top` set to the source tree. Everything that it says goes to standard error.
+
+cache=${LODGE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/lodge}
+build_release=$top/build/release
+
+# What a build needs, and what the tests and comparisons need on top of it.
+packages_build=(gcc libc6-dev meson ninja-build pkgconf zlib1g-dev liblzma-dev libzstd-dev
+	liblz4-dev libbz2-dev libjansson-dev)
+packages_test=(libcmocka-dev libzydis-dev binutils clang-format-14 cppcheck)
+packages_bench=(qemu-system-x86)
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+	say "${0##*/}: $*"
+	exit 1
+}
+
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+
+# phase TEXT: begins a line of progress; phase_done [NOTE] ends it with the time it took.
+phase() {
+	phase_start=$(now_ms)
+	phase_text=$1
+	[ ! -t 2 ] || printf '%-12s ...' "$1" >&2
+}
+
+phase_done() {
+	local ms=$(($(now_ms) - phase_start))
+	[ ! -t 2 ] || printf '\r\033[K' >&2
+	printf '%-12s %s%d.%d s\n' "$phase_text" "${1:+$1, }" $((ms / 1000)) $((ms % 1000 / 100)) >&2
+}
+
+# logged NAME COMMAND...: runs it quietly; on failure shows the end of what it said and gives up.
+logged() {
+	local log=$top/build/$1.log
+	shift
+	mkdir -p "$top/build"
+	if ! "$@" >"$log" 2>&1; then
+		[ ! -t 2 ] || printf '\n' >&2
+		tail -n 40 "$log" >&2
+		die "failed: $* (whole output: $log)"
+	fi
+}
+
+# Packages of the arguments that are not installed, one a line.
+packages_missing() {
+	local p state
+	for p in "$@"; do
+		state=$(dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null) || state=
+		# Multi-arch packages print one state for each architecture.
+		case $state in *ii*) ;; *) printf '%s\n' "$p" ;; esac
+	done
+}
+
+# need PACKAGE...: installs those that are missing, or says what to type.
+need() {
+	local missing sudo=()
+	if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+		[ -n "${need_warned:-}" ] || say "not a Debian system: make sure that the equivalents of these are installed: $*"
+		need_warned=1
+		return
+	fi
+	mapfile -t missing < <(packages_missing "$@")
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ]; then
+		if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+			sudo=(sudo)
+		else
+			say "These packages are missing. Please have them installed, then start again:"
+			say "  apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+			exit 1
+		fi
+	fi
+	phase packages
+	logged packages "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive sh -c '
+		get="apt-get -q -o DPkg::Lock::Timeout=300"
+		ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || $get update
+		$get install -y --no-install-recommends "$@" || { $get update && $get install -y --no-install-recommends "$@"; }
+	' sh "${missing[@]}"
+	phase_done "${#missing[@]} installed"
+}
+
+# build DIRECTORY NAME MESON-OPTION...: configures at the first time, then compiles what has changed.
+build() {
+	local dir=$1 name=$2
+	shift 2
+	phase "build"
+	if [ ! -e "$dir/build.ninja" ]; then
+		logged "setup-$name" meson setup "$dir" "$top" "$@"
+	fi
+	logged "build-$name" ninja -C "$dir"
+	phase_done "$name"
+}
+
+build_for_run() { build "$build_release" release -Dtests=false; }
+
+# one_at_a_time NAME COMMAND...: so that two scripts do not fill the same place of the cache at once.
+one_at_a_time() {
+	local lock=$cache/$1.lock
+	shift
+	mkdir -p "$cache"
+	{
+		flock 9
+		"$@"
+	} 9>"$lock"
+}
+
+# download PACKAGE DIRECTORY: gets the .deb and unpacks it there; nothing is installed.
+download() {
+	local tmp
+	tmp=$(mktemp -d "$cache/download.XXXXXX")
+	logged download sh -c 'cd "$1" && apt-get download -q -o APT::Sandbox::User="$(id -un)" "$2"' sh "$tmp" "$1"
+	mkdir -p "$2"
+	logged unpack dpkg-deb -x "$tmp"/*.deb "$2"
+	rm -rf "$tmp"
+}
+
+# Package lists are needed to find the kernel; a fresh container has none.
+need_lists() {
+	ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 && return
+	if [ "$(id -u)" = 0 ]; then
+		logged lists apt-get -q -o DPkg::Lock::Timeout=300 update
+	elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+		logged lists sudo apt-get -q -o DPkg::Lock::Timeout=300 update
+	else
+		die "apt has no package lists yet. Please type: apt-get update (as root), then start again"
+	fi
+}
+
+fetch_kernel_locked() {
+	local package version tmp
+	[ -z "$(kernel_cached)" ] || return 0
+	need_lists
+	package=$(LC_ALL=C apt-cache depends linux-image-cloud-amd64 |
+		sed -n 's/^ *Depends: *\(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | head -n 1)
+	[ -n "$package" ] || die "apt does not know the package linux-image-cloud-amd64: are Debian's main archives in its sources?"
+	version=${package#linux-image-}
+	tmp=$(mktemp -d "$cache/kernel.XXXXXX")
+	download "$package" "$tmp/all"
+	mkdir "$tmp/new"
+	mv "$tmp/all/boot/vmlinuz-$version" "$tmp/new/vmlinuz"
+	mv "$tmp/all/boot/config-$version" "$tmp/new/config"
+	if [ -d "$tmp/all/lib/modules/$version" ]; then
+		mv "$tmp/all/lib/modules/$version" "$tmp/new/modules"
+	else
+		mv "$tmp/all/usr/lib/modules/$version" "$tmp/new/modules"
+	fi
+	mkdir -p "$cache/kernel"
+	mv "$tmp/new" "$cache/kernel/$version"
+	rm -rf "$tmp"
+}
+
+# The newest kernel of the cache.
+kernel_cached() {
+	ls -d "$cache"/kernel/*/vmlinuz 2>/dev/null | sort -V | tail -n 1
+}
+
+# Sets kernel (the bzImage), kernel_version, kernel_modules. LODGE_KERNEL_CACHE_ONLY=1: no network.
+fetch_kernel() {
+	phase kernel
+	mkdir -p "$cache"
+	one_at_a_time kernel fetch_kernel_locked
+	kernel=$(kernel_cached)
+	kernel_version=$(basename "$(dirname "$kernel")")
+	kernel_modules=$(dirname "$kernel")/modules
+	phase_done "$kernel_version"
+}
+
+fetch_busybox_locked() {
+	local tmp
+	[ ! -x "$cache/busybox" ] || return 0
+	if [ -n "$(packages_missing busybox-static)" ]; then
+		need_lists
+		tmp=$(mktemp -d "$cache/busybox.XXXXXX")
+		download busybox-static "$tmp"
+		if [ -x "$tmp/bin/busybox" ]; then
+			mv "$tmp/bin/busybox" "$cache/busybox"
+		else
+			mv "$tmp/usr/bin/busybox" "$cache/busybox"
+		fi
+		rm -rf "$tmp"
+	else
+		cp /bin/busybox "$cache/busybox.new"
+		mv "$cache/busybox.new" "$cache/busybox"
+	fi
+}
+
+# Virtio drivers in the order in which they need one another, as paths under kernel/ in the modules folder.
+virtio_modules=(
+	drivers/virtio/virtio
+	drivers/virtio/virtio_ring
+	drivers/virtio/virtio_pci_legacy_dev
+	drivers/virtio/virtio_pci_modern_dev
+	drivers/virtio/virtio_pci
+	drivers/block/virtio_blk
+	net/core/failover
+	drivers/net/net_failover
+	drivers/net/virtio_net
+	drivers/char/virtio_console
+	drivers/char/hw_random/rng-core
+	drivers/char/hw_random/virtio-rng
+)
+
+# The list for lodge-mkinitramfs.
+initramfs_list() {
+	local order=$1 guest=$top/tests/guest/linux m
+	printf 'dir /%s 755\n' bin dev lib lib/modules proc sys tmp root mnt
+	printf 'char /dev/console 600 5 1\nchar /dev/null 666 1 3\nchar /dev/ttyS0 600 4 64\n'
+	printf 'file /init 755 %s\n' "$guest/init"
+	printf 'file /bin/busybox 755 %s\nlink /bin/sh busybox\n' "$cache/busybox"
+	printf 'file /bin/lodge-guest 755 %s\n' "$build_release/tests/guest/linux/lodge-guest"
+	: >"$order"
+	for m in "${virtio_modules[@]}"; do
+		[ -e "$kernel_modules/kernel/$m.ko" ] || continue
+		printf 'file /lib/modules/%s.ko 644 %s\n' "${m##*/}" "$kernel_modules/kernel/$m.ko"
+		printf '%s\n' "${m##*/}" >>"$order"
+	done
+	printf 'file /lib/modules/order 644 %s\n' "$order"
+}
+
+# Sets initrd. The file is named after its content's hash: the same content is never made again.
+make_initramfs() {
+	local list key
+	phase initramfs
+	one_at_a_time busybox fetch_busybox_locked
+	list=$(mktemp -d "$cache/list.XXXXXX")
+	initramfs_list "$list/order" >"$list/list"
+	key=$({
+		sed "s#$list##" "$list/list"
+		sed -n 's/^file [^ ]* [^ ]* //p' "$list/list" | xargs -d '\n' sha256sum | sed "s#$list##"
+	} | sha256sum)
+	initrd=$cache/initramfs-${key:0:16}.cpio
+	if [ -e "$initrd" ]; then
+		touch "$initrd"
+	else
+		logged mkinitramfs "$build_release/src/lodge-mkinitramfs" "$initrd" "$list/list"
+		find "$cache" -maxdepth 1 -name 'initramfs-*.cpio' -mtime +14 -delete
+	fi
+	rm -rf "$list"
+	phase_done
+}
+
+# size_mib TEXT: 512M, 4G, 4GiB, plain bytes -> MiB, or nothing.
+size_mib() {
+	local n=${1%%[!0-9]*} unit=${1##*[0-9]}
+	[ -n "$n" ] || return 0
+	case $unit in
+	[Kk]*) echo $((n / 1024)) ;;
+	[Mm]*) echo "$n" ;;
+	[Gg]*) echo $((n * 1024)) ;;
+	'') echo $((n / 1048576)) ;;
+	esac
+}
+
+# The kernel's command line for our guests, before what a script adds.
+cmdline_base="console=ttyS0 quiet panic=-1 audit=0"
+
+# What the guest writes to the test device when its self-check passed; the exit status of `lodge run` then.
+guest_pass_value=42
+
+# processes_with TEXT: ids of the processes whose command line has the text (pgrep is not on every machine).
+processes_with() {
+	local p
+	for p in /proc/[0-9]*; do
+		[ "${p#/proc/}" != $$ ] && [ "${p#/proc/}" != "$BASHPID" ] || continue
+		tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -qF -- "$1" && echo "${p#/proc/}"
+	done
+	return 0
+}

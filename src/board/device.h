@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * device.h - what every device of the board has in common: its class, its life, and the environment
+ * (struct dev_env) that it is created into.
+ *
+ * Life: X_create() -> reset() -> [pause() -> resume()]* -> destroy(). Creation registers the device's
+ * ranges on the buses and leaves it in its power-up state. destroy() accepts a half-built device.
+ *
+ * Threads. Unless a header says otherwise, everything here is called with the *VM lock* held (vm/ owns
+ * it): register accesses from vCPU threads, timers from the loop, back-end events. A device never takes
+ * the VM lock itself and never sleeps for the guest.
+ *
+ * Saved state. All that a snapshot has to carry is kept in plain integer fields of the device's struct,
+ * apart from pointers, timers and what can be computed from it, so that one state() function per device
+ * can name the fields one by one when src/state comes.
+ */
+#ifndef LODGE_BOARD_DEVICE_H
+#define LODGE_BOARD_DEVICE_H
+
+#include "util/base.h"
+#include "util/err.h"
+
+struct bus;
+struct irq_router;
+struct gmem;
+struct device;
+
+/* Text that a person reads; cut, never overrun. `len` is the length wanted, as with snprintf. */
+struct dev_text {
+	char *buf;
+	size_t size, len;
+};
+void dev_print(struct dev_text *t, const char *fmt, ...) PRINTF_FORMAT(2, 3);
+
+struct dev_class {
+	const char *name; /* "uart" */
+	const char *help; /* one line */
+	void (*destroy)(struct device *d);
+	void (*reset)(struct device *d);  /* to the power-up state, as after board reset */
+	void (*pause)(struct device *d);  /* emits no work, holds new work; may be NULL */
+	void (*resume)(struct device *d); /* may be NULL */
+	void (*dump)(const struct device *d, struct dev_text *t);
+};
+
+/* First member of each device's struct. */
+struct device {
+	const struct dev_class *class;
+	const char *id; /* static: "com1", "rtc" */
+};
+
+/* The class's calls; all accept NULL and missing callbacks. */
+void device_destroy(struct device *d);
+void device_reset(struct device *d);
+void device_pause(struct device *d);
+void device_resume(struct device *d);
+/* Writes "id (class)\n" and the class's lines; returns the length wanted, as snprintf. */
+int device_dump(const struct device *d, char *buf, size_t size);
+
+/*
+ * Time. The board's time is a monotonic count of nanoseconds, CLOCK_MONOTONIC or that less the time
+ * the VM was paused: vm/ decides. Timers are one-shot; the implementer calls t->fn(t->arg), with the VM
+ * lock held, once, at or after the deadline, unless cancelled or re-armed before. arm() of an armed timer
+ * moves it; cancel() of an idle one does nothing. fn may arm the timer again.
+ */
+struct dev_timer {
+	void (*fn)(void *arg); /* the device's */
+	void *arg;
+	bool armed;	      /* kept by the implementer, like the two below */
+	uint64_t deadline_ns; /* board time */
+	void *host;	      /* the implementer's own; NULL at first */
+};
+
+struct dev_clock {
+	void *ctx;
+	uint64_t (*now)(void *ctx); /* board time, ns. Any thread */
+	int64_t (*wall)(void *ctx); /* CLOCK_REALTIME, ns since 1970, UTC */
+	void (*arm)(void *ctx, struct dev_timer *t, uint64_t deadline_ns);
+	/* Also frees t->host, if any: devices call it last thing. */
+	void (*cancel)(void *ctx, struct dev_timer *t);
+};
+
+static inline uint64_t dev_now(const struct dev_clock *c)
+{
+	return c->now(c->ctx);
+}
+
+/* a * b / c without overflow of the product; c != 0. The quotient must fit. */
+static inline uint64_t dev_muldiv(uint64_t a, uint64_t b, uint64_t c)
+{
+	return (uint64_t)((unsigned __int128)a * b / c);
+}
+
+/* What a device can ask of the machine as a whole. */
+enum dev_request {
+	DEV_REQ_RESET,	    /* board reset: i8042, 0xcf9, port 0x92 */
+	DEV_REQ_POWEROFF,   /* ACPI S5 */
+	DEV_REQ_DEBUG_EXIT, /* test guests: `code` is what they wrote */
+};
+
+/* Shared by all devices of one board; outlives them. */
+struct dev_env {
+	struct bus *ports; /* port space, 0..0xffff */
+	struct bus *mmio;  /* guest physical space outside of RAM */
+	struct irq_router *irq;
+	struct gmem *mem; /* may be NULL in tests */
+	struct dev_clock clock;
+	/* Called on the thread that hit it, VM lock held: note it down and act later. May be NULL. */
+	void (*request)(void *ctx, enum dev_request what, uint32_t code);
+	void *request_ctx;
+};
+
+static inline void dev_request(const struct dev_env *env, enum dev_request what, uint32_t code)
+{
+	if (env->request)
+		env->request(env->request_ctx, what, code);
+}
+
+#endif

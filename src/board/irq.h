@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * irq.h - interrupt lines: from a device's line (GSI) or MSI to the PIC, the IOAPIC and the local APICs.
+ *
+ *   GSI 0-15:  ISA lines. Each feeds PIC input n and IOAPIC pin n, but ISA IRQ 0 (the PIT) goes to
+ *              pin 2, and GSI 2 is nothing (the PIC's cascade).
+ *   GSI 16-23: IOAPIC pins; PCI's PIRQ A-H. The LPC bridge can route a PIRQ to a PIC input too.
+ *   PIC INTR:  LINT0 of the local APICs and IOAPIC pin 0.
+ *
+ * Threads: one lock for PIC and IOAPIC together; all functions from any thread, with or without the VM lock.
+ * Lock order: VM lock, then this, then a local APIC's.
+ */
+#ifndef LODGE_BOARD_IRQ_H
+#define LODGE_BOARD_IRQ_H
+
+#include "board/device.h"
+
+struct lapic_set;
+struct pic;
+struct ioapic;
+
+#define IRQ_GSIS 24
+#define IRQ_PIRQ_FIRST 16
+#define IRQ_PIRQS 8
+
+struct irq_router;
+
+/* Creates the PIC and the IOAPIC with it, on env's buses, connects them to the APICs; does not set env->irq. */
+int irq_router_create(struct irq_router **out, const struct dev_env *env, struct lapic_set *lapics,
+		      struct err *e);
+void irq_router_destroy(struct irq_router *r);
+void irq_router_reset(struct irq_router *r);
+
+/* Level of a line; each line has one driver. A gsi that does not exist is ignored. */
+void irq_line_set(struct irq_router *r, unsigned gsi, bool level);
+/* Low then high: an edge for certain. */
+void irq_line_pulse(struct irq_router *r, unsigned gsi);
+/* A message-signalled interrupt (SDM vol. 3 §11.11). False: not an interrupt address, or nobody took it. */
+bool irq_msi(struct irq_router *r, uint64_t addr, uint32_t data);
+/* PIRQ n (0..7) also drives PIC input `isa_irq`; -1: none. */
+void irq_pirq_route(struct irq_router *r, unsigned pirq, int isa_irq);
+
+/* Text about PIC, IOAPIC and lines; returns as snprintf. */
+int irq_dump(struct irq_router *r, char *buf, size_t size);
+
+#endif

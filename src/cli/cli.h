@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli.h - what the files of the command line share.
+ *
+ * A command is a function that gets the words after its name and returns the exit status. It prints
+ * its own errors with cli_fail(), as one sentence or, with --json-errors, as one JSON object.
+ */
+#ifndef LODGE_CLI_CLI_H
+#define LODGE_CLI_CLI_H
+
+#include <sys/types.h>
+
+#include "proto/config.h"
+#include "util/err.h"
+#include "util/opt.h"
+
+/* Exit statuses; docs/man-lodge-run.md explains them. 0..127 may also be the guest's own with
+ * --debug-exit. */
+enum cli_exit {
+	CLI_EXIT_OK = 0,
+	CLI_EXIT_RUNTIME = 1,
+	CLI_EXIT_USAGE = 2,
+	CLI_EXIT_CRASHED = 3,
+	CLI_EXIT_TIMEOUT = 124,
+	CLI_EXIT_INTERRUPTED = 130,
+};
+
+struct cli_command {
+	const char *name;
+	const char *usage; /* what follows the name */
+	const char *help;  /* one line */
+	int (*run)(int argc, char **argv);
+	void (*options)(FILE *f); /* prints the options, or NULL */
+};
+
+extern const struct cli_command cli_commands[]; /* commands.c; ends with a NULL name */
+
+/* Prints e to stderr and returns `status`. */
+int cli_fail(const struct err *e, enum cli_exit status);
+void cli_set_json_errors(bool on);
+void cli_print_help(FILE *f, const struct cli_command *c);
+/* Help of the command with this function, on stdout; returns CLI_EXIT_OK. */
+int cli_own_help(int (*run)(int argc, char **argv));
+
+/* By name; NULL with the error set, which suggests a near one. */
+const struct cli_command *cli_find_command(const char *name, struct err *e);
+
+int cli_version(int argc, char **argv);
+int cli_help(int argc, char **argv);
+int cli_run(int argc, char **argv); /* run.c */
+void cli_run_options(FILE *f);
+int cli_ctl(int argc, char **argv); /* ctl.c */
+void cli_ctl_options(FILE *f);
+int cli_doctor(int argc, char **argv); /* doctor.c */
+
+/* ---- runopt.c: from words to a configuration ---- */
+
+enum run_engine { RUN_ENGINE_AUTO, RUN_ENGINE_KVM, RUN_ENGINE_SOFT };
+
+struct run_options {
+	const char *kernel, *initrd, *cmdline, *name, *console, *control;
+	uint64_t cpus, memory, timeout_s; /* timeout 0: none */
+	unsigned engine;		  /* enum run_engine */
+	unsigned soft_mode;		  /* enum config_soft_mode */
+	bool debug_exit, no_reboot, quiet, json_errors, help;
+};
+
+/* Parses and checks what can be told from the words alone; what fails here is a usage error. Fills
+ * in c but for the engine, and *console_path for file:PATH. */
+int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config *c,
+		 const char **console_path, struct err *e);
+void runopt_print_help(FILE *f);
+
+/* ---- runfile.c: checks against the host; opens what the VM gets ---- */
+
+/* Opens a regular, readable, non-empty file; says `what` it was to be. fd or -errno. */
+int runfile_open(const char *path, const char *what, const char *option, uint64_t *size,
+		 struct err *e);
+int runfile_check_memory(uint64_t memory_bytes, struct err *e);
+/* Kernel and initrd into fds. */
+int runfile_open_boot(const struct run_options *o, const struct vm_config *c,
+		      struct config_fds *fds, struct err *e);
+/* file:PATH and pty; stdio is attach.c's. */
+int runfile_open_console(const struct vm_config *c, const char *path, struct config_fds *fds,
+			 struct err *e);
+
+/* ---- launch.c: the VM process ---- */
+
+/* Where lodge-vm is: beside this program, or in libexec. */
+int launch_find(char *path, size_t size, struct err *e);
+/* Starts it with the control socket, and sends the start message. On success *control is the
+ * caller's end. */
+int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pid, int *control,
+	      struct err *e);
+
+/* ---- attach.c: lives with the VM until it ends ---- */
+
+struct attach_options {
+	pid_t pid;
+	int control;	    /* owned by attach */
+	int console;	    /* our end of the console stream, owned; -1: none */
+	uint64_t timeout_s; /* 0: none */
+	bool quiet;
+};
+
+/* From here on signals that end us wait for attach_run(): an end in the middle of a start leaves
+ * nothing behind. */
+void attach_hold_signals(void);
+/* Returns the exit status. Terminal and process are cleaned up. */
+int attach_run(const struct attach_options *o);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ctl.c - `lodge ctl PATH COMMAND`: talks to a VM that was started with --control PATH.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "proto/control.h"
+#include "util/clock.h"
+
+struct ctl_options {
+	uint64_t timeout_s, vcpu;
+	bool json, json_errors, help;
+};
+
+#define AT(field) offsetof(struct ctl_options, field)
+
+static const struct opt_def ctl_options[] = {
+	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS", "wait this long for the answer (10)", 1,
+	 86400, NULL},
+	{"vcpu", 0, OPT_UINT, AT(vcpu), "N", "dump: which vCPU (0)", 0, CONFIG_CPUS_MAX - 1, NULL},
+	{"json", 0, OPT_FLAG, AT(json), "", "print the result as JSON", 0, 0, NULL},
+	{"json-errors", 0, OPT_FLAG, AT(json_errors), "", "errors as JSON objects", 0, 0, NULL},
+	{"help", 'h', OPT_FLAG, AT(help), "", "this help", 0, 0, NULL},
+};
+
+void cli_ctl_options(FILE *f)
+{
+	fprintf(f, "Commands:");
+	for (unsigned i = 0; control_cmd_names[i]; i++)
+		fprintf(f, " %s", control_cmd_names[i]);
+	fprintf(f, "\n\n");
+	opt_print_help(ctl_options, ARRAY_SIZE(ctl_options), f);
+}
+
+static void ctl_print_json(const json_t *j)
+{
+	_autofree char *text = json_text(j);
+
+	printf("%s\n", text ? text : "");
+	fflush(stdout);
+}
+
+/* One "key value" line a member; a member called text is printed as it is. */
+static void ctl_print(const json_t *result)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)(uintptr_t)result, key, value)
+	{
+		_autofree char *text = NULL;
+
+		if (json_is_string(value) && !strcmp(key, "text")) {
+			printf("%s", json_string_value(value));
+			continue;
+		}
+		if (json_is_string(value)) {
+			printf("%s %s\n", key, json_string_value(value));
+			continue;
+		}
+		text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+		printf("%s %s\n", key, text ? text : "?");
+	}
+}
+
+/* Prints events until the VM ends. */
+static int ctl_events(int sock, struct err *e)
+{
+	struct control_msg m;
+	int r;
+
+	control_msg_init(&m);
+	while ((r = control_recv(sock, &m, CONTROL_WAIT_FOREVER, e)) > 0) {
+		if (control_parse_event(m.json) >= 0)
+			ctl_print_json(m.json);
+		control_msg_fini(&m);
+		if (ferror(stdout))
+			return 0;
+	}
+	return r;
+}
+
+static int ctl_talk(int sock, enum control_cmd cmd, const struct ctl_options *o, struct err *e)
+{
+	uint64_t deadline = clock_ns() + o->timeout_s * CLOCK_NS_PER_S;
+	_autojson json_t *result = NULL;
+	_autojson json_t *req = control_request_json(1, cmd);
+	struct control_msg m;
+	json_t *got = NULL;
+	int r;
+
+	if (cmd == CONTROL_DUMP && json_object_set_new(req, "vcpu", json_u64(o->vcpu)))
+		return err_errno(e, ENOMEM, "cannot make the request");
+	r = control_send(sock, req, NULL, 0, deadline, e);
+	if (r)
+		return r;
+	control_msg_init(&m);
+	for (r = 0; !r;) {
+		r = control_recv(sock, &m, deadline, e);
+		if (r == -ETIMEDOUT)
+			break;
+		r = r > 0 ? control_parse_reply(m.json, 1, &got, e) :
+		    r	  ? r :
+			    err_set(e, EPIPE, "the VM closed the connection without an answer");
+	}
+	if (r > 0)
+		result = json_incref(got);
+	control_msg_fini(&m);
+	if (r == -ETIMEDOUT && e) {
+		*e = (struct err){0};
+		err_set(e, ETIMEDOUT, "the VM did not answer within %llu s",
+			(unsigned long long)o->timeout_s);
+	}
+	if (r < 0)
+		return r;
+	if (cmd == CONTROL_EVENTS)
+		return ctl_events(sock, e);
+	if (o->json)
+		ctl_print_json(result);
+	else
+		ctl_print(result);
+	return 0;
+}
+
+static int ctl_command(const char *word, unsigned *cmd, struct err *e)
+{
+	const char *near;
+	char shown[64];
+
+	for (*cmd = 0; control_cmd_names[*cmd]; ++*cmd)
+		if (!strcmp(control_cmd_names[*cmd], word))
+			return 0;
+	near = opt_suggest(word, control_cmd_names);
+	err_quote(shown, sizeof(shown), word);
+	if (near) {
+		err_set(e, EINVAL, "there is no control command \"%s\": did you mean %s?", shown,
+			near);
+		err_hint(e, "use %s", near);
+	} else {
+		err_set(e, EINVAL, "there is no control command \"%s\": see lodge help ctl", shown);
+	}
+	return err_field(e, "command", word);
+}
+
+int cli_ctl(int argc, char **argv)
+{
+	struct ctl_options o = {.timeout_s = 10};
+	struct opt_result res;
+	struct err e = {0};
+	_autoclose int sock = -1;
+	unsigned cmd;
+
+	if (opt_parse(ctl_options, ARRAY_SIZE(ctl_options), argc, argv, &o, &res, &e))
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	if (o.help)
+		return cli_own_help(cli_ctl);
+	if (res.n_args != 2) {
+		err_set(&e, EINVAL,
+			"lodge ctl needs the path of a control socket and one command: lodge ctl PATH COMMAND");
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	}
+	if (ctl_command(res.arg[1], &cmd, &e))
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	sock = control_connect(res.arg[0], &e);
+	if (sock < 0 || ctl_talk(sock, (enum control_cmd)cmd, &o, &e))
+		return cli_fail(&e, CLI_EXIT_RUNTIME);
+	return CLI_EXIT_OK;
+}

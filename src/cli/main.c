@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - `lodge`: finds the command and calls it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+int main(int argc, char **argv)
+{
+	const struct cli_command *c;
+	struct err e = {0};
+	char shown[64];
+	int i = 1;
+
+	/* Wanted even for the words before it that are wrong. */
+	for (int k = 1; k < argc && strcmp(argv[k], "--"); k++)
+		if (!strcmp(argv[k], "--json-errors"))
+			cli_set_json_errors(true);
+	while (i < argc && !strcmp(argv[i], "--json-errors"))
+		i++;
+	if (i == argc) {
+		err_set(&e, EINVAL,
+			"there is no command: try `lodge run --kernel FILE`, or `lodge help`");
+		err_hint(&e, "lodge help");
+		err_field(&e, "command", NULL);
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	}
+	if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+		return cli_help(0, NULL);
+	if (!strcmp(argv[i], "--version"))
+		return cli_version(0, NULL);
+	if (argv[i][0] == '-') {
+		err_set(&e, EINVAL, "there is no option %s before a command: see lodge help",
+			err_quote(shown, sizeof(shown), argv[i]));
+		err_field(&e, shown, NULL);
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	}
+	c = cli_find_command(argv[i], &e);
+	if (!c)
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	return c->run(argc - i - 1, argv + i + 1);
+}

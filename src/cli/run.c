@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.c - `lodge run`: one VM without a daemon.
+ *
+ * Options, then the engine, then the files, then the process: nothing is created before everything
+ * that can be checked is checked.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "engine/kvm/probe.h"
+#include "proto/control.h"
+#include "util/log.h"
+
+void cli_run_options(FILE *f)
+{
+	runopt_print_help(f);
+	fprintf(f, "\nOn a terminal, Ctrl-A is the escape key: Ctrl-A h lists what it does.\n"
+		   "Exit status: 0 the guest powered off, 1 error, 2 usage, 3 the guest crashed,\n"
+		   "124 time-out, 130 interrupted; with --debug-exit what the guest chose.\n");
+}
+
+/* Decides the engine. Never another one than was asked for. */
+static int run_choose_engine(const struct run_options *o, struct vm_config *c, struct err *e)
+{
+	struct kvm_probe probe;
+
+	c->engine = CONFIG_ENGINE_SOFT;
+	if (o->engine == RUN_ENGINE_SOFT)
+		return 0;
+	kvm_probe(&probe);
+	if (o->engine == RUN_ENGINE_AUTO) {
+		if (o->quiet)
+			return 0;
+		log_info("%s; using the software engine%s", probe.why,
+			 kvm_probe_usable(&probe) ? ", the only one of this version" : "");
+		return 0;
+	}
+	if (kvm_probe_usable(&probe))
+		err_set(e, ENOSYS,
+			"--engine kvm: this version of Lodge has only the software engine: use --engine soft");
+	else
+		err_set(e, probe.result == KVM_PROBE_PERMISSION ? EACCES : ENODEV,
+			"--engine kvm: %s", probe.why);
+	if (probe.result != KVM_PROBE_PERMISSION)
+		err_hint(e, "use --engine soft, or auto");
+	return err_field(e, "--engine", "kvm");
+}
+
+/* A program that was started without stdin, stdout or stderr would get its files as those. */
+static int run_fill_stdio(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return -1;
+	return 0;
+}
+
+/* The console stream between lodge-vm and us. */
+static int run_stdio_console(struct config_fds *fds, int *ours, struct err *e)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return err_errno(e, errno, "cannot make the console stream");
+	*ours = pair[0];
+	fds->fd[CONFIG_FD_CONSOLE_IN] = pair[1];
+	fds->fd[CONFIG_FD_CONSOLE_OUT] = fcntl(pair[1], F_DUPFD_CLOEXEC, 0);
+	if (fds->fd[CONFIG_FD_CONSOLE_OUT] < 0)
+		return err_errno(e, errno, "cannot make the console stream");
+	return 0;
+}
+
+/* Opens everything. On error fds hold what was opened so far. */
+static int run_open(const struct run_options *o, const struct vm_config *c,
+		    const char *console_path, struct config_fds *fds, int *console, struct err *e)
+{
+	int r = runfile_check_memory(c->memory_bytes, e);
+
+	if (!r)
+		r = runfile_open_boot(o, c, fds, e);
+	if (r < 0)
+		return r;
+	r = c->console == CONFIG_CONSOLE_STDIO ? run_stdio_console(fds, console, e) :
+						 runfile_open_console(c, console_path, fds, e);
+	if (r)
+		return r;
+	if (o->control) {
+		fds->fd[CONFIG_FD_CONTROL_LISTEN] = control_listen(o->control, e);
+		if (fds->fd[CONFIG_FD_CONTROL_LISTEN] < 0)
+			return fds->fd[CONFIG_FD_CONTROL_LISTEN];
+	}
+	return 0;
+}
+
+/* Removes the control socket's name, unless it is another one by now. */
+static void run_remove_control(const char *path, const struct stat *made)
+{
+	struct stat now;
+
+	if (lstat(path, &now) == 0 && now.st_ino == made->st_ino && now.st_dev == made->st_dev)
+		unlink(path);
+}
+
+static int run_vm(const struct run_options *o, const struct vm_config *c, const char *console_path)
+{
+	struct attach_options at = {.pid = -1,
+				    .control = -1,
+				    .console = -1,
+				    .timeout_s = o->timeout_s,
+				    .quiet = o->quiet};
+	struct config_fds fds;
+	struct stat socket_stat;
+	struct err e = {0};
+	bool named;
+	int status, r;
+
+	config_fds_init(&fds);
+	attach_hold_signals();
+	r = run_open(o, c, console_path, &fds, &at.console, &e);
+	named = o->control && fds.fd[CONFIG_FD_CONTROL_LISTEN] >= 0 &&
+		lstat(o->control, &socket_stat) == 0;
+	if (!r)
+		r = launch_vm(c, &fds, &at.pid, &at.control, &e);
+	config_fds_close(&fds);
+	if (r) {
+		base_close_fd(&at.console);
+		status = cli_fail(&e, CLI_EXIT_RUNTIME);
+	} else {
+		status = attach_run(&at);
+	}
+	if (named)
+		run_remove_control(o->control, &socket_stat);
+	return status;
+}
+
+int cli_run(int argc, char **argv)
+{
+	const char *console_path = NULL;
+	struct run_options o;
+	struct vm_config c;
+	struct err e = {0};
+
+	if (run_fill_stdio() < 0)
+		return CLI_EXIT_RUNTIME;
+	if (runopt_parse(argc, argv, &o, &c, &console_path, &e))
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	if (o.help)
+		return cli_own_help(cli_run);
+	log_init("lodge", o.name);
+	if (run_choose_engine(&o, &c, &e))
+		return cli_fail(&e, CLI_EXIT_RUNTIME);
+	return run_vm(&o, &c, console_path);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * runopt.c - the options of `lodge run`, and what can be checked without looking at the host.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const char *const engine_words[] = {"auto", "kvm", "soft", NULL};
+
+#define AT(field) offsetof(struct run_options, field)
+
+static const struct opt_def run_options[] = {
+	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE", "Linux kernel: bzImage or vmlinux", 0, 0, NULL},
+	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "initial RAM disk", 0, 0, NULL},
+	{"cmdline", 0, OPT_TEXT, AT(cmdline), "TEXT", "kernel command line (console=ttyS0)", 0, 0,
+	 NULL},
+	{"cpus", 'c', OPT_UINT, AT(cpus), "N", "virtual CPUs (1)", 1, CONFIG_CPUS_MAX, NULL},
+	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "memory, for example 512M or 4G (512M)",
+	 CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, NULL},
+	{"engine", 0, OPT_CHOICE, AT(engine), "WORD", "auto, kvm or soft (auto)", 0, 0,
+	 engine_words},
+	{"soft-mode", 0, OPT_CHOICE, AT(soft_mode), "WORD",
+	 "software engine: translate, reference or lockstep", 0, 0, config_soft_mode_names},
+	{"name", 0, OPT_TEXT, AT(name), "NAME", "name of the VM in messages (vm)", 0, 0, NULL},
+	{"console", 0, OPT_TEXT, AT(console), "WHERE", "stdio, none, file:PATH or pty (stdio)", 0,
+	 0, NULL},
+	{"control", 0, OPT_TEXT, AT(control), "PATH", "make a control socket for `lodge ctl`", 0, 0,
+	 NULL},
+	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS",
+	 "end the VM after this time, exit status 124", 1, UINT32_MAX, NULL},
+	{"no-reboot", 0, OPT_FLAG, AT(no_reboot), "", "end the VM when the guest resets", 0, 0,
+	 NULL},
+	{"debug-exit", 0, OPT_FLAG, AT(debug_exit), "", "test device: port 0xf4 ends the VM", 0, 0,
+	 NULL},
+	{"quiet", 'q', OPT_FLAG, AT(quiet), "", "only errors and what the guest says", 0, 0, NULL},
+	{"json-errors", 0, OPT_FLAG, AT(json_errors), "", "errors as JSON objects", 0, 0, NULL},
+	{"help", 'h', OPT_FLAG, AT(help), "", "this help", 0, 0, NULL},
+};
+
+void runopt_print_help(FILE *f)
+{
+	opt_print_help(run_options, ARRAY_SIZE(run_options), f);
+}
+
+static int runopt_console(const char *word, struct vm_config *c, const char **path, struct err *e)
+{
+	static const char *const words[] = {"stdio", "none", "file", "pty", NULL};
+	const char *near;
+	char shown[64];
+
+	*path = NULL;
+	if (!strncmp(word, "file:", 5)) {
+		c->console = CONFIG_CONSOLE_FILE;
+		*path = word + 5;
+		if (**path)
+			return 0;
+		err_set(e, EINVAL, "--console file: needs a path: --console file:PATH");
+		return err_field(e, "--console", word);
+	}
+	for (unsigned i = 0; config_console_names[i]; i++) {
+		if (i != CONFIG_CONSOLE_FILE && !strcmp(word, config_console_names[i])) {
+			c->console = (enum config_console)i;
+			return 0;
+		}
+	}
+	near = opt_suggest(word, words);
+	err_set(e, EINVAL, "--console \"%s\" is not known: it must be stdio, none, file:PATH or pty",
+		err_quote(shown, sizeof(shown), word));
+	err_limit(e, "stdio, none, file:PATH, pty");
+	if (near)
+		err_hint(e, "use %s%s", near, !strcmp(near, "file") ? ":PATH" : "");
+	return err_field(e, "--console", word);
+}
+
+static int runopt_cmdline(const char *text, struct vm_config *c, struct err *e)
+{
+	size_t len = strlen(text);
+
+	if (len > CONFIG_CMDLINE_MAX) {
+		err_set(e, EINVAL, "--cmdline is too long: %zu bytes, at most %u are possible", len,
+			CONFIG_CMDLINE_MAX);
+		err_limit(e, "%u bytes", CONFIG_CMDLINE_MAX);
+		err_hint(e, "shorten it");
+		return err_field(e, "--cmdline", text);
+	}
+	if (strchr(text, '\n')) {
+		err_set(e, EINVAL, "--cmdline has a line break in it: write it as one line");
+		return err_field(e, "--cmdline", text);
+	}
+	memcpy(c->cmdline, text, len + 1);
+	return 0;
+}
+
+/* The last part of a path, shortened, for messages. */
+static void runopt_display(char *dst, size_t size, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	err_quote(dst, size, slash && slash[1] ? slash + 1 : path);
+}
+
+static int runopt_file(const char *path, const char *option, struct err *e)
+{
+	if (*path)
+		return 0;
+	err_set(e, EINVAL, "%s is empty: give the path of a file", option);
+	return err_field(e, option, path);
+}
+
+int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config *c,
+		 const char **console_path, struct err *e)
+{
+	struct opt_result res;
+	char shown[64];
+	int r;
+
+	config_init(c);
+	*o = (struct run_options){.cmdline = "console=ttyS0",
+				  .name = "vm",
+				  .console = "stdio",
+				  .cpus = c->cpus,
+				  .memory = c->memory_bytes};
+	r = opt_parse(run_options, ARRAY_SIZE(run_options), argc, argv, o, &res, e);
+	if (r || o->help)
+		return r;
+	if (res.n_args) {
+		err_set(e, EINVAL, "`lodge run` takes no plain argument: what is \"%s\"?",
+			err_quote(shown, sizeof(shown), res.arg[0]));
+		err_hint(e, "a kernel is given by --kernel FILE");
+		return err_field(e, NULL, NULL);
+	}
+	if (!o->kernel) {
+		err_set(e, EINVAL, "there is no kernel to boot: give one by --kernel FILE");
+		err_hint(e, "--kernel FILE");
+		return err_field(e, "--kernel", NULL);
+	}
+	r = config_check_name(o->name, e);
+	if (!r)
+		r = runopt_file(o->kernel, "--kernel", e);
+	if (!r && o->initrd)
+		r = runopt_file(o->initrd, "--initrd", e);
+	if (!r)
+		r = runopt_console(o->console, c, console_path, e);
+	if (!r)
+		r = runopt_cmdline(o->cmdline, c, e);
+	if (r)
+		return r;
+	if (o->engine == RUN_ENGINE_KVM &&
+	    opt_given(run_options, ARRAY_SIZE(run_options), &res, "soft-mode")) {
+		err_set(e, EINVAL,
+			"--soft-mode is for the software engine: leave it out, or use --engine soft");
+		return err_field(e, "--soft-mode", config_soft_mode_names[o->soft_mode]);
+	}
+	strcpy(c->name, o->name);
+	c->cpus = (unsigned)o->cpus;
+	c->memory_bytes = o->memory;
+	c->soft_mode = (enum config_soft_mode)o->soft_mode;
+	c->debug_exit = o->debug_exit;
+	c->no_reboot = o->no_reboot;
+	runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);
+	if (o->initrd)
+		runopt_display(c->initrd_name, sizeof(c->initrd_name), o->initrd);
+	return config_check(c, e);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine.h - what runs guest instructions: KVM, or our own software engine, behind one small interface.
+ *
+ * An engine knows guest memory (mem/) and architectural state (x86/state.h) and nothing of the board.
+ * What an instruction reaches outside of RAM goes through `struct engine_host`, a table of calls that
+ * vm/ fills in and wires to the board. Calls into the host are made synchronously on the vCPU's own
+ * thread, in the middle of engine_run(), as an instruction needs them: the KVM engine makes the same
+ * calls from its exit loop. (A return to the caller for each access would force every emulated
+ * instruction to be restartable half way; synchronous calls keep both engines simple.)
+ *
+ * Threads: open/close/map from the thread that builds the VM, with no vCPU running. run, get_state
+ * and set_state of one vCPU from its own thread only (or any one thread while the vCPU is not running).
+ * kick and nmi from any thread.
+ */
+#ifndef LODGE_ENGINE_ENGINE_H
+#define LODGE_ENGINE_ENGINE_H
+
+#include "mem/gmem.h"
+#include "util/err.h"
+#include "x86/state.h"
+
+struct engine;
+struct engine_vcpu;
+
+/* Where guest instructions reach the world outside RAM. Sizes are 1, 2, 4 (ports) or 1..8 (MMIO)
+ * bytes, values little-endian in the low bits. An access that nothing answers reads as all ones and
+ * ignores writes. Called on the vCPU's thread; may block for a lock, never for the guest. */
+struct engine_host {
+	void *ctx;
+	uint32_t (*port_in)(void *ctx, unsigned vcpu, uint16_t port, unsigned size);
+	void (*port_out)(void *ctx, unsigned vcpu, uint16_t port, uint32_t value, unsigned size);
+	uint64_t (*mmio_read)(void *ctx, unsigned vcpu, gpa_t gpa, unsigned size);
+	void (*mmio_write)(void *ctx, unsigned vcpu, gpa_t gpa, uint64_t value, unsigned size);
+
+	/* Local APIC registers by MSR: IA32_APIC_BASE (0x1b), IA32_TSC_DEADLINE (0x6e0) and x2APIC
+	 * (0x800-0x8ff). Return 0, or -1: the instruction gets #GP. */
+	int (*apic_msr_read)(void *ctx, unsigned vcpu, uint32_t msr, uint64_t *value);
+	int (*apic_msr_write)(void *ctx, unsigned vcpu, uint32_t msr, uint64_t value);
+	/* Task priority, 0..15, as CR8 shows it. */
+	unsigned (*cr8_read)(void *ctx, unsigned vcpu);
+	void (*cr8_write)(void *ctx, unsigned vcpu, unsigned tpr);
+	/* Is a maskable interrupt deliverable now (above the processor priority)? Lock-free, called often. */
+	bool (*irq_pending)(void *ctx, unsigned vcpu);
+	/* Acknowledge it: the vector, or -1 if it went away. */
+	int (*irq_ack)(void *ctx, unsigned vcpu);
+};
+
+enum engine_exit_reason {
+	ENGINE_EXIT_KICK,     /* somebody called engine_kick(), or a host call asked to stop: look around, run again */
+	ENGINE_EXIT_HALT,     /* HLT with nothing deliverable: sleep until irq_pending/NMI/kick, then run again */
+	ENGINE_EXIT_SHUTDOWN, /* triple fault */
+	ENGINE_EXIT_ERROR,    /* the engine cannot go on (its own or the host's fault); text in `why` */
+};
+
+struct engine_exit {
+	enum engine_exit_reason reason;
+	char why[400];
+};
+
+enum soft_mode { SOFT_MODE_TRANSLATE, SOFT_MODE_REFERENCE, SOFT_MODE_LOCKSTEP };
+
+struct engine_config {
+	struct gmem *mem;
+	const struct engine_host *host;
+	unsigned n_vcpus;
+	uint32_t tsc_khz;	  /* frequency of the TSC that guests see (= the host's) */
+	enum soft_mode soft_mode; /* soft engine only */
+};
+
+struct engine_class {
+	const char *name; /* "soft", "kvm" */
+	const char *help;
+	int (*open)(struct engine **out, const struct engine_config *cfg, struct err *e);
+	void (*close)(struct engine *en); /* accepts NULL; all vCPUs destroyed before */
+	int (*vcpu_create)(struct engine *en, unsigned index, struct engine_vcpu **out, struct err *e);
+	void (*vcpu_destroy)(struct engine_vcpu *v);
+	/* Called once on the thread that will run the vCPU, before the first run. */
+	int (*vcpu_attach)(struct engine_vcpu *v, struct err *e);
+	/* Runs guest instructions until there is something for the caller. */
+	void (*run)(struct engine_vcpu *v, struct engine_exit *exit);
+	/* Makes run() look for interrupts and return ENGINE_EXIT_KICK soon (`out` true), or only look for
+	 * interrupts and go on (`out` false). Sticky: a kick before run() counts for it. */
+	void (*kick)(struct engine_vcpu *v, bool out);
+	void (*nmi)(struct engine_vcpu *v);
+	void (*get_state)(struct engine_vcpu *v, uint64_t mask, struct x86_state *s);
+	int (*set_state)(struct engine_vcpu *v, uint64_t mask, const struct x86_state *s);
+	/* Counters for people: writes "name value\n" lines, returns as snprintf. */
+	int (*stats)(struct engine *en, char *buf, size_t size);
+};
+
+extern const struct engine_class engine_soft;
+
+/* All engines, in order of preference for --engine auto; ends with NULL. */
+extern const struct engine_class *const engine_list[];
+
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engines.c - the engines of this build, in order of preference.
+ */
+#include "engine/engine.h"
+
+const struct engine_class *const engine_list[] = {
+	&engine_soft,
+	NULL,
+};

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * probe.h - what KVM on this host can really do, found out by running a few guest instructions.
+ *
+ * Needs nothing but util/, so that both the command line and lodge-vm may ask.
+ */
+#ifndef LODGE_ENGINE_KVM_PROBE_H
+#define LODGE_ENGINE_KVM_PROBE_H
+
+#include "util/base.h"
+
+enum kvm_probe_result {
+	KVM_PROBE_USABLE,
+	KVM_PROBE_ABSENT,     /* no /dev/kvm, or nothing behind it */
+	KVM_PROBE_PERMISSION, /* /dev/kvm may not be opened by this user */
+	KVM_PROBE_BROKEN,     /* opens, but cannot make a VM or run the test guest */
+	KVM_PROBE_SLOW,	      /* guest kernel code is emulated (PVM) */
+};
+
+struct kvm_probe {
+	enum kvm_probe_result result;
+	uint64_t kernel_insn_ps; /* picoseconds an instruction of guest kernel code; 0: not measured */
+	bool sysret_works;	 /* SYSRET, IRETQ to CPL 3 and SYSCALL back did what they should */
+	uint64_t took_ns;	 /* the whole probe */
+	char why[256];		 /* one sentence without a final full stop, always set */
+};
+
+/* Never hangs: about 10 ms, at most 100 ms. Leaves nothing open. Not to be called from several
+ * threads at once. */
+void kvm_probe(struct kvm_probe *out);
+static inline bool kvm_probe_usable(const struct kvm_probe *p)
+{
+	return p->result == KVM_PROBE_USABLE;
+}
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * host.c - the ways out of the engine: calls to the board, the clock, and the guest's FPU state.
+ *
+ * Theory of operation. While translated code runs, the host's x87 and SSE registers hold the guest's values
+ * (v->fp_live), and everything in this folder is compiled so as not to touch them. The board and the C
+ * library are not. So each call out saves the guest's state first, gives the host its own defaults, and puts
+ * the guest's state back when it was live before.
+ */
+#include <time.h>
+
+#include "engine/soft/host.h"
+
+#define FX_MXCSR 24 /* offset in the FXSAVE image */
+#define HOST_MXCSR 0x1f80u
+#define MXCSR_VALID 0xffffu /* other bits make FXRSTOR fault */
+
+void soft_fp_save(struct soft_vcpu *v)
+{
+	uint32_t mxcsr = HOST_MXCSR;
+
+	if (!v->fp_live)
+		return;
+	__asm__ volatile("fxsave64 %0\n\tfninit\n\tldmxcsr %1"
+			 : "=m"(*(uint8_t(*)[512])v->s.fx)
+			 : "m"(mxcsr));
+	v->fp_live = false;
+}
+
+void soft_fp_load(struct soft_vcpu *v)
+{
+	uint32_t *mxcsr = (uint32_t *)(void *)(v->s.fx + FX_MXCSR);
+
+	if (v->fp_live)
+		return;
+	*mxcsr &= MXCSR_VALID; /* the image may come from a snapshot or a peer */
+	__asm__ volatile("fxrstor64 %0" : : "m"(*(uint8_t(*)[512])v->s.fx));
+	v->fp_live = true;
+}
+
+void soft_copy(void *dst, const void *src, size_t n)
+{
+	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+}
+
+void soft_zero(void *dst, size_t n)
+{
+	__asm__ volatile("rep stosb" : "+D"(dst), "+c"(n) : "a"(0) : "memory");
+}
+
+/* Guest FPU state is out of the host's registers between these two. */
+static bool leave(struct soft_vcpu *v)
+{
+	bool live = v->fp_live;
+
+	soft_fp_save(v);
+	return live;
+}
+
+static void enter(struct soft_vcpu *v, bool live)
+{
+	if (live)
+		soft_fp_load(v);
+}
+
+/* EOI and priority changes can make a waiting interrupt deliverable without anybody raising one. */
+static void look_for_interrupts(struct soft_vcpu *v)
+{
+	__atomic_or_fetch(&v->req, SOFT_REQ_IRQ, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t cut(uint64_t value, unsigned size)
+{
+	return size >= 8 ? value : value & (BIT(8 * size) - 1);
+}
+
+uint32_t soft_port_in(struct soft_vcpu *v, uint16_t port, unsigned size)
+{
+	bool live = leave(v);
+	uint32_t r = v->host->port_in(v->host->ctx, v->index, port, size);
+
+	v->n_pio++;
+	enter(v, live);
+	return (uint32_t)cut(r, size);
+}
+
+void soft_port_out(struct soft_vcpu *v, uint16_t port, uint32_t value, unsigned size)
+{
+	bool live = leave(v);
+
+	v->n_pio++;
+	v->host->port_out(v->host->ctx, v->index, port, (uint32_t)cut(value, size), size);
+	enter(v, live);
+}
+
+uint64_t soft_mmio_read(struct soft_vcpu *v, gpa_t gpa, unsigned size)
+{
+	bool live = leave(v);
+	uint64_t r = v->host->mmio_read(v->host->ctx, v->index, gpa, size);
+
+	v->n_mmio++;
+	enter(v, live);
+	return cut(r, size);
+}
+
+void soft_mmio_write(struct soft_vcpu *v, gpa_t gpa, uint64_t value, unsigned size)
+{
+	bool live = leave(v);
+
+	v->n_mmio++;
+	v->host->mmio_write(v->host->ctx, v->index, gpa, cut(value, size), size);
+	look_for_interrupts(v);
+	enter(v, live);
+}
+
+int soft_apic_msr(struct soft_vcpu *v, uint32_t msr, uint64_t *value, bool write)
+{
+	bool live = leave(v);
+	int r;
+
+	if (write) {
+		r = v->host->apic_msr_write(v->host->ctx, v->index, msr, *value);
+		look_for_interrupts(v);
+	} else {
+		r = v->host->apic_msr_read(v->host->ctx, v->index, msr, value);
+	}
+	enter(v, live);
+	return r;
+}
+
+unsigned soft_cr8_read(struct soft_vcpu *v)
+{
+	bool live = leave(v);
+	unsigned r = v->host->cr8_read(v->host->ctx, v->index);
+
+	enter(v, live);
+	return r;
+}
+
+void soft_cr8_write(struct soft_vcpu *v, unsigned tpr)
+{
+	bool live = leave(v);
+
+	v->host->cr8_write(v->host->ctx, v->index, tpr);
+	look_for_interrupts(v);
+	enter(v, live);
+}
+
+uint64_t soft_host_tsc(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+uint64_t soft_guest_tsc(struct soft_vcpu *v)
+{
+	uint64_t base = v->soft->cfg.soft_mode == SOFT_MODE_LOCKSTEP ? v->soft->insn_clock :
+								       soft_host_tsc();
+
+	return base + v->s.msr.tsc_offset;
+}
+
+void host_wall_clock(struct soft_vcpu *v, uint64_t *sec, uint32_t *nsec)
+{
+	bool live = leave(v);
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	*sec = (uint64_t)ts.tv_sec;
+	*nsec = (uint32_t)ts.tv_nsec;
+	enter(v, live);
+}

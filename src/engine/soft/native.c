@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * native.c - x87, MMX and SSE instructions by the reference way: the host executes them.
+ *
+ * Theory of operation. The checks that depend on guest state (#NM, #UD, segment, paging, alignment) are made
+ * here. Then the instruction is re-encoded into a thunk whose memory operand is a bounce buffer in the vCPU,
+ * with the same alignment modulo 64, and run with the guest's registers and FPU state in the host's. What it
+ * wrote to the buffer goes to guest memory afterwards; that it may be written is known beforehand. A fault that
+ * the host raises (#MF, #XM, #GP) comes back as a trap number from the signal handler and is raised here.
+ *
+ * FXSAVE and FNSTENV store the address of the last FPU instruction: a host address, which the guest must not
+ * see. Those fields are stored as zero.
+ */
+#include "engine/soft/op_table.h"
+#include "engine/soft/translate.h"
+
+static void check_available(struct soft_vcpu *v, const struct x86_insn *in)
+{
+	uint64_t cr0 = v->s.cr0;
+
+	if (in->op == X86_OP_FWAIT) {
+		if ((cr0 & (X86_CR0_MP | X86_CR0_TS)) == (X86_CR0_MP | X86_CR0_TS))
+			soft_raise(v, X86_EXC_NM);
+		return;
+	}
+	if (in->attr & (X86_A_SSE | X86_A_MMX)) {
+		bool fx = in->op == X86_OP_FXSAVE || in->op == X86_OP_FXRSTOR;
+
+		if ((cr0 & X86_CR0_EM) && !fx)
+			soft_raise(v, X86_EXC_UD);
+		if ((in->attr & X86_A_SSE) && !(v->s.cr4 & X86_CR4_OSFXSR) && !fx)
+			soft_raise(v, X86_EXC_UD);
+	}
+	if (!(in->attr & (X86_A_SSE | X86_A_MMX | X86_A_X87)))
+		return;
+	if (cr0 & (X86_CR0_EM | X86_CR0_TS))
+		soft_raise(v, X86_EXC_NM);
+}
+
+/* Instruction and data pointers of an environment or image at p: zero (SDM vol. 1 §8.1.10, §10.5.1). */
+static void clear_pointers(const struct x86_insn *in, uint8_t *p)
+{
+	if (in->op == X86_OP_FXSAVE) {
+		soft_zero(p + 6, 2);
+		soft_zero(p + 8, 16);
+	} else if (in->op == X86_OP_FSTENV || in->op == X86_OP_FSAVE) {
+		if (in->opnd_bytes == 2)
+			soft_zero(p + 6, 8);
+		else
+			soft_zero(p + 12, 16);
+	}
+}
+
+static unsigned load_gpr(struct emit *e, unsigned g, unsigned scratch)
+{
+	unsigned hr = soft_host_reg(g);
+
+	if (hr != HR_HOMED)
+		return hr;
+	emit_load_gs(e, true, scratch, GS_GPR(g));
+	return scratch;
+}
+
+/* Emits the thunk; returns its executable address. */
+static uint8_t *thunk(struct soft_vcpu *v, const struct x86_insn *in, const uint8_t *operand)
+{
+	struct soft_cache *c = v->soft->cache;
+	struct emit e;
+	unsigned reg = in->reg, rm = in->rm;
+	bool reg_homed = false, rm_homed = false;
+
+	if (v->tr.native_used > SOFT_THUNK_SIZE - 128)
+		v->tr.native_used = 0;
+	e = (struct emit){ .p = v->tr.native_code + v->tr.native_used, .delta = c->rx - c->rw };
+	e.end = e.p + 128;
+	v->tr.native_used += 128;
+
+	uint8_t *at = emit_here(&e);
+
+	if (in->flags_read || in->flags_may_write)
+		soft_emit_flags_restore(&e);
+	if (in->has_mem) {
+		emit_mov_imm(&e, S0, (uint64_t)(uintptr_t)operand);
+		rm = S0;
+	} else if (in->has_modrm && in->rm_kind == X86_RK_GPR) {
+		rm_homed = soft_host_reg(in->rm) == HR_HOMED;
+		rm = load_gpr(&e, in->rm, S0);
+	}
+	if (in->has_modrm && in->reg_kind == X86_RK_GPR) {
+		reg_homed = soft_host_reg(in->reg) == HR_HOMED;
+		reg = load_gpr(&e, in->reg, S1);
+	}
+	bool encoded = soft_emit_insn(&e, in, reg, rm);
+
+	ASSERT(encoded && !e.full);
+	if (reg_homed && (in->reg_acc & X86_ACC_W))
+		emit_store_gs(&e, true, S1, GS_GPR(in->reg));
+	if (rm_homed && (in->rm_acc & X86_ACC_W))
+		emit_store_gs(&e, true, S0, GS_GPR(in->rm));
+	if (in->flags_may_write)
+		soft_emit_flags_save(&e);
+	emit_jmp(&e, c->stub.native_done);
+	ASSERT(!e.full);
+	return at;
+}
+
+static void raise_host_trap(struct soft_vcpu *v, unsigned trap)
+{
+	switch (trap) {
+	case X86_EXC_XM:
+		soft_raise(v, v->s.cr4 & X86_CR4_OSXMMEXCPT ? X86_EXC_XM : X86_EXC_UD);
+	case X86_EXC_MF:
+		soft_raise(v, X86_EXC_MF);
+	case X86_EXC_GP:
+		soft_raise_err(v, X86_EXC_GP, 0);
+	default:
+		soft_raise(v, X86_EXC_UD);
+	}
+}
+
+/* MASKMOVQ, MASKMOVDQU: bytes of reg whose mask byte in rm has its top bit go to DS:rDI. */
+static void maskmov(struct soft_vcpu *v, const struct x86_insn *in)
+{
+	bool xmm = in->reg_kind == X86_RK_XMM;
+	unsigned n = xmm ? 16 : 8;
+	uint64_t off = v->s.gpr[X86_RDI];
+	uint8_t data[16], mask[16];
+
+	if (in->addr_bytes == 4)
+		off = (uint32_t)off;
+	else if (in->addr_bytes == 2)
+		off = (uint16_t)off;
+	soft_fp_save(v);
+	soft_copy(data, v->s.fx + (xmm ? 160 : 32) + 16 * (in->reg & 15), n);
+	soft_copy(mask, v->s.fx + (xmm ? 160 : 32) + 16 * (in->rm & 15), n);
+	for (unsigned i = 0; i < n; i++)
+		if (mask[i] & 0x80)
+			soft_probe_write(v, soft_linear(v, in->seg, off + i, 1, SOFT_WRITE), 1);
+	for (unsigned i = 0; i < n; i++)
+		if (mask[i] & 0x80)
+			soft_write(v, soft_linear(v, in->seg, off + i, 1, SOFT_WRITE), data[i], 1);
+	if (!xmm) { /* as any MMX instruction: tags valid, TOP 0 (FXSAVE image: FSW bits 11-13, FTW) */
+		v->s.fx[3] &= (uint8_t)~0x38u;
+		v->s.fx[4] = 0xff;
+	}
+}
+
+void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
+{
+	uint8_t *operand = NULL;
+	uint64_t la = 0;
+	unsigned size = in->mem_bytes;
+	bool write = in->rm_acc & X86_ACC_W;
+	bool mem = in->has_mem && size;
+
+	check_available(v, in);
+	if (in->op == X86_OP_MASKMOV) {
+		maskmov(v, in);
+		return;
+	}
+	if (mem) {
+		la = soft_linear(v, in->seg, soft_ea(v, in), size, write ? SOFT_WRITE : SOFT_READ);
+		operand = v->tr.bounce + (la & 63);
+		if ((in->attr & X86_A_ALIGN16) && (la & 15))
+			soft_raise_err(v, X86_EXC_GP, 0);
+		if (write)
+			soft_probe_write(v, la, size);
+		soft_read_block(v, la, operand, size);
+	}
+	v->tr.flags_slot = soft_slot_of_flags(v->s.rflags);
+	soft_fp_load(v);
+	v->tr.native_trap = 0;
+
+	uint8_t *code = thunk(v, in, operand);
+
+	((void (*)(struct soft_vcpu *, const void *))(uintptr_t)v->soft->cache->stub.enter)(v, code);
+	if (v->tr.native_trap)
+		raise_host_trap(v, v->tr.native_trap - 1);
+	if (in->flags_may_write)
+		v->s.rflags = (v->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) | soft_flags_of_slot(v->tr.flags_slot);
+	if (mem && write) {
+		if (in->attr & X86_A_FSTENV)
+			clear_pointers(in, operand);
+		soft_write_block(v, la, operand, size);
+	}
+}

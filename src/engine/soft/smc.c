@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * smc.c - self-modifying code: which guest pages hold translated code, and what a store to one does.
+ *
+ * A page that holds code has a bit set and gets no write tag in any TLB, so every store to it comes through C
+ * (soft_wrote, soft_write) and ends in soft_code_written(), which drops just the blocks that depend on the
+ * 64-byte granules written. A page whose last block is gone becomes an ordinary page again.
+ *
+ * Stale write tags. When a page gets its first block, this vCPU drops its own write tag; another vCPU may
+ * have one too, and may be in the middle of translated code. Waiting for it would cost a scheduling delay for
+ * each new page of code, so the page is write-protected in the mapping that the TLBs point into (`view`, a
+ * second mapping of guest memory used when there are several vCPUs): the host kernel makes that visible to
+ * every thread at once. A store through a stale tag then faults; signal.c drops the stale tags and has the
+ * instruction run again by the reference way, which stores through the unprotected mapping.
+ */
+#include <sys/mman.h>
+
+#include "engine/soft/translate.h"
+
+uint64_t soft_page_number(const struct soft *so, gpa_t gpa)
+{
+	for (unsigned i = 0; i < so->mem->n_regions; i++) {
+		const struct gmem_region *r = &so->mem->region[i];
+
+		if (gpa - r->gpa < r->size)
+			return (r->file_offset + (gpa - r->gpa)) / GMEM_PAGE;
+	}
+	return SOFT_NO_PAGE;
+}
+
+uint64_t soft_granules(unsigned start, unsigned len)
+{
+	unsigned first = start / 64, last = (start + (len ? len : 1) - 1) / 64;
+	uint64_t upto = last >= 63 ? ~UINT64_C(0) : BIT(last + 1) - 1;
+
+	return upto & ~(BIT(first) - 1);
+}
+
+static bool has_code(const struct soft_cache *c, uint64_t n)
+{
+	return (__atomic_load_n(&c->page_code[n / 64], __ATOMIC_ACQUIRE) >> (n % 64)) & 1;
+}
+
+bool soft_page_has_code(struct soft *so, gpa_t page)
+{
+	uint64_t n = soft_page_number(so, page);
+
+	return n != SOFT_NO_PAGE && has_code(so->cache, n);
+}
+
+static void protect(struct soft *so, uint64_t n, uint64_t count, int prot)
+{
+	if (so->view != so->mem->base)
+		(void)mprotect(so->view + n * GMEM_PAGE, count * GMEM_PAGE, prot);
+}
+
+void soft_page_mark(struct soft *so, struct soft_vcpu *v, uint64_t n, gpa_t page)
+{
+	struct soft_cache *c = so->cache;
+
+	if (has_code(c, n))
+		return;
+	__atomic_or_fetch(&c->page_code[n / 64], BIT(n % 64), __ATOMIC_SEQ_CST);
+	soft_tlb_revoke_write(v, page);
+	protect(so, n, 1, PROT_READ);
+}
+
+void soft_pages_clear(struct soft *so)
+{
+	struct soft_cache *c = so->cache;
+
+	for (uint64_t i = 0; i < (c->n_pages + 63) / 64; i++)
+		if (c->page_code[i])
+			__atomic_store_n(&c->page_code[i], 0, __ATOMIC_SEQ_CST);
+	protect(so, 0, c->n_pages, PROT_READ | PROT_WRITE);
+}
+
+static bool page_written(struct soft *so, uint64_t n, unsigned start, unsigned len)
+{
+	struct soft_cache *c = so->cache;
+	bool any = false;
+
+	pthread_mutex_lock(&c->lock);
+	if (has_code(c, n)) {
+		any = soft_cache_drop_page(so, n, soft_granules(start, len));
+		if (!c->page[n]) {
+			__atomic_and_fetch(&c->page_code[n / 64], ~BIT(n % 64), __ATOMIC_SEQ_CST);
+			protect(so, n, 1, PROT_READ | PROT_WRITE);
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+	return any;
+}
+
+void soft_code_written(struct soft *so, struct soft_vcpu *v, gpa_t gpa, uint64_t len)
+{
+	bool any = false;
+
+	while (len) {
+		unsigned start = gpa % GMEM_PAGE;
+		unsigned part = (unsigned)MIN(len, GMEM_PAGE - start);
+		uint64_t n = soft_page_number(so, gpa);
+
+		if (n != SOFT_NO_PAGE && has_code(so->cache, n))
+			any |= page_written(so, n, start, part);
+		gpa += part;
+		len -= part;
+	}
+	if (any)
+		soft_cache_clear_jump_caches(so, v);
+}

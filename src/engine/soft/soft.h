@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * soft.h - the software engine's inside: its vCPU, and what its files give one another.
+ *
+ * Theory of operation. The engine has two ways to run an instruction. The *reference* way decodes it and
+ * calls the C function of its operation (op_*.c, sys_*.c): all modes, exact, slow. The *translated* way
+ * (translate.c) turns basic blocks of 64-bit and compatibility-mode code into host code that keeps guest
+ * registers in host registers and reaches memory through the soft TLB below; whatever it does not do
+ * inline, it does by calling the reference way for that one instruction.
+ *
+ * While translated code runs, guest SSE and x87 state lives in the host's registers. So everything that it
+ * can call - this folder - is compiled with -mgeneral-regs-only and calls no C library function that may
+ * use vector registers (no memcpy, no printf); a test looks at the object files. Calls out of the engine
+ * (host.c) save the FPU state around them.
+ *
+ * Exceptions. An operation that faults calls soft_raise(), which does not return: it unwinds to soft_step().
+ * So an operation commits registers only after its last access that can fault. At the time of the raise
+ * s.rip still is the address of the instruction; traps set v->next_rip themselves.
+ *
+ * Threads: a vCPU is used by its own thread only, but for `req` (atomic).
+ */
+#ifndef LODGE_ENGINE_SOFT_SOFT_H
+#define LODGE_ENGINE_SOFT_SOFT_H
+
+#include "engine/engine.h"
+#include "x86/cpuid.h"
+#include "x86/decode.h"
+
+/* How an access is checked: index of the TLB array. */
+enum soft_mmu {
+	SOFT_MMU_KERNEL,      /* supervisor access; user pages are #PF (SMAP on, AC clear) */
+	SOFT_MMU_KERNEL_USER, /* supervisor access; user pages allowed (SMAP off, or AC set) */
+	SOFT_MMU_USER,	      /* CPL 3 */
+	SOFT_MMUS
+};
+
+#define SOFT_TLB_BITS 10
+#define SOFT_TLB_SIZE (1u << SOFT_TLB_BITS)
+
+/*
+ * A soft TLB entry. Translated code does: off = va - tag; if (off > 4096 - size) miss; host = entry.host + off.
+ * An empty tag of entry i is the address of a page that belongs to another entry (soft_tlb_empty(i)), so no
+ * va can hit it, canonical or not. tag_w is set only when a plain store needs nothing else: page writable in
+ * this mode, dirty bit already set in the page table, no translated code in the page, no dirty logging due.
+ */
+struct soft_tlb_entry {
+	uint64_t tag_r, tag_w;
+	uint64_t host; /* host address of the page's first byte */
+	uint64_t gpa;  /* page address; bit 0: global */
+};
+
+static inline uint64_t soft_tlb_empty(unsigned i)
+{
+	return (uint64_t)((i + 1) & (SOFT_TLB_SIZE - 1)) << 12;
+}
+
+/* Instruction side, used from C only. va has bit 0 set when empty. */
+#define SOFT_XTLB_SIZE 256u
+struct soft_xtlb_entry {
+	uint64_t va; /* page address */
+	uint64_t gpa;
+	uint64_t tag;  /* gpa | mmu: translated code compares it */
+	uint8_t *host; /* page's first byte; NULL: not RAM */
+	uint8_t mmu;   /* enum soft_mmu it was filled for (KERNEL for both kernel modes) */
+	bool global;
+};
+
+/* Reasons to leave translated code, set by any thread (bits of v->req). */
+#define SOFT_REQ_IRQ 1u	  /* look at host->irq_pending */
+#define SOFT_REQ_OUT 2u	  /* engine_kick(out) */
+#define SOFT_REQ_NMI 4u
+#define SOFT_REQ_FLUSH 8u /* another vCPU changed something: full soft TLB and jump cache flush */
+#define SOFT_REQ_STOP 16u /* rendezvous: park until told */
+#define SOFT_REQ_JC 32u	  /* another thread dropped blocks: jump cache flush */
+
+struct soft_exc {
+	uint8_t vector;
+	bool has_error;
+	uint32_t error;
+	uint64_t addr; /* #PF: CR2 */
+	uint64_t dr6;  /* #DB: bits to set */
+};
+
+struct soft;
+
+/* Flags slot: status flags as LAHF (high byte) and SETO (low byte) leave them in AX. */
+static inline uint16_t soft_slot_of_flags(uint64_t rflags)
+{
+	return (uint16_t)((rflags & 0xd5) << 8 | ((rflags >> 11) & 1));
+}
+
+static inline uint64_t soft_flags_of_slot(uint16_t slot)
+{
+	return ((slot >> 8) & 0xd5u) | (uint64_t)(slot & 1) << 11;
+}
+
+/* Jump cache: guest address to host entry, one array for each of four kinds of code, so that the address
+ * alone is the tag. Index: the low bits of the address; an empty entry i has the tag i ^ 1, which no address
+ * with index i can equal. */
+#define SOFT_JC_BITS 11
+#define SOFT_JC_SIZE (1u << SOFT_JC_BITS)
+#define SOFT_JCS 4u /* SOFT_MMU_* for 64-bit code, and compatibility mode */
+
+/* The translator's part of a vCPU (translate.h tells what it is for). Offsets are baked into code. */
+struct soft_tr {
+	uint64_t self;	     /* the struct soft_vcpu */
+	uint64_t va;	     /* guest address of a TLB miss, or target of an indirect jump */
+	const void *rec;     /* record behind the call that left the code */
+	uint64_t resume;     /* host address to go on at */
+	uint64_t tmp;	     /* scratch of one instruction's code */
+	uint16_t flags_slot; /* status flags while translated code has them not in EFLAGS */
+	uint32_t exit;	     /* enum soft_tr_exit */
+	uint64_t fault_rip;  /* host fault: the guest instruction's address */
+	uint32_t in_code;    /* atomic: this thread may be inside translated code */
+	uint32_t native_trap; /* native.c: trap number + 1 that the host raised; 0 none */
+	uint32_t native_used; /* bytes of the thunk area */
+	uint8_t bounce[640] __attribute__((aligned(64))); /* native.c: the memory operand */
+	uint64_t jc_tag[SOFT_JCS][SOFT_JC_SIZE];
+	uint64_t jc_code[SOFT_JCS][SOFT_JC_SIZE];
+	uint32_t jc_key[SOFT_JCS]; /* mode key that the array is valid for */
+	uint64_t jc_pages[64]; /* Bloom filter of pages that jump cache targets lie in */
+	bool jc_nonglobal;     /* a kernel array has an entry for a page that is not global */
+	uint8_t *native_code;  /* this vCPU's thunk area: writable address */
+	bool irq_check;	       /* an interrupt may be deliverable: ask the host once IF is set */
+	unsigned max_insns;    /* most instructions in a block (tunable, tests) */
+	uint64_t n_enter, n_miss, n_slow, n_link, n_ind, n_fault;
+	uint64_t slow_by_op[X86_OP_COUNT];
+};
+
+struct soft_vcpu {
+	struct x86_state s; /* first: offsets into it are baked into code. s.fx is stale while fp_live */
+
+	/* Reference way. */
+	uint64_t next_rip; /* where execution goes when the current operation returns */
+	struct soft_exc exc;
+	void *unwind[5]; /* __builtin_setjmp buffer of soft_step() */
+	struct x86_insn insn; /* the current instruction */
+	bool fp_live;	 /* guest FPU/SSE state is in the host's registers now */
+	uint8_t mmu;	 /* enum soft_mmu of the current privilege, SMAP and AC; kept by soft_mode_changed() */
+	uint8_t cpl;	 /* likewise */
+	uint8_t mode;	 /* enum x86_mode of CS, likewise */
+	bool shutdown;	 /* triple fault */
+	bool trap_pending; /* single-step or data breakpoint #DB due after this instruction; bits in exc_dr6 */
+	uint64_t trap_dr6;
+	bool data_breakpoints; /* DR7 enables a data or I/O breakpoint: no TLB entry is made while set */
+	bool code_breakpoints; /* DR7 enables an instruction breakpoint: no translated code is run */
+
+	unsigned index;
+	struct soft *soft;
+	const struct engine_host *host;
+	struct gmem *mem;
+	uint32_t req; /* SOFT_REQ_*, atomic */
+
+	/* MMU. */
+	struct soft_tlb_entry tlb[SOFT_MMUS][SOFT_TLB_SIZE];
+	struct soft_xtlb_entry xtlb[SOFT_XTLB_SIZE];
+	uint64_t pdpte[4]; /* PAE paging: loaded with CR3 */
+	uint16_t journal[SOFT_MMUS][256]; /* indices filled since the last flush of non-global entries */
+	uint16_t journal_len[SOFT_MMUS];  /* 0xffff: overflowed */
+	/* Which GiB of linear space (hashed, mmu.c) got entries from large pages: global ones, others. INVLPG asks. */
+	uint64_t large_global, large_local;
+	uint64_t wr_la, wr_gpa; /* page of the last soft_ptr() for writing that had no write tag; for soft_wrote() */
+	ptrdiff_t view_delta; /* guest memory's own mapping - the engine's view; 0 when they are one */
+	uint64_t pvclock_next_update;
+
+	struct soft_tr tr;
+	struct soft_lockstep *lockstep;	      /* while the reference way's stores are to be noted, else NULL */
+	struct soft_lockstep *lockstep_state; /* lockstep.c */
+	uint32_t undef_flags;		      /* lockstep.c: flags not to compare */
+	uint64_t step_rip;		      /* address of the last instruction that soft_step() began */
+	uint64_t n_steps, n_tlb_fill, n_flush, n_exc, n_irq, n_mmio, n_pio; /* counters */
+};
+
+/* ---- step.c: the reference way ---- */
+
+typedef void (*soft_op_fn)(struct soft_vcpu *v, const struct x86_insn *in);
+extern const soft_op_fn soft_op_table[X86_OP_COUNT]; /* op_table.c */
+
+/* Runs the one instruction at s.rip, including the delivery of an exception that it causes. Needs s.rflags
+ * whole. Returns false when the vCPU has stopped (halted, shutdown) or an exception was delivered. */
+bool soft_step(struct soft_vcpu *v);
+
+_Noreturn void soft_raise(struct soft_vcpu *v, unsigned vector);		       /* no error code */
+_Noreturn void soft_raise_err(struct soft_vcpu *v, unsigned vector, uint32_t error);
+_Noreturn void soft_raise_pf(struct soft_vcpu *v, uint64_t addr, uint32_t error);
+
+/* ---- mmu.c ---- */
+
+#define SOFT_READ 0u
+#define SOFT_WRITE 1u
+#define SOFT_FETCH 2u
+
+/* Linear address of [seg:off, off+size) after segment checks in the current mode: limit and type, or
+ * canonical form. Raises #GP(0), or #SS(0) for SS. `access` SOFT_READ or SOFT_WRITE. */
+uint64_t soft_linear(struct soft_vcpu *v, unsigned seg, uint64_t off, unsigned size, unsigned access);
+/* Effective address (offset, cut to the address size) of in's memory operand. */
+uint64_t soft_ea(struct soft_vcpu *v, const struct x86_insn *in);
+
+/* Linear accesses at the current privilege (v->mmu), sizes 1, 2, 4, 8; any alignment; RAM and MMIO. Raise #PF.
+ * A write that crosses pages checks both before it stores. */
+uint64_t soft_read(struct soft_vcpu *v, uint64_t la, unsigned size);
+void soft_write(struct soft_vcpu *v, uint64_t la, uint64_t value, unsigned size);
+/* The same with supervisor privilege whatever the CPL (descriptor tables, TSS, IDT; "implicit"). */
+uint64_t soft_read_sys(struct soft_vcpu *v, uint64_t la, unsigned size);
+void soft_write_sys(struct soft_vcpu *v, uint64_t la, uint64_t value, unsigned size);
+/* Blocks of up to 512 bytes. */
+void soft_read_block(struct soft_vcpu *v, uint64_t la, void *buf, unsigned size);
+void soft_write_block(struct soft_vcpu *v, uint64_t la, const void *buf, unsigned size);
+/* Raises what a write of [la, la+size) would raise; writes nothing (sets A and D bits). */
+void soft_probe_write(struct soft_vcpu *v, uint64_t la, unsigned size);
+/*
+ * Host pointer for an access of [la, la+size) that lies in one page of RAM, or NULL (crosses a page, MMIO,
+ * breakpoints on). Raises #PF. A caller that got a pointer for SOFT_WRITE calls soft_wrote() after its store.
+ */
+void *soft_ptr(struct soft_vcpu *v, uint64_t la, unsigned size, unsigned access);
+void soft_wrote(struct soft_vcpu *v, uint64_t la, unsigned size);
+
+/* Fills the TLB for an access from translated code. True: an inline access of this kind will now hit.
+ * False: run the instruction by soft_step() (it faults, crosses, is MMIO, or the page holds code ...). Does not raise. */
+bool soft_tlb_fill(struct soft_vcpu *v, uint64_t la, unsigned size, unsigned access);
+
+/* Instruction fetch: entry for the page of la, raising #PF on failure. */
+const struct soft_xtlb_entry *soft_fetch_page(struct soft_vcpu *v, uint64_t la);
+/* The same without raising: NULL when the fetch would fault. */
+const struct soft_xtlb_entry *soft_fetch_page_peek(struct soft_vcpu *v, uint64_t la);
+/* Copies up to 15 bytes at s.rip for decoding, crossing pages only as `need` asks; returns the bytes got. */
+unsigned soft_fetch(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned need);
+
+void soft_tlb_flush_all(struct soft_vcpu *v);	     /* global entries too */
+void soft_tlb_flush_nonglobal(struct soft_vcpu *v); /* MOV CR3 */
+void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la);
+/* Drops write permission of a guest page in this vCPU's TLB (it now holds code, or is to be logged). */
+void soft_tlb_revoke_write(struct soft_vcpu *v, gpa_t page);
+
+/* ---- exc.c: exceptions, interrupts, IRET; segment.c: descriptors ---- */
+
+/* Delivers v->exc, with double and triple fault rules; at the end s.rip is the handler's. Sets v->shutdown. */
+void soft_exception(struct soft_vcpu *v);
+/* Delivers an external interrupt or NMI (an exception on the way is delivered in its place). */
+void soft_interrupt(struct soft_vcpu *v, unsigned vector);
+void soft_nmi(struct soft_vcpu *v);
+/* Recomputes mmu, cpl, mode, breakpoints after s changed (CS, SS, CR0, CR4, EFER, RFLAGS.AC, DR7). */
+void soft_mode_changed(struct soft_vcpu *v);
+/* Delivers #DB for v->trap_pending at an instruction boundary. */
+void soft_debug_trap(struct soft_vcpu *v);
+
+/* ---- host.c: the ways out of the engine; they keep guest FPU state safe ---- */
+
+uint32_t soft_port_in(struct soft_vcpu *v, uint16_t port, unsigned size);
+void soft_port_out(struct soft_vcpu *v, uint16_t port, uint32_t value, unsigned size);
+uint64_t soft_mmio_read(struct soft_vcpu *v, gpa_t gpa, unsigned size);
+void soft_mmio_write(struct soft_vcpu *v, gpa_t gpa, uint64_t value, unsigned size);
+int soft_apic_msr(struct soft_vcpu *v, uint32_t msr, uint64_t *value, bool write);
+unsigned soft_cr8_read(struct soft_vcpu *v);
+void soft_cr8_write(struct soft_vcpu *v, unsigned tpr);
+uint64_t soft_host_tsc(void);
+uint64_t soft_guest_tsc(struct soft_vcpu *v); /* virtual in lock-step mode */
+/* Guest FPU state from the host's registers to s.fx and back; both idempotent by v->fp_live. */
+void soft_fp_save(struct soft_vcpu *v);
+void soft_fp_load(struct soft_vcpu *v);
+/* Copy without vector registers. */
+void soft_copy(void *dst, const void *src, size_t n);
+void soft_zero(void *dst, size_t n);
+
+/* ---- smc.c: which guest pages hold translated code ---- */
+
+/* The MMU tells the translator about its flushes: `global` when global entries went too. */
+void soft_tr_flushed(struct soft_vcpu *v, bool global);
+void soft_tr_flushed_page(struct soft_vcpu *v, uint64_t la);
+
+bool soft_page_has_code(struct soft *so, gpa_t page);
+/* After a store to a page with code: drops the blocks it overlaps. `v` may be NULL (device DMA). */
+void soft_code_written(struct soft *so, struct soft_vcpu *v, gpa_t gpa, uint64_t len);
+
+/* ---- msr.c, cpuid: src/x86/cpuid.h ---- */
+
+/* Return false: the instruction gets #GP(0). */
+bool soft_rdmsr(struct soft_vcpu *v, uint32_t msr, uint64_t *value);
+bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value);
+
+/* After s was replaced from outside (engine set_state, INIT, SIPI): everything derived from it. Faults nothing. */
+void soft_state_loaded(struct soft_vcpu *v);
+
+/* ---- pvclock.c: kvmclock ---- */
+
+/* Writes the vCPU's clock page, if the guest has asked for one. After the guest's TSC was written. */
+void soft_pvclock_update(struct soft_vcpu *v);
+/* Writes the wall clock structure at the address the guest gave. */
+void soft_pvclock_wall(struct soft_vcpu *v);
+
+struct soft {
+	struct gmem *mem;
+	const struct engine_host *host;
+	struct engine_config cfg;
+	unsigned n_vcpus;
+	struct soft_vcpu *vcpu[256];
+	struct soft_cache *cache; /* translator: code memory and blocks */
+	uint8_t *view; /* guest memory as TLB entries see it: mem->base, or a second mapping (smc.c) */
+	uint64_t insn_clock;	  /* lock-step: virtual TSC */
+	struct cpuid_table cpuid; /* filled by cpuid_build() when the engine is opened */
+};
+
+/* ---- native.c: FP, MMX and SSE instructions run as themselves (all of X86_OPS_FP, and X86_A_NATIVE ops on request) ---- */
+void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in);
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * step.c - the reference way: fetch, decode, check, call the C function of one instruction.
+ *
+ * soft_raise() unwinds to the __builtin_setjmp() in soft_step(): five words, no signal mask, no vector
+ * registers. What is between must hold nothing that needs undoing.
+ */
+#include "engine/soft/op_table.h"
+#include "engine/soft/soft.h"
+
+_Noreturn void soft_raise(struct soft_vcpu *v, unsigned vector)
+{
+	v->exc = (struct soft_exc){ .vector = (uint8_t)vector };
+	__builtin_longjmp(v->unwind, 1);
+}
+
+_Noreturn void soft_raise_err(struct soft_vcpu *v, unsigned vector, uint32_t error)
+{
+	v->exc = (struct soft_exc){ .vector = (uint8_t)vector, .has_error = true, .error = error };
+	__builtin_longjmp(v->unwind, 1);
+}
+
+_Noreturn void soft_raise_pf(struct soft_vcpu *v, uint64_t addr, uint32_t error)
+{
+	v->exc = (struct soft_exc){ .vector = X86_EXC_PF, .has_error = true, .error = error, .addr = addr };
+	__builtin_longjmp(v->unwind, 1);
+}
+
+static bool canonical(uint64_t va)
+{
+	return (uint64_t)((int64_t)(va << 16) >> 16) == va;
+}
+
+/* Instruction breakpoints (SDM vol. 3 §17.2.4): enabled, R/W 00, address of the first byte. */
+static void check_code_breakpoints(struct soft_vcpu *v, uint64_t la)
+{
+	uint64_t hit = 0;
+
+	if (v->s.rflags & X86_RF)
+		return;
+	for (unsigned i = 0; i < 4; i++) {
+		bool on = (v->s.dr[7] >> (2 * i)) & 3;
+		unsigned type = (v->s.dr[7] >> (16 + 4 * i)) & 3;
+
+		if (on && type == 0 && v->s.dr[i] == la)
+			hit |= BIT(i);
+	}
+	if (!hit)
+		return;
+	v->exc = (struct soft_exc){ .vector = X86_EXC_DB, .dr6 = hit };
+	__builtin_longjmp(v->unwind, 1);
+}
+
+/* Linear address of s.rip; raises what a bad one raises. */
+static uint64_t fetch_address(struct soft_vcpu *v)
+{
+	if (v->mode == X86_MODE_64) {
+		if (unlikely(!canonical(v->s.rip)))
+			soft_raise_err(v, X86_EXC_GP, 0);
+		return v->s.rip;
+	}
+	if (unlikely(v->s.rip > v->s.seg[X86_CS].limit))
+		soft_raise_err(v, X86_EXC_GP, 0);
+	return (uint32_t)(v->s.seg[X86_CS].base + v->s.rip);
+}
+
+/* The instruction at la into v->insn. */
+static void fetch_and_decode(struct soft_vcpu *v, uint64_t la)
+{
+	const struct soft_xtlb_entry *x = soft_fetch_page(v, la);
+	unsigned pos = la & 0xfff, got = 4096 - pos;
+	const uint8_t *bytes = x->host ? x->host + pos : NULL;
+	uint8_t buf[X86_INSN_MAX + 1];
+	enum x86_decode_result r = X86_DECODE_TRUNCATED;
+
+	if (bytes && got >= X86_INSN_MAX) {
+		soft_copy(buf, bytes, X86_INSN_MAX); /* once: another vCPU may be writing */
+		r = x86_decode(&v->insn, buf, X86_INSN_MAX, (enum x86_mode)v->mode);
+	} else {
+		/* Near the end of the page: the second page is touched only if the instruction needs it. */
+		got = MIN(got, (unsigned)X86_INSN_MAX);
+		for (;;) {
+			unsigned n = soft_fetch(v, la, buf, got);
+
+			r = x86_decode(&v->insn, buf, n, (enum x86_mode)v->mode);
+			if (r != X86_DECODE_TRUNCATED || got >= X86_INSN_MAX)
+				break;
+			got++;
+		}
+	}
+	if (r == X86_DECODE_UD)
+		soft_raise(v, X86_EXC_UD);
+	if (r != X86_DECODE_OK)
+		soft_raise_err(v, X86_EXC_GP, 0);
+}
+
+static uint64_t wrap_rip(const struct soft_vcpu *v, uint64_t rip)
+{
+	return v->mode == X86_MODE_64 ? rip : v->mode == X86_MODE_32 ? (uint32_t)rip : (uint16_t)rip;
+}
+
+static bool after(struct soft_vcpu *v, bool trap_flag)
+{
+	if (trap_flag) {
+		v->trap_pending = true;
+		v->trap_dr6 |= UINT64_C(0x4000); /* BS */
+	}
+	if (unlikely(v->trap_pending) && !v->s.ev.movss_shadow) {
+		soft_debug_trap(v);
+		return false;
+	}
+	return !v->s.ev.halted && !v->shutdown;
+}
+
+bool soft_step(struct soft_vcpu *v)
+{
+	if (__builtin_setjmp(v->unwind)) {
+		v->n_exc++;
+		soft_exception(v);
+		return false;
+	}
+	const struct x86_insn *in = &v->insn;
+	bool trap_flag = v->s.rflags & X86_TF;
+	uint64_t la = fetch_address(v);
+
+	v->step_rip = v->s.rip;
+	v->n_steps++;
+	if (unlikely(v->code_breakpoints))
+		check_code_breakpoints(v, la);
+	fetch_and_decode(v, la);
+	if ((in->attr & X86_A_PRIV) && v->cpl != 0)
+		soft_raise_err(v, X86_EXC_GP, 0);
+	v->s.rflags &= ~(uint64_t)X86_RF;
+	v->s.ev.sti_shadow = false;
+	v->s.ev.movss_shadow = false;
+	v->next_rip = wrap_rip(v, v->s.rip + in->len);
+	soft_op_table[in->op](v, in);
+	v->s.rip = v->next_rip;
+	return after(v, trap_flag);
+}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tr_run.c - between translated code and the rest: the dispatcher that finds or makes the block for s.rip
+ * and enters it, and the C halves of the stubs.
+ *
+ * Called from the stubs, with guest FPU state in the host's registers: soft_tr_miss(), soft_tr_step(). They
+ * answer with the host address to go on at, or 0 to leave the code (tr.exit says why).
+ */
+#include "engine/soft/translate.h"
+
+/* AddressSanitizer's run-time library is called before an unwinding jump, and uses vector registers. */
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+uint32_t soft_tr_key(const struct soft_vcpu *v)
+{
+	const struct x86_state *s = &v->s;
+	uint32_t key = v->mmu;
+
+	if (!(s->msr.efer & X86_EFER_LMA) || (v->cpl != 0 && v->cpl != 3))
+		return SOFT_KEY_NONE;
+	if (v->code_breakpoints || (s->rflags & X86_TF))
+		return SOFT_KEY_NONE;
+	if (v->mode == X86_MODE_32) {
+		static const uint8_t flat[] = { X86_CS, X86_DS, X86_ES, X86_SS };
+
+		for (unsigned i = 0; i < ARRAY_SIZE(flat); i++) {
+			const struct x86_seg *g = &s->seg[flat[i]];
+
+			/* A segment that a store or a load could fault on goes by C. */
+			if (g->base || g->limit != UINT32_MAX || !(g->attr & X86_ATTR_P) ||
+			    (flat[i] != X86_CS && (g->attr & (X86_ATTR_CODE | X86_ATTR_EXPAND_DOWN))) ||
+			    !(g->attr & X86_ATTR_RW))
+				return SOFT_KEY_NONE;
+		}
+		if (!(s->seg[X86_SS].attr & X86_ATTR_DB))
+			return SOFT_KEY_NONE;
+		key |= SOFT_KEY_COMPAT;
+	} else if (v->mode != X86_MODE_64) {
+		return SOFT_KEY_NONE;
+	}
+	if (v->cpl == 3) {
+		key |= SOFT_KEY_CPL3;
+		if ((s->cr0 & X86_CR0_AM) && (s->rflags & X86_AC))
+			return SOFT_KEY_NONE; /* alignment checks: by C */
+	}
+	if ((s->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(s->cr4 & X86_CR4_OSFXSR))
+		key |= SOFT_KEY_FP_SLOW;
+	if ((s->cr4 & X86_CR4_TSD) && v->cpl != 0)
+		key |= SOFT_KEY_TSD;
+	if ((s->cr4 & X86_CR4_SMAP) && v->cpl != 3)
+		key |= SOFT_KEY_SMAP;
+	return key;
+}
+
+/* ---- jump cache ---- */
+
+static unsigned jc_array(uint32_t key)
+{
+	return key & SOFT_KEY_COMPAT ? SOFT_JCS - 1 : key & SOFT_KEY_MMU;
+}
+
+static void jc_clear(struct soft_vcpu *v, unsigned a)
+{
+	for (unsigned i = 0; i < SOFT_JC_SIZE; i++)
+		v->tr.jc_tag[a][i] = i ^ 1;
+}
+
+void soft_tr_flush_jc(struct soft_vcpu *v)
+{
+	for (unsigned a = 0; a < SOFT_JCS; a++)
+		jc_clear(v, a);
+	soft_zero(v->tr.jc_pages, sizeof(v->tr.jc_pages));
+	v->tr.jc_nonglobal = false;
+}
+
+static unsigned bloom(uint64_t va)
+{
+	return (unsigned)((va >> 12) * 0x9e3779b97f4a7c15u >> 52);
+}
+
+static void jc_insert(struct soft_vcpu *v, uint32_t key, const struct soft_block *b, bool global)
+{
+	unsigned a = jc_array(key), i = b->va & (SOFT_JC_SIZE - 1);
+
+	v->tr.jc_tag[a][i] = b->va;
+	v->tr.jc_code[a][i] = (uint64_t)(uintptr_t)b->e_slot_polled;
+	v->tr.jc_pages[bloom(b->va) / 64] |= BIT(bloom(b->va) % 64);
+	if (!global && a <= SOFT_MMU_KERNEL_USER)
+		v->tr.jc_nonglobal = true;
+}
+
+void soft_tr_flushed(struct soft_vcpu *v, bool global)
+{
+	if (global) {
+		soft_tr_flush_jc(v);
+		if (v->soft->cache && v->soft->cache->n_cross)
+			soft_cache_unlink_cross(v->soft);
+		return;
+	}
+	if (v->tr.jc_nonglobal) {
+		soft_tr_flush_jc(v);
+		return;
+	}
+	jc_clear(v, SOFT_MMU_USER);
+	jc_clear(v, SOFT_JCS - 1);
+}
+
+void soft_tr_flushed_page(struct soft_vcpu *v, uint64_t la)
+{
+	unsigned n = bloom(la);
+	struct soft_cache *c = v->soft->cache;
+
+	if (v->tr.jc_pages[n / 64] & BIT(n % 64))
+		soft_tr_flush_jc(v);
+	if (c && (__atomic_load_n(&c->cross_pages[n / 64], __ATOMIC_RELAXED) & BIT(n % 64)))
+		soft_cache_unlink_cross(v->soft);
+}
+
+/* ---- called by the stubs ---- */
+
+static void flags_in(struct soft_vcpu *v)
+{
+	v->s.rflags = (v->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) | soft_flags_of_slot(v->tr.flags_slot);
+}
+
+static void flags_out(struct soft_vcpu *v)
+{
+	v->tr.flags_slot = soft_slot_of_flags(v->s.rflags);
+}
+
+/* Runs the instruction of the record by the reference way. */
+static uint64_t by_step(struct soft_vcpu *v, const struct soft_rec *r)
+{
+	struct soft_block *b = v->soft->cache->block[r->block];
+	uint64_t next = b->va + r->off + r->len;
+
+	flags_in(v);
+	v->s.rip = b->va + r->off;
+	if (b->key & SOFT_KEY_COMPAT) {
+		v->s.rip = (uint32_t)v->s.rip;
+		next = (uint32_t)next;
+	}
+	v->tr.n_slow++;
+	if (SANITIZED)
+		soft_fp_save(v);
+
+	bool ok = soft_step(v);
+
+	v->tr.slow_by_op[v->insn.op]++;
+	flags_out(v);
+	if (!ok || (r->flags & REC_END) || !r->next || v->s.rip != next || b->dead ||
+	    v->s.ev.movss_shadow || v->s.ev.sti_shadow || soft_tr_key(v) != r->key) {
+		v->tr.exit = TR_EXIT_STEP;
+		return 0;
+	}
+	soft_fp_load(v);
+	return (uint64_t)(uintptr_t)((const uint8_t *)v->tr.rec + r->next);
+}
+
+uint64_t soft_tr_step(struct soft_vcpu *v)
+{
+	struct soft_rec r;
+
+	soft_copy(&r, v->tr.rec, sizeof(r));
+	return by_step(v, &r);
+}
+
+uint64_t soft_tr_miss(struct soft_vcpu *v, unsigned write)
+{
+	struct soft_rec r;
+
+	soft_copy(&r, v->tr.rec, sizeof(r));
+	v->tr.n_miss++;
+	if (soft_tlb_fill(v, v->tr.va, r.size, write ? SOFT_WRITE : SOFT_READ))
+		return (uint64_t)(uintptr_t)((const uint8_t *)v->tr.rec + r.retry);
+	return by_step(v, &r);
+}
+
+/* ---- dispatcher ---- */
+
+static uint64_t linear_rip(const struct soft_vcpu *v)
+{
+	return v->mode == X86_MODE_64 ? v->s.rip : (uint32_t)v->s.rip;
+}
+
+/* Block for s.rip, made if need be. NULL: step instead. */
+static struct soft_block *find(struct soft_vcpu *v, uint32_t key, bool *global)
+{
+	struct soft_cache *c = v->soft->cache;
+	uint64_t va = linear_rip(v);
+	const struct soft_xtlb_entry *x = soft_fetch_page_peek(v, va);
+	struct soft_block *b;
+	bool full;
+
+	if (!x || !x->host)
+		return NULL;
+	*global = x->global;
+	pthread_mutex_lock(&c->lock);
+	b = soft_cache_find(c, va, x->gpa | (va & 0xfff), key);
+	pthread_mutex_unlock(&c->lock);
+	if (b && likely(b->n_pages == 1))
+		return b;
+	if (b) { /* its check of the second page looks at the TLB entry: there it is now */
+		struct soft_xtlb_entry first = *x;
+
+		if (soft_block_valid(v, b))
+			return b;
+		b = soft_translate(v, va, &first, key, &full);
+	} else {
+		b = soft_translate(v, va, x, key, &full);
+	}
+	if (!b && full) {
+		soft_cache_flush(v->soft, v);
+		x = soft_fetch_page_peek(v, va);
+		b = x && x->host ? soft_translate(v, va, x, key, &full) : NULL;
+	}
+	return b;
+}
+
+/* May this link be chained to a target on another page? Both pages global now. */
+static void chain(struct soft_vcpu *v, struct soft_link *l, struct soft_block *to, bool global, uint64_t generation)
+{
+	struct soft_cache *c = v->soft->cache;
+
+	if (l->target != to->va || l->key != to->key || (l->cross_page && !global))
+		return;
+	pthread_mutex_lock(&c->lock);
+	if (c->n_flushes == generation)
+		soft_cache_link(v->soft, l, to);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static bool canonical(uint64_t va)
+{
+	return (uint64_t)((int64_t)(va << 16) >> 16) == va;
+}
+
+/* An indirect jump that the jump cache did not know. A bad address faults at the jump: run it by C. */
+static void indirect(struct soft_vcpu *v)
+{
+	struct soft_rec r;
+
+	soft_copy(&r, v->tr.rec, sizeof(r));
+	v->tr.n_ind++;
+	v->s.rip = v->tr.va;
+	if (v->mode == X86_MODE_64 && (r.flags & REC_REDO) && unlikely(!canonical(v->tr.va))) {
+		v->s.gpr[X86_RSP] += (uint64_t)(int64_t)r.rsp_undo;
+		v->s.rip = v->soft->cache->block[r.block]->va + r.off;
+	}
+}
+
+/* Enters a block and comes back when its code (and what is chained to it) leaves. True: it was entered. */
+static bool enter(struct soft_vcpu *v, const struct soft_block *b, uint64_t generation)
+{
+	struct soft_tr *tr = &v->tr;
+	struct soft_cache *c = v->soft->cache;
+
+	__atomic_store_n(&tr->in_code, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&c->stop, __ATOMIC_SEQ_CST) || __atomic_load_n(&v->req, __ATOMIC_SEQ_CST) ||
+	    c->n_flushes != generation || b->dead) {
+		__atomic_store_n(&tr->in_code, 0, __ATOMIC_SEQ_CST);
+		soft_cache_park(c);
+		return false;
+	}
+	flags_out(v);
+	soft_fp_load(v);
+	tr->n_enter++;
+	((void (*)(struct soft_vcpu *, const void *))(uintptr_t)c->stub.enter)(v, b->e_slot);
+	return true;
+}
+
+bool soft_tr_run(struct soft_vcpu *v)
+{
+	struct soft_tr *tr = &v->tr;
+	struct soft_cache *c = v->soft->cache;
+	struct soft_link *link = NULL;
+	bool indirect_jump = false;
+	uint64_t generation = 0;
+
+	for (;;) {
+		uint32_t key = soft_tr_key(v);
+		bool global = false;
+
+		if (key == SOFT_KEY_NONE || v->s.ev.sti_shadow || v->s.ev.movss_shadow || v->trap_pending)
+			return false;
+		if (tr->jc_key[jc_array(key)] != key) {
+			jc_clear(v, jc_array(key));
+			tr->jc_key[jc_array(key)] = key;
+		}
+		struct soft_block *b = find(v, key, &global);
+
+		if (!b)
+			return false;
+		if (link && c->n_flushes == generation) /* else it is gone */
+			chain(v, link, b, global, generation);
+		if (indirect_jump)
+			jc_insert(v, key, b, global);
+		link = NULL;
+		indirect_jump = false;
+		generation = c->n_flushes;
+		if (!enter(v, b, generation))
+			return true;
+		/* Records lie in code memory: read them before it may be reused. */
+		switch ((enum soft_tr_exit)tr->exit) {
+		case TR_EXIT_LINK:
+			soft_copy(&link, tr->rec, sizeof(link));
+			v->s.rip = link->target;
+			tr->n_link++;
+			break;
+		case TR_EXIT_PC:
+			soft_copy(&v->s.rip, tr->rec, sizeof(v->s.rip));
+			break;
+		case TR_EXIT_IND:
+			indirect(v);
+			indirect_jump = true;
+			break;
+		case TR_EXIT_FAULT:
+			tr->n_fault++;
+			v->s.rip = tr->fault_rip;
+			break;
+		case TR_EXIT_STEP:
+		case TR_EXIT_NATIVE:
+			break;
+		}
+		__atomic_store_n(&tr->in_code, 0, __ATOMIC_SEQ_CST);
+		if (tr->exit == TR_EXIT_STEP)
+			return true; /* rflags are whole already */
+		flags_in(v);
+		if (tr->exit == TR_EXIT_FAULT) {
+			(void)soft_step(v);
+			return true;
+		}
+		if (__atomic_load_n(&v->req, __ATOMIC_SEQ_CST))
+			return true;
+	}
+}
+
+/* ---- one block at a time: lock-step and tests ---- */
+
+struct soft_block *soft_tr_block(struct soft_vcpu *v, uint32_t key)
+{
+	bool global;
+
+	return find(v, key, &global);
+}
+
+bool soft_tr_block_ends_at_once(struct soft_vcpu *v, const struct soft_block *b)
+{
+	const struct soft_xtlb_entry *x = soft_fetch_page_peek(v, b->va);
+	unsigned pos = b->va & 0xfff;
+	struct x86_insn in;
+
+	return !x || !x->host ||
+	       x86_decode(&in, x->host + pos, 4096 - pos, (enum x86_mode)v->mode) != X86_DECODE_OK ||
+	       (in.attr & X86_A_END);
+}
+
+void soft_tr_run_block(struct soft_vcpu *v)
+{
+	struct soft_tr *tr = &v->tr;
+	uint32_t key = soft_tr_key(v), req;
+	struct soft_block *b = key == SOFT_KEY_NONE ? NULL : soft_tr_block(v, key);
+	struct soft_link *link;
+	bool entered;
+
+	if (!b) {
+		(void)soft_step(v);
+		return;
+	}
+	req = __atomic_exchange_n(&v->req, 0, __ATOMIC_SEQ_CST); /* not now */
+	entered = enter(v, b, v->soft->cache->n_flushes);
+	__atomic_or_fetch(&v->req, req, __ATOMIC_SEQ_CST);
+	if (!entered)
+		return;
+	if (tr->exit == TR_EXIT_LINK) {
+		soft_copy(&link, tr->rec, sizeof(link));
+		v->s.rip = link->target;
+	} else if (tr->exit == TR_EXIT_PC) {
+		soft_copy(&v->s.rip, tr->rec, sizeof(v->s.rip));
+	} else if (tr->exit == TR_EXIT_IND) {
+		indirect(v);
+	} else if (tr->exit == TR_EXIT_FAULT) {
+		v->s.rip = tr->fault_rip;
+	}
+	__atomic_store_n(&tr->in_code, 0, __ATOMIC_SEQ_CST);
+	if (tr->exit == TR_EXIT_STEP)
+		return;
+	flags_in(v);
+	if (tr->exit == TR_EXIT_FAULT)
+		(void)soft_step(v);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * translate.c - one basic block of guest code to host code, in three passes: decode, liveness of the
+ * status flags backwards, emit. translate.h tells the theory; tr_emit.c emits the single instructions.
+ */
+#include "engine/soft/tr_emit.h"
+
+#define PEEK_INSNS 10u
+
+/* Near branches, and what the C op functions must not be asked to chain through. */
+static bool ends_block(const struct tr *t, const struct x86_insn *in)
+{
+	return (in->attr & (X86_A_BRANCH | X86_A_END)) && !tr_inline_system(t, in);
+}
+
+/* Status flags as the translator sees them: an instruction run by C may look at all of them. */
+static unsigned flags_read(const struct tr *t, const struct x86_insn *in)
+{
+	if (in->op == X86_OP_PUSHF || ((in->attr & X86_A_END) && !tr_inline_system(t, in)))
+		return X86_STATUS_FLAGS;
+	return in->flags_read & X86_STATUS_FLAGS;
+}
+
+static unsigned live_before(const struct tr *t, const struct x86_insn *in, unsigned after)
+{
+	return flags_read(t, in) | (after & ~(unsigned)in->flags_write);
+}
+
+/*
+ * Which flags the code at va may read before it writes them. Only within the page of the block, whose bytes
+ * then belong to what the block depends on; beyond, all of them. A fault frame on the way may show stale ones.
+ */
+static unsigned peek_live(struct tr *t, uint64_t va)
+{
+	unsigned unknown = X86_STATUS_FLAGS, live = 0;
+
+	if (((va ^ t->va) & ~UINT64_C(0xfff)) || t->so->cfg.soft_mode == SOFT_MODE_LOCKSTEP)
+		return X86_STATUS_FLAGS; /* (lock-step compares the flags at the end of each block) */
+	unsigned pos = va & 0xfff;
+
+	for (unsigned i = 0; i < PEEK_INSNS && unknown; i++) {
+		struct x86_insn in;
+
+		if (x86_decode(&in, t->page + pos, 4096 - pos, t->mode) != X86_DECODE_OK)
+			break;
+		t->b->page[0].granules |= soft_granules(pos, in.len);
+		live |= unknown & flags_read(t, &in);
+		unknown &= ~(unsigned)in.flags_write;
+		pos += in.len;
+		if (ends_block(t, &in) || pos >= 4096)
+			break;
+	}
+	return live | unknown;
+}
+
+/* The one instruction of the block goes on in the next page. */
+static void decode_crossing(struct tr *t, unsigned pos)
+{
+	struct soft_block *b = t->b;
+	const struct soft_xtlb_entry *x = soft_fetch_page_peek(t->v, tr_va(t, (t->va | 0xfff) + 1));
+	unsigned first = 4096 - pos;
+	uint8_t buf[X86_INSN_MAX];
+
+	if (!x || !x->host || t->so->cfg.soft_mode == SOFT_MODE_LOCKSTEP)
+		return;
+	b->page[1].number = soft_page_number(t->so, x->gpa);
+	b->page[1].gpa = x->gpa;
+	if (b->page[1].number == SOFT_NO_PAGE || b->page[1].number == b->page[0].number)
+		return;
+	soft_page_mark(t->so, t->v, b->page[1].number, x->gpa);
+	soft_copy(buf, t->page + pos, first);
+	soft_copy(buf + first, x->host, sizeof(buf) - first);
+	if (x86_decode(&t->insn[0], buf, sizeof(buf), t->mode) != X86_DECODE_OK)
+		return;
+	b->page[1].granules = soft_granules(0, t->insn[0].len - first);
+	b->n_pages = 2;
+	t->crosses = true;
+	t->second_tag = x->tag;
+	t->page_global = t->page_global && x->global;
+	t->n = 1;
+}
+
+static void decode_block(struct tr *t, unsigned max_insns)
+{
+	unsigned pos = t->va & 0xfff;
+
+	for (t->n = 0; t->n < max_insns;) {
+		struct x86_insn *in = &t->insn[t->n];
+		enum x86_decode_result r = x86_decode(in, t->page + pos, 4096 - pos, t->mode);
+
+		if (r == X86_DECODE_TRUNCATED && t->n == 0)
+			decode_crossing(t, pos);
+		if (r != X86_DECODE_OK)
+			break; /* crosses the page, or #UD: by soft_step() */
+		if (t->n && (in->attr & X86_A_END) && t->so->cfg.soft_mode == SOFT_MODE_LOCKSTEP)
+			break; /* happens once: in a block of its own */
+		t->off[t->n] = (uint16_t)(pos - (t->va & 0xfff));
+		pos += in->len;
+		t->n++;
+		if (ends_block(t, in) || pos >= 4096)
+			break;
+	}
+	t->off[t->n] = t->crosses ? t->insn[0].len : (uint16_t)(pos - (t->va & 0xfff));
+}
+
+static void liveness(struct tr *t)
+{
+	const struct x86_insn *last = &t->insn[t->n - 1];
+	uint64_t next = tr_va(t, t->va + t->off[t->n]);
+
+	t->live_taken = t->live_next = X86_STATUS_FLAGS;
+	if (last->op == X86_OP_JCC || last->op == X86_OP_JMP || last->op == X86_OP_CALL)
+		t->live_taken = peek_live(t, tr_va(t, next + (uint64_t)last->imm));
+	if (last->op == X86_OP_JCC || !ends_block(t, last))
+		t->live_next = peek_live(t, next);
+
+	unsigned live = X86_STATUS_FLAGS;
+
+	if (last->op == X86_OP_JCC)
+		live = t->live_taken | t->live_next;
+	else if (last->op == X86_OP_JMP || last->op == X86_OP_CALL)
+		live = t->live_taken;
+	else if (!ends_block(t, last))
+		live = t->live_next;
+	for (unsigned i = t->n; i-- > 0;) {
+		t->live_after[i] = (uint16_t)live;
+		live = live_before(t, &t->insn[i], live);
+	}
+	t->live_in = live;
+}
+
+/* What comes first in the block that cares where the flags are decides the convention of its body. */
+static bool body_wants_slot(const struct tr *t)
+{
+	for (unsigned i = 0; i < t->n; i++) {
+		const struct x86_insn *in = &t->insn[i];
+
+		if (in->flags_read || in->flags_may_write)
+			return in->has_mem && !(in->attr & X86_A_LEA);
+		if ((in->has_mem && !(in->attr & X86_A_LEA)) || !(in->attr & X86_A_NATIVE))
+			return true;
+	}
+	return false;
+}
+
+/* Poll at an entry: leaves to the dispatcher, which comes back to the block's address. */
+static void poll_flags_dead(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	emit8(e, 0x65); /* cmp dword gs:[req], 0 */
+	emit8(e, 0x83);
+	emit8(e, 0x3c);
+	emit8(e, 0x25);
+	emit32(e, GS(req));
+	emit8(e, 0);
+	tr_cold_exit(t, emit_jcc32(e, CC_NE), t->va, LOC_SLOT);
+}
+
+/* The same without touching EFLAGS. */
+static void poll_flags_live(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	emit_mov_rr(e, true, S1, HR_RCX);
+	emit_load_gs(e, false, HR_RCX, GS(req));
+	emit8(e, 0xe3); /* jrcxz + 8 */
+	emit8(e, 8);
+	emit_mov_rr(e, true, HR_RCX, S1);			    /* 3 bytes */
+	tr_cold_exit(t, emit_jmp32(e), t->va, LOC_NATIVE);	    /* 5 bytes */
+	emit_mov_rr(e, true, HR_RCX, S1);
+}
+
+static void emit_entries(struct tr *t)
+{
+	struct soft_block *b = t->b;
+	struct emit *e = &t->e;
+
+	if (!t->live_in) {
+		b->e_slot_polled = b->e_native_polled = emit_here(e);
+		poll_flags_dead(t);
+		b->e_slot = b->e_native = emit_here(e);
+		t->loc = 0;
+		b->body_slot = true;
+	} else if (t->crosses || body_wants_slot(t)) {
+		b->e_native = b->e_native_polled = emit_here(e);
+		soft_emit_flags_save(e);
+		b->e_slot_polled = emit_here(e);
+		poll_flags_dead(t);
+		b->e_slot = emit_here(e);
+		t->loc = LOC_SLOT;
+		b->body_slot = true;
+	} else {
+		b->e_native_polled = emit_here(e);
+		poll_flags_live(t);
+
+		uint8_t *over = emit_jmp32(e);
+
+		b->e_slot = b->e_slot_polled = emit_here(e);
+		poll_flags_dead(t);
+		soft_emit_flags_restore(e);
+		emit_patch32(e, over, e->p);
+		b->e_native = emit_here(e);
+		t->loc = LOC_NATIVE;
+		b->body_slot = false;
+	}
+}
+
+/* A block that crosses into a second page is good only while that page is where it was: compares the
+ * instruction-side TLB entry; if it is another one, the dispatcher finds out. Flags are in the slot here. */
+static void check_second_page(struct tr *t)
+{
+	struct emit *e = &t->e;
+	uint64_t va = tr_va(t, (t->va | 0xfff) + 1);
+	uint32_t entry = GS(xtlb) + (uint32_t)((va >> 12) % SOFT_XTLB_SIZE * sizeof(struct soft_xtlb_entry));
+
+	emit_mov_imm(e, S0, va);
+	emit_gs(e, true, 0x3b, S0, entry + (uint32_t)offsetof(struct soft_xtlb_entry, va));
+	tr_cold_exit(t, emit_jcc32(e, CC_NE), t->va, LOC_SLOT);
+	emit_mov_imm(e, S0, t->second_tag);
+	emit_gs(e, true, 0x3b, S0, entry + (uint32_t)offsetof(struct soft_xtlb_entry, tag));
+	tr_cold_exit(t, emit_jcc32(e, CC_NE), t->va, LOC_SLOT);
+}
+
+static void emit_body(struct tr *t)
+{
+	if (t->crosses)
+		check_second_page(t);
+	for (unsigned i = 0; i < t->n; i++) {
+		struct soft_site *site = &t->site[i];
+
+		t->i = i;
+		t->live = t->live_after[i];
+		t->live_before = live_before(t, &t->insn[i], t->live);
+		site->host = (uint32_t)(emit_here(&t->e) - t->b->code);
+		site->off = t->off[i];
+		site->loc = (uint8_t)t->loc;
+		tr_emit_one(t, &t->insn[i]);
+	}
+	if (!t->ended)
+		tr_emit_edge(t, tr_va(t, t->va + t->off[t->n]), t->live_next, NULL);
+}
+
+static struct soft_block *finish(struct tr *t)
+{
+	struct soft_cache *c = t->so->cache;
+	struct soft_block *b = t->b;
+
+	tr_emit_cold(t);
+	if (t->e.full || t->overflow)
+		return NULL;
+	b->code_end = emit_here(&t->e);
+	b->bytes = t->off[t->n];
+	b->n_insns = (uint16_t)t->n;
+	b->page[0].granules |= soft_granules(t->va & 0xfff, MIN((unsigned)b->bytes, 4096u - (unsigned)(t->va & 0xfff)));
+	b->n_sites = (uint16_t)t->n;
+	soft_copy(b->site, t->site, t->n * sizeof(*b->site));
+	c->used = (size_t)(t->e.p - c->rw);
+	c->block[b->index] = b;
+	__atomic_store_n(&c->n_blocks, b->index + 1, __ATOMIC_RELEASE);
+	soft_cache_insert(c, b);
+	return b;
+}
+
+static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va, const struct soft_xtlb_entry *xt,
+					   uint32_t key, uint64_t page_number, bool *full)
+{
+	struct soft_cache *c = v->soft->cache;
+	struct tr *t = &c->tr;
+
+	soft_page_mark(v->soft, v, page_number, xt->gpa);
+	t->v = v;
+	t->so = v->soft;
+	t->va = va;
+	t->key = key;
+	t->page = xt->host;
+	t->page_global = xt->global;
+	t->mode = key & SOFT_KEY_COMPAT ? X86_MODE_32 : X86_MODE_64;
+	t->n_cold = 0;
+	t->ended = t->overflow = t->crosses = false;
+
+	size_t arena_mark = c->arena_used;
+	struct soft_block *b = soft_cache_alloc(c, sizeof(*b));
+
+	t->b = b;
+	if (!b || c->n_blocks >= SOFT_MAX_BLOCKS) {
+		*full = true;
+		return NULL;
+	}
+	b->n_pages = 1;
+	b->page[0].number = page_number;
+	b->page[0].gpa = xt->gpa;
+	decode_block(t, v->tr.max_insns);
+	if (!t->n) {
+		c->arena_used = arena_mark;
+		return NULL;
+	}
+	b->site = soft_cache_alloc(c, t->n * sizeof(*b->site));
+	if (!b->site) {
+		*full = true;
+		return NULL;
+	}
+	b->va = va;
+	b->gpa = xt->gpa | (va & 0xfff);
+	b->key = key;
+	b->index = c->n_blocks;
+	liveness(t);
+	t->e = (struct emit){ .p = c->rw + ALIGN_UP(c->used, 16), .end = c->rw + c->size, .delta = c->rx - c->rw };
+	b->code = emit_here(&t->e);
+	emit_entries(t);
+	emit_body(t);
+	if (!finish(t)) {
+		*full = true;
+		return NULL;
+	}
+	return b;
+}
+
+bool soft_block_valid(struct soft_vcpu *v, const struct soft_block *b)
+{
+	const struct soft_xtlb_entry *x;
+
+	if (b->n_pages == 1)
+		return true;
+	x = soft_fetch_page_peek(v, b->key & SOFT_KEY_COMPAT ? (uint32_t)((b->va | 0xfff) + 1) : (b->va | 0xfff) + 1);
+	return x && x->gpa == b->page[1].gpa;
+}
+
+struct soft_block *soft_translate(struct soft_vcpu *v, uint64_t va, const struct soft_xtlb_entry *xt, uint32_t key,
+				  bool *full)
+{
+	struct soft_cache *c = v->soft->cache;
+	uint64_t n = soft_page_number(v->soft, xt->gpa);
+	struct soft_block *b;
+
+	*full = false;
+	if (n == SOFT_NO_PAGE)
+		return NULL;
+	pthread_mutex_lock(&c->lock);
+	b = soft_cache_find(c, va, xt->gpa | (va & 0xfff), key); /* another vCPU may have been faster */
+	if (b && !soft_block_valid(v, b)) {
+		soft_cache_drop(c, b);
+		b = NULL;
+	}
+	if (!b) {
+		struct soft_xtlb_entry first = *xt; /* looking at the second page may replace it */
+
+		b = translate_locked(v, va, &first, key, n, full);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return b;
+}

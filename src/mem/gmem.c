@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gmem.c - guest memory: one sealed memfd, mapped once, cut into regions.
+ *
+ * Theory of operation. The regions lie back to back in the memfd, in ascending guest address, and the
+ * whole memfd is mapped by one mapping. So two regions that touch in guest physical space touch in the
+ * host too, and a page's number in the file (which the dirty log counts by) needs no search table. The
+ * mapping has an inaccessible guard on either side: a run-away host access faults instead of reaching
+ * another mapping. Nothing is touched here: pages come into being when first written.
+ *
+ * The file's size is sealed (memfd_create(2), F_SEAL_GROW and F_SEAL_SHRINK): whoever else gets the fd
+ * cannot make our accesses raise SIGBUS by cutting it short.
+ *
+ * Dirty log. One bit a page, set with an atomic OR only when it is not set yet, so that a page that is
+ * written often costs a load. Harvest exchanges each word with zero: a write is either in this harvest or
+ * in the next one. The bitmap, once allocated, lives as long as the memory: stopping the log clears the
+ * pointer only, because a writer may just have read it.
+ */
+#include "mem/gmem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define GUARD (2 * MIB)
+#define MEM_MAX (UINT64_C(1) << 46) /* below the host's user address space */
+
+static uint64_t n_pages(const struct gmem *m)
+{
+	return m->size_bytes / GMEM_PAGE;
+}
+
+static uint64_t n_words(const struct gmem *m)
+{
+	return (n_pages(m) + 63) / 64;
+}
+
+/* Checks the layout and fills the region table but for hva. */
+static int lay_out(struct gmem *m, const struct gmem_range *range, unsigned n, struct err *e)
+{
+	gpa_t end = 0;
+
+	if (n == 0 || n > GMEM_MAX_REGIONS)
+		return err_set(e, EINVAL, "guest memory has %u regions; 1 to %u are possible", n,
+			       GMEM_MAX_REGIONS);
+	for (unsigned i = 0; i < n; i++) {
+		gpa_t gpa = range[i].gpa;
+		uint64_t size = range[i].size;
+
+		if (size == 0 || gpa % GMEM_PAGE || size % GMEM_PAGE || gpa > UINT64_MAX - size)
+			return err_set(e, EINVAL,
+				       "guest memory region %u (%#llx, %llu bytes) is not made of whole pages",
+				       i, (unsigned long long)gpa, (unsigned long long)size);
+		if (i > 0 && gpa < end)
+			return err_set(e, EINVAL, "guest memory region %u overlaps the one before", i);
+		if (size > MEM_MAX || m->size_bytes > MEM_MAX - size)
+			return err_set(e, EINVAL, "guest memory is larger than %llu GiB",
+				       (unsigned long long)(MEM_MAX / GIB));
+		m->region[i] = (struct gmem_region){
+			.gpa = gpa, .size = size, .file_offset = m->size_bytes};
+		m->size_bytes += size;
+		end = gpa + size;
+	}
+	m->n_regions = n;
+	return 0;
+}
+
+static int open_file(struct gmem *m, struct err *e)
+{
+	struct stat st;
+
+	if (m->memfd < 0) {
+		m->memfd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		if (m->memfd < 0)
+			return err_errno(e, errno, "cannot create the memory file of the guest");
+	}
+	if (fstat(m->memfd, &st) < 0)
+		return err_errno(e, errno, "cannot look at the memory file of the guest");
+	if ((uint64_t)st.st_size < m->size_bytes && ftruncate(m->memfd, (off_t)m->size_bytes) < 0)
+		return err_errno(e, errno, "cannot make %llu MiB of guest memory",
+				 (unsigned long long)(m->size_bytes / MIB));
+	/* A file from elsewhere may be sealed already, or be of a kind that has no seals. */
+	(void)fcntl(m->memfd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+	return 0;
+}
+
+static int map_file(struct gmem *m, struct err *e)
+{
+	uint8_t *area, *at;
+
+	area = mmap(NULL, m->size_bytes + 2 * GUARD, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (area == MAP_FAILED)
+		return err_errno(e, errno, "cannot find %llu MiB of address space for guest memory",
+				 (unsigned long long)(m->size_bytes / MIB));
+	m->area = area;
+	at = (uint8_t *)ALIGN_UP((uintptr_t)area + 1, GUARD); /* 2 MiB: huge pages stay possible */
+	if (mmap(at, m->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
+		 m->memfd, 0) == MAP_FAILED)
+		return err_errno(e, errno, "cannot map %llu MiB of guest memory",
+				 (unsigned long long)(m->size_bytes / MIB));
+	m->base = at;
+	for (unsigned i = 0; i < m->n_regions; i++)
+		m->region[i].hva = at + m->region[i].file_offset;
+	(void)madvise(at, m->size_bytes, MADV_DONTDUMP);
+	return 0;
+}
+
+int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
+		struct err *e)
+{
+	struct gmem *m = calloc(1, sizeof(*m));
+	int r;
+
+	*out = NULL;
+	if (!m) {
+		if (memfd >= 0)
+			close(memfd);
+		return err_set(e, ENOMEM, "out of memory");
+	}
+	m->memfd = memfd;
+	r = lay_out(m, range, n, e);
+	if (r == 0)
+		r = open_file(m, e);
+	if (r == 0)
+		r = map_file(m, e);
+	if (r < 0) {
+		gmem_destroy(m);
+		return r;
+	}
+	*out = m;
+	return 0;
+}
+
+void gmem_destroy(struct gmem *m)
+{
+	if (!m)
+		return;
+	if (m->area)
+		munmap(m->area, m->size_bytes + 2 * GUARD);
+	if (m->memfd >= 0)
+		close(m->memfd);
+	free(m->dirty_map);
+	free(m);
+}
+
+const struct gmem_region *gmem_find(const struct gmem *m, gpa_t gpa)
+{
+	for (unsigned i = 0; i < m->n_regions; i++)
+		if (gpa - m->region[i].gpa < m->region[i].size)
+			return &m->region[i];
+	return NULL;
+}
+
+void *gmem_at(const struct gmem *m, gpa_t gpa, uint64_t len)
+{
+	const struct gmem_region *r = gmem_find(m, gpa);
+
+	/* gpa is inside: the subtraction does not wrap, and neither does a huge len pass. */
+	if (!r || len > r->size - (gpa - r->gpa))
+		return NULL;
+	return r->hva + (gpa - r->gpa);
+}
+
+/* The longest piece of [gpa, gpa+len) that starts at gpa and lies in one region; 0: none. */
+static uint64_t piece(const struct gmem *m, gpa_t gpa, uint64_t len, uint8_t **hva)
+{
+	const struct gmem_region *r = gmem_find(m, gpa);
+	uint64_t left;
+
+	if (!r)
+		return 0;
+	left = r->size - (gpa - r->gpa);
+	*hva = r->hva + (gpa - r->gpa);
+	return MIN(len, left);
+}
+
+int gmem_read(const struct gmem *m, gpa_t gpa, void *buf, uint64_t len)
+{
+	uint8_t *to = buf, *from;
+
+	while (len) {
+		uint64_t n = piece(m, gpa, len, &from);
+
+		if (n == 0)
+			return -EFAULT;
+		memcpy(to, from, n);
+		to += n;
+		gpa += n; /* may wrap to 0 only when the region ends at 2^64; lay_out() excludes that */
+		len -= n;
+	}
+	return 0;
+}
+
+int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len)
+{
+	const uint8_t *from = buf;
+	uint8_t *to;
+
+	while (len) {
+		uint64_t n = piece(m, gpa, len, &to);
+
+		if (n == 0)
+			return -EFAULT;
+		memcpy(to, from, n);
+		gmem_dirty_mark(m, gpa, n);
+		if (m->hook.written)
+			m->hook.written(m->hook.ctx, gpa, n);
+		from += n;
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int gmem_clear(struct gmem *m)
+{
+	for (unsigned i = 0; i < m->n_regions; i++)
+		gmem_dirty_mark(m, m->region[i].gpa, m->region[i].size);
+	if (fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		      (off_t)m->size_bytes) < 0)
+		return -errno;
+	return 0;
+}
+
+int gmem_dirty_start(struct gmem *m)
+{
+	if (!m->dirty_map) {
+		m->dirty_map = calloc(n_words(m), sizeof(uint64_t));
+		if (!m->dirty_map)
+			return -ENOMEM;
+	} else if (!__atomic_load_n(&m->dirty, __ATOMIC_RELAXED)) {
+		for (uint64_t i = 0; i < n_words(m); i++)
+			__atomic_store_n(&m->dirty_map[i], 0, __ATOMIC_RELAXED);
+	}
+	__atomic_store_n(&m->dirty, m->dirty_map, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void gmem_dirty_stop(struct gmem *m)
+{
+	__atomic_store_n(&m->dirty, NULL, __ATOMIC_RELEASE);
+}
+
+void gmem_dirty_mark(struct gmem *m, gpa_t gpa, uint64_t len)
+{
+	uint64_t *map = __atomic_load_n(&m->dirty, __ATOMIC_ACQUIRE);
+	uint8_t *hva;
+
+	if (!map)
+		return;
+	while (len) {
+		uint64_t n = piece(m, gpa, len, &hva);
+		uint64_t first, last;
+
+		if (n == 0)
+			return;
+		first = (uint64_t)(hva - m->base) / GMEM_PAGE;
+		last = (uint64_t)(hva - m->base + n - 1) / GMEM_PAGE;
+		for (uint64_t p = first; p <= last; p++) {
+			uint64_t bit = BIT(p % 64);
+
+			if (!(__atomic_load_n(&map[p / 64], __ATOMIC_RELAXED) & bit))
+				__atomic_fetch_or(&map[p / 64], bit, __ATOMIC_RELEASE);
+		}
+		gpa += n;
+		len -= n;
+	}
+}
+
+uint64_t gmem_dirty_harvest(struct gmem *m, uint64_t *bitmap)
+{
+	uint64_t *map = __atomic_load_n(&m->dirty, __ATOMIC_ACQUIRE);
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < n_words(m); i++) {
+		uint64_t w = 0;
+
+		if (map && __atomic_load_n(&map[i], __ATOMIC_RELAXED))
+			w = __atomic_exchange_n(&map[i], 0, __ATOMIC_ACQ_REL);
+		bitmap[i] = w;
+		n += (uint64_t)__builtin_popcountll(w);
+	}
+	return n;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gmem.h - guest memory: one memfd, a few RAM regions in guest physical space, and the one checked
+ * gate from a guest physical address (gpa_t) to host memory.
+ *
+ * Guest addresses are numbers, never pointers. gmem_at() is the only way to turn one into a pointer;
+ * it answers only for a range that lies wholly inside one RAM region. Devices use gmem_read() and
+ * gmem_write(), which also keep the dirty log and tell the engine (struct gmem_hook) about writes
+ * that it did not make itself, so that it can drop translated code.
+ *
+ * Threads: regions are fixed once the VM runs; reads, writes and the dirty log may be used from any thread.
+ */
+#ifndef LODGE_MEM_GMEM_H
+#define LODGE_MEM_GMEM_H
+
+#include <sys/types.h>
+
+#include "util/base.h"
+#include "util/err.h"
+
+typedef uint64_t gpa_t; /* guest physical address, bytes */
+
+#define GMEM_PAGE 4096u
+#define GMEM_MAX_REGIONS 8
+
+struct gmem_region {
+	gpa_t gpa;	      /* page aligned */
+	uint64_t size;	      /* bytes, page aligned */
+	uint8_t *hva;	      /* where it is mapped, read and write, in this process */
+	uint64_t file_offset; /* in the memfd */
+};
+
+/* Called after a host-side write (device DMA, loader) to [gpa, gpa+len). Any thread. */
+struct gmem_hook {
+	void (*written)(void *ctx, gpa_t gpa, uint64_t len);
+	void *ctx;
+};
+
+struct gmem {
+	int memfd;	     /* owned */
+	uint64_t size_bytes; /* sum of regions */
+	uint8_t *base;	     /* the whole memfd mapped at once, regions one after the other */
+	void *area;	     /* the reservation around base: the mapping and its guards */
+	unsigned n_regions;
+	struct gmem_region region[GMEM_MAX_REGIONS]; /* ascending gpa */
+	struct gmem_hook hook;
+	uint64_t *dirty; /* one bit a page of the memfd; NULL while the log is off. Atomic pointer and bits. */
+	uint64_t *dirty_map; /* what dirty points to; kept until destroy for writers that still look at it */
+};
+
+/* A layout entry: RAM of `size` bytes at `gpa`. */
+struct gmem_range {
+	gpa_t gpa;
+	uint64_t size;
+};
+
+/* Creates the memfd itself when memfd < 0, else takes ownership of it (and grows it to size).
+ * Memory is zero and not yet resident. */
+int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd, struct err *e);
+void gmem_destroy(struct gmem *m);
+
+/* Host pointer for [gpa, gpa+len), or NULL when the range is not wholly RAM of one region (or wraps). */
+void *gmem_at(const struct gmem *m, gpa_t gpa, uint64_t len);
+/* The region that holds gpa, or NULL. */
+const struct gmem_region *gmem_find(const struct gmem *m, gpa_t gpa);
+
+/* Copies; a range may span regions that touch. 0, or -EFAULT (nothing, or only a part, copied). */
+int gmem_read(const struct gmem *m, gpa_t gpa, void *buf, uint64_t len);
+int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len);
+
+/* Makes all memory zero and not resident, as after gmem_create(). Nothing may use it meanwhile; the hook is not told.
+ * 0 or -errno; memory is undefined then. */
+int gmem_clear(struct gmem *m);
+
+/* Dirty log: pages written since the last harvest. */
+int gmem_dirty_start(struct gmem *m);
+void gmem_dirty_stop(struct gmem *m);
+void gmem_dirty_mark(struct gmem *m, gpa_t gpa, uint64_t len);
+/* Copies the bitmap (one bit a page, in file order, size_bytes/4096 bits) and clears it. Returns the pages set. */
+uint64_t gmem_dirty_harvest(struct gmem *m, uint64_t *bitmap);
+
+#endif

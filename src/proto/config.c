@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.c - the resolved configuration: names, defaults, JSON both ways, checks.
+ */
+#include "proto/config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "util/opt.h"
+
+const char *const config_engine_names[] = {"soft", "kvm", NULL};
+const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", NULL};
+const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
+const char *const config_fd_names[] = {"kernel",      "initrd",		"console-in",
+				       "console-out", "control-listen", NULL};
+_Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
+_Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
+_Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
+_Static_assert(ARRAY_SIZE(config_fd_names) == CONFIG_FDS + 1, "a name for each fd");
+
+#define CONFIG_PAGE 4096u
+
+void config_init(struct vm_config *c)
+{
+	memset(c, 0, sizeof(*c));
+	strcpy(c->name, "vm");
+	c->cpus = 1;
+	c->memory_bytes = 512 * MIB;
+}
+
+void config_fds_init(struct config_fds *f)
+{
+	for (unsigned i = 0; i < CONFIG_FDS; i++)
+		f->fd[i] = -1;
+}
+
+void config_fds_close(struct config_fds *f)
+{
+	for (unsigned i = 0; i < CONFIG_FDS; i++)
+		base_close_fd(&f->fd[i]);
+}
+
+json_t *config_to_json(const struct vm_config *c)
+{
+	json_t *j = json_object();
+	int r = 0;
+
+	r |= json_object_set_new(j, "name", json_string(c->name));
+	r |= json_object_set_new(j, "engine", json_string(config_engine_names[c->engine]));
+	r |= json_object_set_new(j, "soft.mode", json_string(config_soft_mode_names[c->soft_mode]));
+	r |= json_object_set_new(j, "cpus", json_integer(c->cpus));
+	r |= json_object_set_new(j, "memory", json_u64(c->memory_bytes));
+	r |= json_object_set_new(j, "boot.kernel", json_string(c->kernel_name));
+	if (c->initrd_name[0])
+		r |= json_object_set_new(j, "boot.initrd", json_string(c->initrd_name));
+	r |= json_object_set_new(j, "boot.cmdline", json_string(c->cmdline));
+	r |= json_object_set_new(j, "console", json_string(config_console_names[c->console]));
+	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
+	r |= json_object_set_new(j, "no_reboot", json_boolean(c->no_reboot));
+	if (r) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
+int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
+{
+	static const char *const keys[] = {
+		"name",	   "engine",	  "soft.mode",	 "cpus",
+		"memory",  "boot.kernel", "boot.initrd", "boot.cmdline",
+		"console", "debug_exit",  "no_reboot",	 NULL,
+	};
+	unsigned engine = 0, mode = 0, console = 0;
+	uint64_t cpus = 0;
+
+	config_init(c);
+	if (json_check_keys(j, keys, "the configuration", e) ||
+	    json_get_text(j, "name", true, c->name, sizeof(c->name), e) < 0 ||
+	    json_get_choice(j, "engine", true, config_engine_names, &engine, e) < 0 ||
+	    json_get_choice(j, "soft.mode", true, config_soft_mode_names, &mode, e) < 0 ||
+	    json_get_u64(j, "cpus", true, 1, CONFIG_CPUS_MAX, &cpus, e) < 0 ||
+	    json_get_u64(j, "memory", true, CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, &c->memory_bytes,
+			 e) < 0 ||
+	    json_get_text(j, "boot.kernel", true, c->kernel_name, sizeof(c->kernel_name), e) < 0 ||
+	    json_get_text(j, "boot.initrd", false, c->initrd_name, sizeof(c->initrd_name), e) < 0 ||
+	    json_get_text(j, "boot.cmdline", true, c->cmdline, sizeof(c->cmdline), e) < 0 ||
+	    json_get_choice(j, "console", true, config_console_names, &console, e) < 0 ||
+	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
+	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0)
+		return -EINVAL;
+	c->engine = (enum config_engine)engine;
+	c->soft_mode = (enum config_soft_mode)mode;
+	c->console = (enum config_console)console;
+	c->cpus = (unsigned)cpus;
+	return config_check(c, e);
+}
+
+int config_check_name(const char *name, struct err *e)
+{
+	size_t len = strlen(name), bad;
+	char shown[80];
+
+	err_quote(shown, sizeof(shown), name);
+	bad = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+	if (!len)
+		err_set(e, EINVAL, "a VM's name is empty: give it 1 to %u characters",
+			CONFIG_NAME_MAX);
+	else if (len > CONFIG_NAME_MAX)
+		err_set(e, EINVAL,
+			"the VM name \"%s\" is too long: %zu characters, at most %u are allowed",
+			shown, len, CONFIG_NAME_MAX);
+	else if (name[0] == '-' || name[0] == '.')
+		err_set(e, EINVAL,
+			"the VM name \"%s\" begins with \"%c\": begin with a letter or a digit",
+			shown, name[0]);
+	else if (name[bad])
+		err_set(e, EINVAL,
+			"the VM name \"%s\" has a character that is not allowed: use letters, digits, \".\", \"_\" and \"-\"",
+			shown);
+	else
+		return 0;
+	err_limit(e, "1..%u of a-z A-Z 0-9 . _ -", CONFIG_NAME_MAX);
+	return err_field(e, "name", name);
+}
+
+static int config_check_memory(uint64_t bytes, struct err *e)
+{
+	char text[40];
+
+	opt_format_size(bytes, text, sizeof(text));
+	if (opt_check_size(bytes, text, CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, e))
+		return err_field(e, "memory", text);
+	if (bytes % CONFIG_PAGE) {
+		err_set(e, EINVAL, "the memory size %s is not a multiple of 4 KiB", text);
+		return err_field(e, "memory", text);
+	}
+	return 0;
+}
+
+int config_check(const struct vm_config *c, struct err *e)
+{
+	int r = config_check_name(c->name, e);
+
+	if (!r)
+		r = config_check_memory(c->memory_bytes, e);
+	if (r)
+		return r;
+	if (c->cpus < 1 || c->cpus > CONFIG_CPUS_MAX) {
+		err_set(e, EINVAL, "%u CPUs are not possible: 1 to %u are", c->cpus,
+			CONFIG_CPUS_MAX);
+		err_limit(e, "1..%u", CONFIG_CPUS_MAX);
+		return err_field(e, "cpus", NULL);
+	}
+	if ((unsigned)c->engine >= CONFIG_ENGINES || (unsigned)c->soft_mode >= CONFIG_SOFT_MODES ||
+	    (unsigned)c->console >= CONFIG_CONSOLES)
+		return err_set(e, EINVAL, "the configuration has a choice out of range");
+	if (!c->kernel_name[0]) {
+		err_set(e, EINVAL, "there is no kernel to boot");
+		return err_field(e, "boot.kernel", NULL);
+	}
+	if (memchr(c->cmdline, '\n', strlen(c->cmdline))) {
+		err_set(e, EINVAL, "the kernel command line has a line break in it");
+		return err_field(e, "boot.cmdline", c->cmdline);
+	}
+	return 0;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.h - the resolved configuration of one VM, as it crosses the process boundary to lodge-vm.
+ *
+ * Everything is decided: no "auto", no paths (files travel as open fds, see enum config_fd; names are for
+ * messages only). In JSON it is one flat object of dotted keys; config_from_json() treats it as hostile:
+ * unknown key, wrong type, out of range, missing are all errors that name the key.
+ *
+ *   key          JSON     field          notes
+ *   name         string   name           config_check_name()
+ *   engine       string   engine         "soft", "kvm"
+ *   soft.mode    string   soft_mode      "translate", "reference", "lockstep"
+ *   cpus         integer  cpus           1..CONFIG_CPUS_MAX
+ *   memory       integer  memory_bytes   whole pages, CONFIG_MEMORY_MIN..CONFIG_MEMORY_MAX
+ *   boot.kernel  string   kernel_name    needs fd "kernel"
+ *   boot.initrd  string   initrd_name    optional; needs fd "initrd"
+ *   boot.cmdline string   cmdline        at most CONFIG_CMDLINE_MAX bytes
+ *   console      string   console        "none", "stdio", "file", "pty"
+ *   debug_exit   boolean  debug_exit     the test device at port 0xf4
+ *   no_reboot    boolean  no_reboot      a guest reset ends the VM
+ */
+#ifndef LODGE_PROTO_CONFIG_H
+#define LODGE_PROTO_CONFIG_H
+
+#include "util/base.h"
+#include "util/err.h"
+#include "util/json.h"
+
+#define CONFIG_NAME_MAX 64u	 /* bytes */
+#define CONFIG_CMDLINE_MAX 2047u /* Linux x86 COMMAND_LINE_SIZE is 2048 with the NUL */
+#define CONFIG_CPUS_MAX 255u	 /* APIC ids 0..254 */
+#define CONFIG_MEMORY_MIN (16 * MIB)
+#define CONFIG_MEMORY_MAX (UINT64_C(1) << 40)
+#define CONFIG_FILE_NAME_MAX 255u /* display name of a file, bytes */
+
+enum config_engine { CONFIG_ENGINE_SOFT, CONFIG_ENGINE_KVM, CONFIG_ENGINES };
+/* The same order as enum soft_mode of engine/engine.h. */
+enum config_soft_mode {
+	CONFIG_SOFT_TRANSLATE,
+	CONFIG_SOFT_REFERENCE,
+	CONFIG_SOFT_LOCKSTEP,
+	CONFIG_SOFT_MODES
+};
+/* What the console is for the operator; lodge-vm only looks at which console fds it got. */
+enum config_console {
+	CONFIG_CONSOLE_NONE,
+	CONFIG_CONSOLE_STDIO,
+	CONFIG_CONSOLE_FILE,
+	CONFIG_CONSOLE_PTY,
+	CONFIG_CONSOLES
+};
+
+/* Names, NULL-terminated, indexed by the enums. */
+extern const char *const config_engine_names[];
+extern const char *const config_soft_mode_names[];
+extern const char *const config_console_names[];
+
+struct vm_config {
+	char name[CONFIG_NAME_MAX + 1];
+	enum config_engine engine;
+	enum config_soft_mode soft_mode;
+	unsigned cpus;
+	uint64_t memory_bytes;
+	char kernel_name[CONFIG_FILE_NAME_MAX + 1];
+	char initrd_name[CONFIG_FILE_NAME_MAX + 1]; /* "": no initrd */
+	char cmdline[CONFIG_CMDLINE_MAX + 1];
+	enum config_console console;
+	bool debug_exit;
+	bool no_reboot;
+};
+
+/* Files that go with it, in the start message's "fds" array by these names. */
+enum config_fd {
+	CONFIG_FD_KERNEL, /* "kernel": regular file, read-only, any offset: use pread */
+	CONFIG_FD_INITRD, /* "initrd": likewise */
+	CONFIG_FD_CONSOLE_IN, /* "console-in": bytes to the guest's COM1; a read of 0 ends input, not the VM */
+	CONFIG_FD_CONSOLE_OUT, /* "console-out": bytes from it; a file, pipe, pty or stream socket.
+				   * O_NONBLOCK may be set on both: they are never shared with a terminal user */
+	CONFIG_FD_CONTROL_LISTEN, /* "control-listen": listening SOCK_SEQPACKET socket for more control clients */
+	CONFIG_FDS
+};
+
+extern const char *const config_fd_names[];
+
+struct config_fds {
+	int fd[CONFIG_FDS]; /* -1: not there. Owned by who holds the struct */
+};
+
+void config_init(struct vm_config *c);	    /* defaults: 1 CPU, 512 MiB, soft translate, no files */
+void config_fds_init(struct config_fds *f); /* all -1 */
+void config_fds_close(struct config_fds *f); /* closes what is there */
+
+/* A whole object, or NULL when out of memory. Caller owns it. */
+json_t *config_to_json(const struct vm_config *c);
+/* Validates everything; c is unspecified on error. */
+int config_from_json(const json_t *j, struct vm_config *c, struct err *e);
+/* The same checks on a struct, in the words of the keys above: for who fills one in by hand. */
+int config_check(const struct vm_config *c, struct err *e);
+/* 1..64 bytes of a-z A-Z 0-9 . _ -, not beginning with . or -. */
+int config_check_name(const char *name, struct err *e);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control.c - the meaning of control messages: start, requests, replies, events. Packets: packet.c.
+ */
+#include "proto/control.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+const char *const control_cmd_names[] = {"query", "pause", "resume", "powerdown", "reset",
+					 "quit",  "dump",  "stats",  "events",	  NULL};
+const char *const control_event_names[] = {"started",	 "paused", "resumed",  "powerdown",
+					   "reset",	 "halted", "shutdown", "crashed",
+					   "guest-exit", "error",  NULL};
+_Static_assert(ARRAY_SIZE(control_cmd_names) == CONTROL_CMDS + 1, "a name for each command");
+_Static_assert(ARRAY_SIZE(control_event_names) == CONTROL_EVENTS_N + 1, "a name for each event");
+
+/* ---- start ---- */
+
+int control_send_start(int sock, const struct vm_config *c, const struct config_fds *fds,
+		       struct err *e)
+{
+	_autojson json_t *msg = json_object();
+	json_t *roles = json_array();
+	int list[CONFIG_FDS];
+	unsigned n = 0;
+	int r = 0;
+
+	for (unsigned i = 0; i < CONFIG_FDS; i++) {
+		if (fds->fd[i] < 0)
+			continue;
+		list[n++] = fds->fd[i];
+		r |= json_array_append_new(roles, json_string(config_fd_names[i]));
+	}
+	r |= json_object_set_new(msg, "lodge", json_integer(CONTROL_PROTOCOL));
+	r |= json_object_set_new(msg, "config", config_to_json(c));
+	r |= json_object_set_new(msg, "fds", roles);
+	if (r)
+		return err_errno(e, ENOMEM, "cannot make the start message");
+	return control_send(sock, msg, list, n, CONTROL_WAIT_FOREVER, e);
+}
+
+/* Which role each fd has; moves them from m to fds. */
+static int control_take_roles(struct control_msg *m, struct config_fds *fds, struct err *e)
+{
+	const json_t *roles = json_object_get(m->json, "fds");
+	char shown[40];
+
+	if (!json_is_array(roles) || json_array_size(roles) != m->n_fds)
+		return err_set(e, EINVAL, "the start message names %zu files and carries %u",
+			       json_array_size(roles), m->n_fds);
+	for (unsigned i = 0; i < m->n_fds; i++) {
+		const char *name = json_string_value(json_array_get(roles, i));
+		unsigned k;
+
+		for (k = 0; name && k < CONFIG_FDS && strcmp(config_fd_names[k], name); k++)
+			;
+		if (!name || k == CONFIG_FDS)
+			return err_set(e, EINVAL,
+				       "the start message has a file of unknown use \"%s\"",
+				       err_quote(shown, sizeof(shown), name ? name : ""));
+		if (fds->fd[k] >= 0)
+			return err_set(e, EINVAL, "the start message has the file \"%s\" twice",
+				       name);
+		fds->fd[k] = m->fd[i];
+		m->fd[i] = -1;
+	}
+	return 0;
+}
+
+static int control_check_file(int fd, const char *role, struct err *e)
+{
+	struct stat st;
+
+	if (fd < 0)
+		return err_set(e, EINVAL, "the start message lacks the file \"%s\"", role);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return err_set(e, EINVAL,
+			       "the file \"%s\" of the start message is not a regular file", role);
+	return 0;
+}
+
+int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, uint64_t deadline_ns,
+		       struct err *e)
+{
+	static const char *const keys[] = {"lodge", "config", "fds", NULL};
+	struct control_msg m;
+	uint64_t version;
+	int r;
+
+	control_msg_init(&m);
+	config_fds_init(fds);
+	r = control_recv(sock, &m, deadline_ns, e);
+	if (r <= 0)
+		return r ? r : err_errno(e, EPIPE, "no start message came");
+	r = json_check_keys(m.json, keys, "the start message", e);
+	if (!r && json_get_u64(m.json, "lodge", true, CONTROL_PROTOCOL, CONTROL_PROTOCOL, &version,
+			       e) < 0)
+		r = -EINVAL;
+	if (!r)
+		r = config_from_json(json_object_get(m.json, "config"), c, e);
+	if (!r)
+		r = control_take_roles(&m, fds, e);
+	if (!r)
+		r = control_check_file(fds->fd[CONFIG_FD_KERNEL], "kernel", e);
+	if (!r && c->initrd_name[0])
+		r = control_check_file(fds->fd[CONFIG_FD_INITRD], "initrd", e);
+	if (!r && !c->initrd_name[0] && fds->fd[CONFIG_FD_INITRD] >= 0)
+		r = err_set(e, EINVAL,
+			    "the start message has an initrd that the configuration does not name");
+	if (r)
+		config_fds_close(fds);
+	control_msg_fini(&m);
+	return r;
+}
+
+/* ---- server side ---- */
+
+/* A handful of codes have a name that is part of the protocol; errno's own names serve. */
+static const char *control_code_name(int code)
+{
+	const char *name = strerrorname_np(code);
+
+	return name ? name : "EINVAL";
+}
+
+static int control_code_number(const char *name)
+{
+	for (int i = 1; name && i < 134; i++) {
+		const char *known = strerrorname_np(i);
+
+		if (known && !strcmp(known, name))
+			return i;
+	}
+	return EIO;
+}
+
+json_t *control_error_json(const struct err *e)
+{
+	const struct {
+		const char *key, *text;
+	} part[] = {{"message", e->msg}, {"code", control_code_name(e->code)},
+		    {"field", e->field}, {"value", e->value},
+		    {"limit", e->limit}, {"hint", e->hint}};
+	json_t *j = json_object();
+	int r = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(part); i++) {
+		json_t *text = json_string(part[i].text);
+
+		/* Text from outside may be no UTF-8. */
+		r |= json_object_set_new(j, part[i].key, text ? text : json_string("?"));
+	}
+	if (r) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
+int control_parse_request(const json_t *msg, struct control_request *r, struct err *e)
+{
+	static const char *const keys[] = {"id", "cmd", "vcpu", NULL};
+	uint64_t vcpu = 0;
+	unsigned cmd = 0;
+
+	memset(r, 0, sizeof(*r));
+	if (json_get_u64(msg, "id", true, 0, INT64_MAX, &r->id, e) < 0 ||
+	    json_check_keys(msg, keys, "the request", e) < 0 ||
+	    json_get_choice(msg, "cmd", true, control_cmd_names, &cmd, e) < 0 ||
+	    json_get_u64(msg, "vcpu", false, 0, CONFIG_CPUS_MAX - 1, &vcpu, e) < 0)
+		return -EINVAL;
+	r->cmd = (enum control_cmd)cmd;
+	r->vcpu = (unsigned)vcpu;
+	return 0;
+}
+
+json_t *control_reply_ok(uint64_t id, json_t *result)
+{
+	json_t *j = json_object();
+	int r = 0;
+
+	r |= json_object_set_new(j, "id", json_u64(id));
+	r |= json_object_set_new(j, "ok", json_true());
+	r |= json_object_set_new(j, "result", result ? result : json_object());
+	if (r) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
+json_t *control_reply_error(uint64_t id, const struct err *e)
+{
+	json_t *j = json_object();
+	int r = 0;
+
+	r |= json_object_set_new(j, "id", json_u64(id));
+	r |= json_object_set_new(j, "error", control_error_json(e));
+	if (r) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
+json_t *control_event(enum control_event ev, json_t *details)
+{
+	json_t *j = details ? details : json_object();
+
+	if (json_object_set_new(j, "event", json_string(control_event_names[ev]))) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
+/* ---- client side ---- */
+
+int control_parse_event(const json_t *msg)
+{
+	const char *name = json_string_value(json_object_get(msg, "event"));
+
+	for (int i = 0; name && i < CONTROL_EVENTS_N; i++)
+		if (!strcmp(name, control_event_names[i]))
+			return i;
+	return -1;
+}
+
+static const char *control_text(const json_t *obj, const char *key)
+{
+	const char *s = json_string_value(json_object_get(obj, key));
+
+	return s ? s : "";
+}
+
+int control_parse_reply(const json_t *msg, uint64_t id, json_t **result, struct err *e)
+{
+	const json_t *got = json_object_get(msg, "id"), *error = json_object_get(msg, "error");
+	char text[400];
+	int code;
+
+	if (!json_is_integer(got) || (uint64_t)json_integer_value(got) != id)
+		return 0;
+	if (!error) {
+		*result = json_object_get(msg, "result");
+		if (json_is_true(json_object_get(msg, "ok")) && json_is_object(*result))
+			return 1;
+		return err_set(e, EPROTO, "the VM sent a reply that is none");
+	}
+	code = control_code_number(control_text(error, "code"));
+	err_set(e, code, "%s", err_quote(text, sizeof(text), control_text(error, "message")));
+	if (*control_text(error, "field"))
+		err_field(e, control_text(error, "field"), control_text(error, "value"));
+	if (*control_text(error, "limit"))
+		err_limit(e, "%s", err_quote(text, sizeof(text), control_text(error, "limit")));
+	if (*control_text(error, "hint"))
+		err_hint(e, "%s", err_quote(text, sizeof(text), control_text(error, "hint")));
+	return -code;
+}
+
+json_t *control_request_json(uint64_t id, enum control_cmd cmd)
+{
+	json_t *j = json_object();
+	int r = 0;
+
+	r |= json_object_set_new(j, "id", json_u64(id));
+	r |= json_object_set_new(j, "cmd", json_string(control_cmd_names[cmd]));
+	if (r) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
+int control_call(int sock, enum control_cmd cmd, uint64_t deadline_ns, json_t **result,
+		 struct err *e)
+{
+	static uint64_t last_id;
+	uint64_t id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
+	_autojson json_t *req = control_request_json(id, cmd);
+	struct control_msg m;
+	json_t *got = NULL;
+	int r;
+
+	control_msg_init(&m);
+	r = control_send(sock, req, NULL, 0, deadline_ns, e);
+	if (r)
+		return r;
+	for (;;) {
+		r = control_recv(sock, &m, deadline_ns, e);
+		if (r == 0)
+			r = err_errno(e, EPIPE, "the VM closed the control connection");
+		if (r < 0)
+			break;
+		r = control_parse_reply(m.json, id, &got, e);
+		if (r)
+			break;
+	}
+	if (r > 0 && result)
+		*result = json_incref(got);
+	control_msg_fini(&m);
+	return r > 0 ? 0 : r;
+}

@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hw.c - builds the board and the engine and wires one to the other.
+ *
+ * Wiring. Out of the engine (struct engine_host, on a vCPU's thread): ports and MMIO go to the buses under
+ * the VM lock; the local APIC's page, its MSRs, CR8 and interrupt acknowledge go to the APIC without it.
+ * Into the engine: the APIC's wake, NMI, INIT and SIPI go to the vCPU threads (vcpu.h), from any thread.
+ * Time: the devices' and the APICs' timers are the clock's (vmclock.h).
+ *
+ * Time stamp counter. All vCPUs start with the same offset, which makes the guest's TSC begin near 0. The
+ * APIC needs to know the TSC as the guest sees it, on other threads as well, when its deadline timer fires;
+ * so the offset is noted each time the guest writes a deadline.
+ */
+#include "vm/hw.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "board/acpi.h"
+#include "board/debug_exit.h"
+#include "board/i8042.h"
+#include "board/pit.h"
+#include "board/pm.h"
+#include "board/rtc.h"
+#include "board/uart.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "x86/cpuid.h"
+
+#define MSR_TSC_DEADLINE 0x6e0u
+
+#define load(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define store(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+
+/* ---- engine to board; vCPU threads ---- */
+
+static uint32_t port_in(void *ctx, unsigned vcpu, uint16_t port, unsigned size)
+{
+	struct hw *hw = ctx;
+	uint32_t v;
+
+	(void)vcpu;
+	pthread_mutex_lock(hw->cfg.lock);
+	v = (uint32_t)bus_read(&hw->ports, port, size);
+	pthread_mutex_unlock(hw->cfg.lock);
+	return v;
+}
+
+static void port_out(void *ctx, unsigned vcpu, uint16_t port, uint32_t value, unsigned size)
+{
+	struct hw *hw = ctx;
+
+	(void)vcpu;
+	pthread_mutex_lock(hw->cfg.lock);
+	bus_write(&hw->ports, port, value, size);
+	pthread_mutex_unlock(hw->cfg.lock);
+}
+
+static uint64_t mmio_read(void *ctx, unsigned vcpu, gpa_t gpa, unsigned size)
+{
+	struct hw *hw = ctx;
+	uint64_t v;
+
+	if (lapic_mmio_hit(hw->lapics, vcpu, gpa))
+		return lapic_mmio_read(hw->lapics, vcpu, gpa, size);
+	pthread_mutex_lock(hw->cfg.lock);
+	v = bus_read(&hw->mmio, gpa, size);
+	pthread_mutex_unlock(hw->cfg.lock);
+	return v;
+}
+
+static void mmio_write(void *ctx, unsigned vcpu, gpa_t gpa, uint64_t value, unsigned size)
+{
+	struct hw *hw = ctx;
+
+	if (lapic_mmio_hit(hw->lapics, vcpu, gpa)) {
+		lapic_mmio_write(hw->lapics, vcpu, gpa, value, size);
+		return;
+	}
+	pthread_mutex_lock(hw->cfg.lock);
+	bus_write(&hw->mmio, gpa, value, size);
+	pthread_mutex_unlock(hw->cfg.lock);
+}
+
+static int apic_msr_read(void *ctx, unsigned vcpu, uint32_t msr, uint64_t *value)
+{
+	return lapic_msr_read(((struct hw *)ctx)->lapics, vcpu, msr, value);
+}
+
+static int apic_msr_write(void *ctx, unsigned vcpu, uint32_t msr, uint64_t value)
+{
+	struct hw *hw = ctx;
+	struct x86_state st;
+
+	if (msr == MSR_TSC_DEADLINE) {
+		vcpu_get_state(hw->vcpus, vcpu, X86_STATE_MSR, &st);
+		store(&hw->tsc_offset[vcpu], st.msr.tsc_offset);
+	}
+	return lapic_msr_write(hw->lapics, vcpu, msr, value);
+}
+
+static unsigned cr8_read(void *ctx, unsigned vcpu)
+{
+	return lapic_cr8_read(((struct hw *)ctx)->lapics, vcpu);
+}
+
+static void cr8_write(void *ctx, unsigned vcpu, unsigned tpr)
+{
+	lapic_cr8_write(((struct hw *)ctx)->lapics, vcpu, tpr);
+}
+
+static bool irq_pending(void *ctx, unsigned vcpu)
+{
+	return lapic_irq_pending(((struct hw *)ctx)->lapics, vcpu);
+}
+
+static int irq_ack(void *ctx, unsigned vcpu)
+{
+	return lapic_irq_ack(((struct hw *)ctx)->lapics, vcpu);
+}
+
+static const struct engine_host host_calls = {
+	.port_in = port_in,
+	.port_out = port_out,
+	.mmio_read = mmio_read,
+	.mmio_write = mmio_write,
+	.apic_msr_read = apic_msr_read,
+	.apic_msr_write = apic_msr_write,
+	.cr8_read = cr8_read,
+	.cr8_write = cr8_write,
+	.irq_pending = irq_pending,
+	.irq_ack = irq_ack,
+};
+
+/* ---- APIC to vCPUs; any thread. Before there are vCPUs nothing can be woken. ---- */
+
+static void apic_wake(void *ctx, unsigned cpu)
+{
+	struct hw *hw = ctx;
+
+	if (hw->vcpus)
+		vcpu_interrupt(hw->vcpus, cpu);
+}
+
+static void apic_nmi(void *ctx, unsigned cpu)
+{
+	struct hw *hw = ctx;
+
+	if (hw->vcpus)
+		vcpu_nmi(hw->vcpus, cpu);
+}
+
+static void apic_init(void *ctx, unsigned cpu)
+{
+	struct hw *hw = ctx;
+
+	if (hw->vcpus)
+		vcpu_init(hw->vcpus, cpu);
+}
+
+static void apic_sipi(void *ctx, unsigned cpu, uint8_t vector)
+{
+	struct hw *hw = ctx;
+
+	if (hw->vcpus)
+		vcpu_sipi(hw->vcpus, cpu, vector);
+}
+
+static uint64_t apic_guest_tsc(void *ctx, unsigned cpu)
+{
+	struct hw *hw = ctx;
+
+	return clock_tsc() + load(&hw->tsc_offset[cpu]);
+}
+
+/* The clock's word to the APIC, and the armed deadline to the vCPU that may sleep until then. */
+static void apic_timer_fired(void *ctx, unsigned cpu)
+{
+	lapic_timer_fired(((struct hw *)ctx)->lapics, cpu);
+}
+
+static void apic_timer_armed(void *ctx, unsigned cpu, uint64_t host_ns)
+{
+	struct hw *hw = ctx;
+
+	if (hw->vcpus)
+		vcpu_set_deadline(hw->vcpus, cpu, host_ns);
+}
+
+/* ---- vCPUs to machine ---- */
+
+static void vcpu_stopped(void *ctx, unsigned vcpu, enum vcpu_stop why, const char *text)
+{
+	const struct hw_owner *o = ((struct hw *)ctx)->cfg.owner;
+
+	o->stopped(o->ctx, vcpu, why, text);
+}
+
+static void vcpu_init_apic(void *ctx, unsigned vcpu)
+{
+	lapic_init_reset(((struct hw *)ctx)->lapics, vcpu);
+}
+
+static void vcpu_all_dead(void *ctx)
+{
+	const struct hw_owner *o = ((struct hw *)ctx)->cfg.owner;
+
+	o->all_dead(o->ctx);
+}
+
+/* ---- building ---- */
+
+static unsigned phys_bits(void)
+{
+	uint32_t r[4];
+
+	cpuid_host(0x80000000u, 0, r);
+	if (r[CPUID_EAX] < 0x80000008u)
+		return 36;
+	cpuid_host(0x80000008u, 0, r);
+	return r[CPUID_EAX] & 0xff;
+}
+
+static int build_interrupts(struct hw *hw, struct err *e)
+{
+	struct lapic_config lc = {
+		.n_cpus = hw->n_cpus,
+		.tsc_khz = hw->tsc_khz,
+		.phys_bits = phys_bits(),
+		.host = {.ctx = hw,
+			 .wake = apic_wake,
+			 .nmi = apic_nmi,
+			 .init = apic_init,
+			 .sipi = apic_sipi,
+			 .guest_tsc = apic_guest_tsc},
+		.timer = {.ctx = hw->cfg.clock,
+			  .arm = vmclock_apic_arm,
+			  .cancel = vmclock_apic_cancel},
+		.now = vmclock_now,
+		.now_ctx = hw->cfg.clock,
+	};
+	struct vmclock_apic timers = {
+		.ctx = hw, .fired = apic_timer_fired, .armed = apic_timer_armed};
+	int r;
+
+	r = vmclock_apic_attach(hw->cfg.clock, hw->n_cpus, &timers, e);
+	if (r < 0)
+		return r;
+	r = lapic_create(&hw->lapics, &lc, e);
+	if (r < 0)
+		return r;
+	r = irq_router_create(&hw->irq, &hw->env, hw->lapics, e);
+	hw->env.irq = hw->irq;
+	return r;
+}
+
+/* The list of devices; VM lock held. */
+static int build_devices(struct hw *hw, struct err *e)
+{
+	const struct dev_env *env = &hw->env;
+	const struct gmem *mem = hw->cfg.mem;
+	struct rtc_config rtc = {.n_cpus = hw->n_cpus};
+	struct uart_config uart = {
+		.id = "com1", .port = LAYOUT_PORT_COM1, .gsi = LAYOUT_IRQ_COM1};
+	struct pm_config pm = {.timer_32bit = false};
+	struct pci_root_config pci = {0};
+	int r;
+
+	for (unsigned i = 0; i < mem->n_regions; i++)
+		if (mem->region[i].gpa < LAYOUT_HIGH_RAM)
+			rtc.low_ram_bytes += mem->region[i].size;
+		else
+			rtc.high_ram_bytes += mem->region[i].size;
+	console_backend(hw->cfg.console, &uart.backend);
+
+	r = pit_create(&hw->dev[HW_PIT], env, e);
+	if (r == 0)
+		r = rtc_create(&hw->dev[HW_RTC], env, &rtc, e);
+	if (r == 0)
+		r = uart_create(&hw->dev[HW_UART], env, &uart, e);
+	if (r == 0)
+		r = pm_create(&hw->dev[HW_PM], env, &pm, e);
+	if (r == 0)
+		r = i8042_create(&hw->dev[HW_I8042], env, e);
+	if (r == 0 && hw->cfg.vm->debug_exit)
+		r = debug_exit_create(&hw->dev[HW_DEBUG_EXIT], env, e);
+	pci.pm = hw->dev[HW_PM];
+	if (r == 0)
+		r = pci_root_create(&hw->pci, env, &pci, e);
+	return r;
+}
+
+/* ACPI tables, kernel and initrd into guest memory. */
+static int load_guest(struct hw *hw, struct err *e)
+{
+	const struct vm_config *vm = hw->cfg.vm;
+	struct acpi_config acpi = {.n_cpus = hw->n_cpus};
+	uint8_t seed[BOOT_SEED_SIZE];
+	struct boot_config boot = {
+		.kernel_fd = hw->cfg.fds->fd[CONFIG_FD_KERNEL],
+		.kernel_name = vm->kernel_name,
+		.initrd_fd = vm->initrd_name[0] ? hw->cfg.fds->fd[CONFIG_FD_INITRD] : -1,
+		.initrd_name = vm->initrd_name,
+		.cmdline = vm->cmdline,
+		.memory_is_zero = hw->cfg.memory_is_zero,
+	};
+	int r;
+
+	acpi.mmio64_base = acpi_mmio64_base(hw->cfg.mem);
+	if (acpi.mmio64_base + LAYOUT_PCI_MMIO64_SIZE <= BIT(phys_bits()))
+		acpi.mmio64_size = LAYOUT_PCI_MMIO64_SIZE;
+	r = acpi_install(&acpi, hw->cfg.mem, &boot.rsdp, e);
+	if (r < 0)
+		return r;
+	if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed))
+		boot.seed = seed;
+	return boot_load(&boot, hw->cfg.mem, &hw->boot, e);
+}
+
+/* The processors as firmware would leave them, the first one at the kernel's entry. */
+static int start_state(struct hw *hw, struct err *e)
+{
+	uint64_t tsc_offset = 0 - clock_tsc();
+	struct x86_state st;
+
+	for (unsigned i = 0; i < hw->n_cpus; i++) {
+		int r;
+
+		x86_state_reset(&st, i == 0);
+		if (i == 0)
+			boot_start_state(&hw->boot, &st);
+		boot_firmware_msrs(&st, phys_bits());
+		st.msr.tsc_offset = tsc_offset;
+		store(&hw->tsc_offset[i], tsc_offset);
+		r = vcpu_set_state(hw->vcpus, i, X86_STATE_ALL, &st);
+		if (r < 0)
+			return err_errno(e, -r, "the %s engine refused the first state of vCPU %u",
+					 hw->cfg.engine->name, i);
+	}
+	lapic_virtual_wire(hw->lapics, 0);
+	return 0;
+}
+
+static int build(struct hw *hw, struct err *e)
+{
+	struct engine_config ec = {
+		.mem = hw->cfg.mem,
+		.host = &hw->host,
+		.n_vcpus = hw->n_cpus,
+		.tsc_khz = hw->tsc_khz,
+		.soft_mode = (enum soft_mode)hw->cfg.vm->soft_mode,
+	};
+	int r;
+
+	hw->tsc_offset = calloc(hw->n_cpus, sizeof(*hw->tsc_offset));
+	if (!hw->tsc_offset)
+		return err_set(e, ENOMEM, "out of memory");
+	pthread_mutex_lock(hw->cfg.lock);
+	r = build_interrupts(hw, e);
+	if (r == 0)
+		r = build_devices(hw, e);
+	pthread_mutex_unlock(hw->cfg.lock);
+	if (r == 0)
+		r = load_guest(hw, e);
+	if (r == 0)
+		r = hw->cfg.engine->open(&hw->engine, &ec, e);
+	if (r == 0)
+		r = vcpu_set_create(&hw->vcpus, hw->cfg.engine, hw->engine, &hw->host,
+				    &hw->vcpu_owner, hw->n_cpus, e);
+	if (r == 0)
+		r = start_state(hw, e);
+	if (r == 0)
+		console_attach(hw->cfg.console, hw->dev[HW_UART]);
+	return r;
+}
+
+_Static_assert((int)CONFIG_SOFT_TRANSLATE == (int)SOFT_MODE_TRANSLATE &&
+		       (int)CONFIG_SOFT_REFERENCE == (int)SOFT_MODE_REFERENCE &&
+		       (int)CONFIG_SOFT_LOCKSTEP == (int)SOFT_MODE_LOCKSTEP,
+	       "the configuration's modes are the engine's");
+
+int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e)
+{
+	struct hw *hw = calloc(1, sizeof(*hw));
+	int r;
+
+	*out = NULL;
+	if (!hw)
+		return err_set(e, ENOMEM, "out of memory");
+	hw->cfg = *cfg;
+	hw->n_cpus = cfg->vm->cpus;
+	hw->tsc_khz = clock_tsc_khz();
+	hw->host = host_calls;
+	hw->host.ctx = hw;
+	hw->vcpu_owner = (struct vcpu_owner){
+		.ctx = hw,
+		.stopped = vcpu_stopped,
+		.init = vcpu_init_apic,
+		.deadline = apic_timer_fired,
+		.all_dead = vcpu_all_dead,
+	};
+	bus_init(&hw->ports, "port", BUS_PORT_LAST, 4);
+	bus_init(&hw->mmio, "mmio", BUS_MMIO_LAST, 8);
+	hw->env = (struct dev_env){
+		.ports = &hw->ports,
+		.mmio = &hw->mmio,
+		.mem = cfg->mem,
+		.request = cfg->owner->request,
+		.request_ctx = cfg->owner->ctx,
+	};
+	vmclock_dev(cfg->clock, &hw->env.clock);
+	r = build(hw, e);
+	if (r < 0) {
+		hw_destroy(hw);
+		return r;
+	}
+	*out = hw;
+	return 0;
+}
+
+void hw_destroy(struct hw *hw)
+{
+	struct vcpu_set *vcpus;
+
+	if (!hw)
+		return;
+	console_detach(hw->cfg.console);
+	/* Threads first; then nobody but this thread and idle timers know the board. */
+	vcpus = hw->vcpus;
+	if (vcpus)
+		vcpu_set_stop(vcpus);
+	pthread_mutex_lock(hw->cfg.lock);
+	if (hw->pci)
+		pci_root_destroy(hw->pci);
+	for (unsigned i = HW_DEVICES; i-- > 0;)
+		device_destroy(hw->dev[i]);
+	if (hw->irq)
+		irq_router_destroy(hw->irq);
+	if (hw->lapics)
+		lapic_destroy(hw->lapics);
+	pthread_mutex_unlock(hw->cfg.lock);
+	vmclock_apic_detach(hw->cfg.clock);
+	vcpu_set_destroy(vcpus);
+	hw->cfg.engine->close(hw->engine);
+	hw->cfg.mem->hook = (struct gmem_hook){0};
+	bus_fini(&hw->ports);
+	bus_fini(&hw->mmio);
+	free(hw->tsc_offset);
+	free(hw);
+}
+
+/* ---- the running machine ---- */
+
+int hw_tsc_back(struct hw *hw, uint64_t tsc)
+{
+	struct x86_state st;
+	int r = 0;
+
+	for (unsigned i = 0; i < hw->n_cpus && r == 0; i++) {
+		vcpu_get_state(hw->vcpus, i, X86_STATE_MSR, &st);
+		st.msr.tsc_offset -= tsc;
+		r = vcpu_set_state(hw->vcpus, i, X86_STATE_MSR, &st);
+		store(&hw->tsc_offset[i], st.msr.tsc_offset);
+	}
+	return r;
+}
+
+void hw_pause(struct hw *hw)
+{
+	lapic_pause(hw->lapics);
+	pthread_mutex_lock(hw->cfg.lock);
+	for (unsigned i = 0; i < HW_DEVICES; i++)
+		device_pause(hw->dev[i]);
+	pthread_mutex_unlock(hw->cfg.lock);
+}
+
+void hw_resume(struct hw *hw)
+{
+	pthread_mutex_lock(hw->cfg.lock);
+	for (unsigned i = 0; i < HW_DEVICES; i++)
+		device_resume(hw->dev[i]);
+	pthread_mutex_unlock(hw->cfg.lock);
+	lapic_resume(hw->lapics);
+}
+
+bool hw_power_button(struct hw *hw)
+{
+	bool listens;
+
+	pthread_mutex_lock(hw->cfg.lock);
+	listens = pm_power_button(hw->dev[HW_PM]);
+	pthread_mutex_unlock(hw->cfg.lock);
+	return listens;
+}
+
+/* Appends what a function with snprintf's ways writes. */
+#define APPEND(t, call_buf_size)                                                                   \
+	do {                                                                                       \
+		size_t at_ = MIN((t)->len, (t)->size);                                             \
+		char *buf = (t)->buf + at_;                                                        \
+		size_t size = (t)->size - at_;                                                     \
+		int n_ = (call_buf_size);                                                          \
+		(t)->len += n_ > 0 ? (size_t)n_ : 0;                                               \
+	} while (0)
+
+void hw_dump(struct hw *hw, unsigned vcpu, struct dev_text *t)
+{
+	struct vcpu_stats vs;
+	struct x86_state st;
+
+	vcpu_stats(hw->vcpus, vcpu, &vs);
+	vcpu_get_state(hw->vcpus, vcpu, X86_STATE_ALL, &st);
+	dev_print(t, "vcpu %u of %u: %llu runs, %llu halts, %llu wakes, %llu ms of cpu\n", vcpu,
+		  hw->n_cpus, (unsigned long long)vs.n_runs, (unsigned long long)vs.n_halts,
+		  (unsigned long long)vs.n_wakes, (unsigned long long)(vs.cpu_ns / CLOCK_NS_PER_MS));
+	APPEND(t, x86_state_print(&st, buf, size));
+	APPEND(t, lapic_dump(hw->lapics, vcpu, buf, size));
+	APPEND(t, irq_dump(hw->irq, buf, size));
+	pthread_mutex_lock(hw->cfg.lock);
+	for (unsigned i = 0; i < HW_DEVICES; i++)
+		if (hw->dev[i])
+			APPEND(t, device_dump(hw->dev[i], buf, size));
+	APPEND(t, pci_root_dump(hw->pci, buf, size));
+	APPEND(t, bus_dump(&hw->ports, buf, size));
+	APPEND(t, bus_dump(&hw->mmio, buf, size));
+	pthread_mutex_unlock(hw->cfg.lock);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hw.h - the hardware of one machine from one power-on to the next reset: board, engine, vCPUs, wired together.
+ *
+ * A reset destroys it and makes a new one, so what a reset leaves behind is what a power-on makes, by
+ * construction. Guest memory, the clock and the console live longer and belong to the machine.
+ */
+#ifndef LODGE_VM_HW_H
+#define LODGE_VM_HW_H
+
+#include "board/boot.h"
+#include "board/bus.h"
+#include "board/irq.h"
+#include "board/lapic.h"
+#include "board/pci.h"
+#include "engine/engine.h"
+#include "proto/config.h"
+#include "vm/console.h"
+#include "vm/vcpu.h"
+#include "vm/vmclock.h"
+
+/* What the machine hears, on a vCPU's thread. It may not wait for the loop thread. */
+struct hw_owner {
+	void *ctx;
+	/* A device asks for it; VM lock held. */
+	void (*request)(void *ctx, enum dev_request what, uint32_t code);
+	/* A vCPU cannot run on; no lock held. */
+	void (*stopped)(void *ctx, unsigned vcpu, enum vcpu_stop why, const char *text);
+	/* Every vCPU sleeps and only an NMI could wake one; no lock held. */
+	void (*all_dead)(void *ctx);
+};
+
+/* All borrowed, and must outlive the hardware. */
+struct hw_config {
+	const struct vm_config *vm;
+	const struct config_fds *fds;
+	const struct engine_class *engine;
+	struct gmem *mem;
+	bool memory_is_zero; /* nothing was ever written to it, or it was cleared */
+	pthread_mutex_t *lock; /* the VM lock */
+	struct vmclock *clock;
+	struct console *console;
+	const struct hw_owner *owner;
+};
+
+enum hw_device { /* in the order in which they are made; PCI is beside them */
+	HW_PIT, HW_RTC, HW_UART, HW_PM, HW_I8042, HW_DEBUG_EXIT, HW_DEVICES
+};
+
+struct hw {
+	struct hw_config cfg;
+	unsigned n_cpus;
+	struct bus ports, mmio; /* VM lock */
+	struct dev_env env;
+	struct lapic_set *lapics;
+	struct irq_router *irq;
+	struct device *dev[HW_DEVICES]; /* NULL: not there */
+	struct pci_root *pci;
+	struct boot_result boot; /* what was loaded */
+
+	struct engine *engine;
+	struct engine_host host;
+	struct vcpu_owner vcpu_owner;
+	struct vcpu_set *vcpus;
+	uint64_t *tsc_offset; /* of each vCPU, as last seen on its own thread; atomic */
+	uint32_t tsc_khz;
+};
+
+/* Builds everything, loads the kernel, vCPUs in their first state and not started. Loop thread, VM lock not held. */
+int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e);
+/* Ends the vCPU threads first. Accepts NULL and a half-built one. Loop thread, VM lock not held. */
+void hw_destroy(struct hw *hw);
+
+/* The guest's TSC goes back by `tsc` counts, as if that much time had not been. All vCPUs parked. Loop thread. */
+int hw_tsc_back(struct hw *hw, uint64_t tsc);
+/* No device and no APIC timer begins anything (lapic_pause(), device pause) - and again. All vCPUs parked. Loop thread. */
+void hw_pause(struct hw *hw);
+void hw_resume(struct hw *hw);
+/* Presses the power button. True: the guest listens to it. Loop thread. */
+bool hw_power_button(struct hw *hw);
+
+/* State of a vCPU, its APIC and the devices as text for people. All vCPUs parked. Loop thread. */
+void hw_dump(struct hw *hw, unsigned vcpu, struct dev_text *t);
+
+#endif

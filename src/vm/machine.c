@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine.c - states of a machine, and the requests that change them.
+ *
+ * Theory of operation. What happens on vCPU threads (a device asks for a reset or for power off, a triple fault, an
+ * engine that cannot go on) is noted under the VM lock, the first one wins, all vCPUs are asked to pause so that
+ * the guest does not run on, and the loop thread is told by a post. Everything that changes the state happens
+ * there, one thing after the other.
+ *
+ * A reset throws the hardware away, clears guest memory and builds the hardware anew (hw.h). The end
+ * throws it away too, then waits, for a bounded time, until the console's reader has taken the last bytes, and
+ * only then tells the final event: whoever sees the event has seen all output.
+ *
+ * A pause is invisible to the guest: board time stands still (vmclock.h), and the guest's TSC is set back by the
+ * length of the pause at the resume.
+ */
+#include "vm/machine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "board/layout.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "vm/hw.h"
+
+#define FLUSH_NS (2 * CLOCK_NS_PER_S)		/* a slow console may take this long at the end */
+#define FLUSH_QUIT_NS (100 * CLOCK_NS_PER_MS)	/* and when somebody wants it to end now */
+#define DUMP_MAX 65536u
+
+enum request { REQ_NONE, REQ_RESET, REQ_POWEROFF, REQ_DEBUG_EXIT, REQ_TRIPLE_FAULT, REQ_ERROR };
+
+struct machine {
+	struct loop *loop;
+	const struct vm_config *cfg;
+	const struct config_fds *fds;
+	const struct engine_class *engine;
+	const struct machine_owner *owner;
+	struct hw_owner hw_owner;
+
+	pthread_mutex_t lock; /* the VM lock */
+	enum machine_state state;
+	struct gmem *mem;
+	bool mem_is_zero; /* nobody has written to it yet */
+	struct vmclock *clock;
+	struct console *console;
+	struct hw *hw; /* NULL while ENDING */
+	uint64_t paused_tsc; /* host TSC when the pause began */
+	uint64_t n_resets;
+	bool told_halted; /* since the last reset */
+
+	struct loop_work act, dead;
+	struct {
+		enum request what;
+		unsigned code, vcpu;
+		char text[160];
+	} req; /* VM lock */
+
+	/* While ENDING: what is to be told when the console is done. */
+	struct loop_timer flush_timer;
+	enum control_event end_event;
+	json_t *end_details;
+	int end_status;
+};
+
+/* ---- from vCPU threads ---- */
+
+/* Notes it; the first one wins. */
+static void note_locked(struct machine *m, enum request what, unsigned vcpu, unsigned code,
+			const char *text)
+{
+	if (m->req.what != REQ_NONE)
+		return;
+	m->req.what = what;
+	m->req.vcpu = vcpu;
+	m->req.code = code;
+	snprintf(m->req.text, sizeof(m->req.text), "%s", text);
+	vcpu_set_ask_pause(m->hw->vcpus);
+	loop_post(m->loop, &m->act);
+}
+
+static void hw_request(void *ctx, enum dev_request what, uint32_t code)
+{
+	static const enum request map[] = {
+		[DEV_REQ_RESET] = REQ_RESET,
+		[DEV_REQ_POWEROFF] = REQ_POWEROFF,
+		[DEV_REQ_DEBUG_EXIT] = REQ_DEBUG_EXIT,
+	};
+
+	note_locked(ctx, map[what], 0, code & 0xff, "");
+}
+
+static void hw_stopped(void *ctx, unsigned vcpu, enum vcpu_stop why, const char *text)
+{
+	struct machine *m = ctx;
+
+	pthread_mutex_lock(&m->lock);
+	note_locked(m, why == VCPU_STOP_TRIPLE_FAULT ? REQ_TRIPLE_FAULT : REQ_ERROR, vcpu, 0, text);
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void hw_all_dead(void *ctx)
+{
+	struct machine *m = ctx;
+
+	loop_post(m->loop, &m->dead);
+}
+
+/* ---- the end ---- */
+
+static void tell(struct machine *m, enum control_event ev, json_t *details)
+{
+	m->owner->event(m->owner->ctx, ev, details);
+}
+
+static void finish(void *ctx)
+{
+	struct machine *m = ctx;
+	json_t *details = m->end_details;
+
+	if (m->end_status < 0)
+		return; /* both the flush and its timer call this */
+	loop_timer_cancel(&m->flush_timer);
+	m->end_details = NULL;
+	tell(m, m->end_event, details);
+	m->owner->ended(m->owner->ctx, m->end_status);
+	m->end_status = -1;
+}
+
+static void flush_timeout(void *ctx)
+{
+	log_warn("the console's reader is too slow: its last bytes are lost");
+	finish(ctx);
+}
+
+static void end(struct machine *m, enum control_event ev, json_t *details, int status,
+		uint64_t flush_ns)
+{
+	if (m->hw)
+		vcpu_set_pause(m->hw->vcpus);
+	vmclock_stop(m->clock);
+	hw_destroy(m->hw);
+	m->hw = NULL;
+	m->state = MACHINE_ENDING;
+	m->end_event = ev;
+	m->end_details = details;
+	m->end_status = status;
+	console_flush(m->console, finish, m);
+	(void)loop_timer_set(&m->flush_timer, clock_ns() + flush_ns);
+}
+
+static void end_with_error(struct machine *m, const struct err *e)
+{
+	log_error("%s", e->msg);
+	end(m, CONTROL_EV_ERROR, control_error_json(e), MACHINE_EXIT_ERROR, FLUSH_NS);
+}
+
+static void end_crashed(struct machine *m)
+{
+	struct x86_state st;
+	char text[256];
+
+	vcpu_set_pause(m->hw->vcpus);
+	vcpu_get_state(m->hw->vcpus, m->req.vcpu, X86_STATE_ALL, &st);
+	snprintf(text, sizeof(text),
+		 "triple fault on vCPU %u at %04x:%#llx (CR0 %#llx, CR2 %#llx, CR3 %#llx)",
+		 m->req.vcpu, st.seg[X86_CS].sel, (unsigned long long)st.rip,
+		 (unsigned long long)st.cr0, (unsigned long long)st.cr2,
+		 (unsigned long long)st.cr3);
+	end(m, CONTROL_EV_CRASHED, json_pack("{s:s}", "text", text), MACHINE_EXIT_CRASHED,
+	    FLUSH_NS);
+}
+
+/* ---- reset, pause, resume ---- */
+
+static int build_hw(struct machine *m, struct err *e)
+{
+	struct hw_config hc = {
+		.vm = m->cfg,
+		.fds = m->fds,
+		.engine = m->engine,
+		.mem = m->mem,
+		.memory_is_zero = m->mem_is_zero,
+		.lock = &m->lock,
+		.clock = m->clock,
+		.console = m->console,
+		.owner = &m->hw_owner,
+	};
+
+	m->mem_is_zero = false;
+	return hw_create(&m->hw, &hc, e);
+}
+
+static void reset(struct machine *m, const char *cause)
+{
+	bool paused = m->state == MACHINE_PAUSED;
+	struct err e = {0};
+	int r;
+
+	vcpu_set_pause(m->hw->vcpus);
+	vmclock_stop(m->clock);
+	hw_destroy(m->hw);
+	m->hw = NULL;
+	pthread_mutex_lock(&m->lock);
+	m->req.what = REQ_NONE;
+	pthread_mutex_unlock(&m->lock);
+	m->mem_is_zero = gmem_clear(m->mem) == 0;
+	r = build_hw(m, &e);
+	if (r == 0 && !paused)
+		vmclock_start(m->clock);
+	if (r == 0)
+		r = vcpu_set_start(m->hw->vcpus, paused, &e);
+	if (r < 0) {
+		end_with_error(m, &e);
+		return;
+	}
+	m->paused_tsc = clock_tsc();
+	m->n_resets++;
+	m->told_halted = false;
+	tell(m, CONTROL_EV_RESET, json_pack("{s:s}", "cause", cause));
+}
+
+/* Lets the vCPUs run if the state says so, and nothing is waiting to be done that stopped them. */
+static void let_run(struct machine *m)
+{
+	bool held;
+
+	pthread_mutex_lock(&m->lock);
+	held = m->req.what != REQ_NONE;
+	pthread_mutex_unlock(&m->lock);
+	if (m->state == MACHINE_RUNNING && !held)
+		vcpu_set_resume(m->hw->vcpus);
+}
+
+static int not_ending(const struct machine *m, struct err *e)
+{
+	if (m->state == MACHINE_ENDING)
+		return err_set(e, ESHUTDOWN, "the VM '%s' is ending", m->cfg->name);
+	return 0;
+}
+
+int machine_pause(struct machine *m, struct err *e)
+{
+	if (not_ending(m, e) < 0)
+		return -ESHUTDOWN;
+	if (m->state == MACHINE_PAUSED)
+		return 0;
+	vcpu_set_pause(m->hw->vcpus);
+	hw_pause(m->hw);
+	vmclock_stop(m->clock);
+	m->paused_tsc = clock_tsc();
+	m->state = MACHINE_PAUSED;
+	tell(m, CONTROL_EV_PAUSED, NULL);
+	return 0;
+}
+
+int machine_resume(struct machine *m, struct err *e)
+{
+	if (not_ending(m, e) < 0)
+		return -ESHUTDOWN;
+	if (m->state == MACHINE_RUNNING)
+		return 0;
+	if (hw_tsc_back(m->hw, clock_tsc() - m->paused_tsc) < 0)
+		log_warn("the engine did not take the time stamp counter of before the pause");
+	vmclock_start(m->clock);
+	hw_resume(m->hw);
+	m->state = MACHINE_RUNNING;
+	let_run(m);
+	tell(m, CONTROL_EV_RESUMED, NULL);
+	return 0;
+}
+
+int machine_powerdown(struct machine *m, struct err *e)
+{
+	if (not_ending(m, e) < 0)
+		return -ESHUTDOWN;
+	if (!hw_power_button(m->hw))
+		log_info("the guest does not listen to the power button");
+	tell(m, CONTROL_EV_POWERDOWN, NULL);
+	return 0;
+}
+
+int machine_reset(struct machine *m, struct err *e)
+{
+	if (not_ending(m, e) < 0)
+		return -ESHUTDOWN;
+	reset(m, "request");
+	return 0;
+}
+
+int machine_quit(struct machine *m, struct err *e)
+{
+	if (not_ending(m, e) < 0)
+		return -ESHUTDOWN;
+	end(m, CONTROL_EV_SHUTDOWN, json_pack("{s:s}", "cause", "quit"), MACHINE_EXIT_OK,
+	    FLUSH_QUIT_NS);
+	return 0;
+}
+
+/* Does what was noted on a vCPU's thread. */
+static void act(void *ctx)
+{
+	struct machine *m = ctx;
+	struct err e = {0};
+	enum request what;
+
+	if (m->state == MACHINE_ENDING)
+		return;
+	pthread_mutex_lock(&m->lock);
+	what = m->req.what;
+	pthread_mutex_unlock(&m->lock);
+	switch (what) {
+	case REQ_NONE:
+		break;
+	case REQ_RESET:
+		if (!m->cfg->no_reboot)
+			reset(m, "guest");
+		else
+			end(m, CONTROL_EV_SHUTDOWN, json_pack("{s:s}", "cause", "reset"),
+			    MACHINE_EXIT_OK, FLUSH_NS);
+		break;
+	case REQ_POWEROFF:
+		end(m, CONTROL_EV_SHUTDOWN, json_pack("{s:s}", "cause", "poweroff"),
+		    MACHINE_EXIT_OK, FLUSH_NS);
+		break;
+	case REQ_DEBUG_EXIT:
+		end(m, CONTROL_EV_GUEST_EXIT, json_pack("{s:i}", "code", (int)m->req.code),
+		    MACHINE_EXIT_OK, FLUSH_NS);
+		break;
+	case REQ_TRIPLE_FAULT:
+		end_crashed(m);
+		break;
+	case REQ_ERROR:
+		err_set(&e, EIO, "vCPU %u cannot go on: %s", m->req.vcpu, m->req.text);
+		end_with_error(m, &e);
+		break;
+	}
+}
+
+static void dead(void *ctx)
+{
+	struct machine *m = ctx;
+	struct vcpu_stats st;
+
+	if (m->state != MACHINE_RUNNING || m->told_halted)
+		return;
+	for (unsigned i = 0; i < m->cfg->cpus; i++) {
+		vcpu_stats(m->hw->vcpus, i, &st);
+		if (st.phase != VCPU_DEAD && st.phase != VCPU_WAITING)
+			return;
+	}
+	m->told_halted = true;
+	tell(m, CONTROL_EV_HALTED, NULL);
+}
+
+/* ---- life ---- */
+
+static int create_memory(struct machine *m, struct err *e)
+{
+	uint64_t size = m->cfg->memory_bytes, low = MIN(size, LAYOUT_LOW_RAM_MAX);
+	struct gmem_range range[2] = {{0, low}, {LAYOUT_HIGH_RAM, size - low}};
+
+	return gmem_create(&m->mem, range, size > low ? 2 : 1, -1, e);
+}
+
+int machine_create(struct machine **out, struct loop *l, const struct vm_config *cfg,
+		   const struct config_fds *fds, const struct engine_class *engine,
+		   const struct machine_owner *owner, struct err *e)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	int r;
+
+	*out = NULL;
+	if (!m)
+		return err_set(e, ENOMEM, "out of memory");
+	m->loop = l;
+	m->cfg = cfg;
+	m->fds = fds;
+	m->engine = engine;
+	m->owner = owner;
+	m->mem_is_zero = true;
+	m->hw_owner = (struct hw_owner){
+		.ctx = m, .request = hw_request, .stopped = hw_stopped, .all_dead = hw_all_dead};
+	pthread_mutex_init(&m->lock, NULL);
+	loop_work_init(&m->act, act, m);
+	loop_work_init(&m->dead, dead, m);
+	loop_timer_init(&m->flush_timer, l, flush_timeout, m);
+	r = create_memory(m, e);
+	if (r == 0)
+		r = vmclock_create(&m->clock, l, &m->lock, e);
+	if (r == 0)
+		r = console_create(&m->console, l, &m->lock, fds->fd[CONFIG_FD_CONSOLE_IN],
+				   fds->fd[CONFIG_FD_CONSOLE_OUT], e);
+	if (r == 0)
+		r = build_hw(m, e);
+	if (r < 0) {
+		machine_destroy(m);
+		return r;
+	}
+	*out = m;
+	return 0;
+}
+
+int machine_start(struct machine *m, struct err *e)
+{
+	int r;
+
+	vmclock_start(m->clock);
+	m->state = MACHINE_RUNNING;
+	r = vcpu_set_start(m->hw->vcpus, false, e);
+	if (r == 0)
+		tell(m, CONTROL_EV_STARTED, NULL);
+	return r;
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	hw_destroy(m->hw);
+	console_destroy(m->console);
+	vmclock_destroy(m->clock);
+	gmem_destroy(m->mem);
+	loop_timer_cancel(&m->flush_timer);
+	loop_unpost(m->loop, &m->act);
+	loop_unpost(m->loop, &m->dead);
+	json_decref(m->end_details);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+}
+
+enum machine_state machine_state(const struct machine *m)
+{
+	return m->state;
+}
+
+/* ---- what can be asked ---- */
+
+static int packed(json_t *j, json_t **out, struct err *e)
+{
+	*out = j;
+	return j ? 0 : err_set(e, ENOMEM, "out of memory");
+}
+
+int machine_query(struct machine *m, json_t **out, struct err *e)
+{
+	json_t *j = json_object();
+
+	if (j && (json_object_set_new(j, "name", json_string(m->cfg->name)) ||
+		  json_object_set_new(
+			  j, "state",
+			  json_string(m->state == MACHINE_RUNNING ? "running" : "paused")) ||
+		  json_object_set_new(j, "engine", json_string(m->engine->name)) ||
+		  json_object_set_new(j, "cpus", json_u64(m->cfg->cpus)) ||
+		  json_object_set_new(j, "memory", json_u64(m->cfg->memory_bytes)) ||
+		  json_object_set_new(j, "uptime_ms",
+				      json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS)))) {
+		json_decref(j);
+		j = NULL;
+	}
+	return packed(j, out, e);
+}
+
+/* The engine's "name value\n" lines. */
+static int add_engine_stats(struct machine *m, json_t *j)
+{
+	_autofree char *text = malloc(DUMP_MAX);
+	char *line, *save = NULL;
+	int r = 0;
+
+	if (!text || m->engine->stats(m->hw->engine, text, DUMP_MAX) < 0)
+		return -ENOMEM;
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *value = strchr(line, ' ');
+
+		if (!value)
+			continue;
+		*value++ = '\0';
+		r |= json_object_set_new(j, line, json_u64(strtoull(value, NULL, 10)));
+	}
+	return r ? -ENOMEM : 0;
+}
+
+int machine_stats(struct machine *m, json_t **out, struct err *e)
+{
+	json_t *j = json_object();
+	struct console_stats cs;
+	struct stat st = {0};
+	int r = 0;
+
+	if (not_ending(m, e) < 0) {
+		json_decref(j);
+		return -ESHUTDOWN;
+	}
+	if (!j)
+		return packed(NULL, out, e);
+	console_stats(m->console, &cs);
+	(void)fstat(m->mem->memfd, &st);
+	r |= json_object_set_new(j, "uptime_ms", json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS));
+	r |= json_object_set_new(j, "resets", json_u64(m->n_resets));
+	r |= json_object_set_new(j, "memory.resident_bytes", json_u64((uint64_t)st.st_blocks * 512));
+	r |= json_object_set_new(j, "console.bytes_in", json_u64(cs.bytes_in));
+	r |= json_object_set_new(j, "console.bytes_out", json_u64(cs.bytes_out));
+	r |= json_object_set_new(j, "console.blocked", json_u64(cs.n_blocked));
+	for (unsigned i = 0; i < m->cfg->cpus; i++) {
+		struct vcpu_stats vs;
+		char key[32];
+
+		vcpu_stats(m->hw->vcpus, i, &vs);
+		snprintf(key, sizeof(key), "vcpu%u.cpu_ms", i);
+		r |= json_object_set_new(j, key, json_u64(vs.cpu_ns / CLOCK_NS_PER_MS));
+		snprintf(key, sizeof(key), "vcpu%u.runs", i);
+		r |= json_object_set_new(j, key, json_u64(vs.n_runs));
+		snprintf(key, sizeof(key), "vcpu%u.halts", i);
+		r |= json_object_set_new(j, key, json_u64(vs.n_halts));
+		snprintf(key, sizeof(key), "vcpu%u.wakes", i);
+		r |= json_object_set_new(j, key, json_u64(vs.n_wakes));
+	}
+	r |= add_engine_stats(m, j);
+	if (r) {
+		json_decref(j);
+		j = NULL;
+	}
+	return packed(j, out, e);
+}
+
+int machine_dump(struct machine *m, unsigned vcpu, json_t **out, struct err *e)
+{
+	struct dev_text t = {.buf = malloc(DUMP_MAX), .size = DUMP_MAX};
+	char number[16];
+
+	if (not_ending(m, e) < 0) {
+		free(t.buf);
+		return -ESHUTDOWN;
+	}
+	if (vcpu >= m->cfg->cpus) {
+		free(t.buf);
+		snprintf(number, sizeof(number), "%u", vcpu);
+		err_set(e, EINVAL, "there is no vCPU %u; the VM has %u", vcpu, m->cfg->cpus);
+		return err_field(e, "vcpu", number);
+	}
+	if (!t.buf)
+		return packed(NULL, out, e);
+	t.buf[0] = '\0';
+	vcpu_set_pause(m->hw->vcpus);
+	hw_dump(m->hw, vcpu, &t);
+	let_run(m);
+	*out = json_pack("{s:s}", "text", t.buf);
+	free(t.buf);
+	return packed(*out, out, e);
+}

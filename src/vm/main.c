@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - lodge-vm: the process of one virtual machine.
+ *
+ * The start-up story:
+ *   1. Arguments: one number, the control socket. Everything else comes through it.
+ *   2. Close every descriptor but stdin, stdout, stderr and that one.
+ *   3. Restrict: no new privileges, not dumpable (its memory is the guest's), dies with its parent.
+ *   4. Receive the configuration and the open files in one message; validate both as hostile.
+ *   5. Build: memory, board, kernel, engine (machine_create()). From here on errors go out as the event "error" too.
+ *   6. Run the loop, until the machine has ended by itself, by request, by SIGTERM, or because the other end of the
+ *      control socket is gone.
+ *   7. Take everything down again, in the opposite order, and exit with the status of proto/control.h.
+ *
+ * Signals: SIGTERM ends the VM like the command "quit"; SIGINT, SIGHUP and SIGPIPE are ignored (a terminal's keys are
+ * the business of who has the terminal). The engine handles its own hardware signals.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+#include "util/log.h"
+#include "vm/machine.h"
+#include "vm/server.h"
+
+#define EXIT_USAGE 2
+#define LAST_WORD_NS CLOCK_NS_PER_S /* how long the event of a failed start may wait for its reader */
+
+struct vm {
+	struct vm_config cfg;
+	struct config_fds fds;
+	int control_fd;
+	int signal_fd;
+	struct loop *loop;
+	struct loop_fd *signals;
+	struct server *server;
+	struct machine *machine;
+	struct loop_work gone; /* the start connection went away */
+	int status;
+};
+
+static const char usage_text[] =
+	"usage: lodge-vm --control-fd N\n"
+	"\n"
+	"Runs one virtual machine. Started by lodge, which sends the configuration and the open\n"
+	"files over the socket N; not meant to be started by hand. See lodge --help.\n";
+
+/* 1. Returns the descriptor, or exits. */
+static int parse_arguments(int argc, char **argv)
+{
+	char *end;
+	long fd;
+
+	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+		fputs(usage_text, stdout);
+		exit(0);
+	}
+	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+		puts("lodge-vm " LODGE_VERSION);
+		exit(0);
+	}
+	if (argc != 3 || strcmp(argv[1], "--control-fd") != 0) {
+		fputs(usage_text, stderr);
+		exit(EXIT_USAGE);
+	}
+	errno = 0;
+	fd = strtol(argv[2], &end, 10);
+	if (errno || end == argv[2] || *end || fd < 3 || fd > 65535) {
+		log_error("--control-fd takes the number of an open socket, 3 or more");
+		exit(EXIT_USAGE);
+	}
+	return (int)fd;
+}
+
+/* 2. and 3. */
+static void restrict_process(int control_fd)
+{
+	if (control_fd > 3)
+		(void)close_range(3, (unsigned)control_fd - 1, 0);
+	(void)close_range((unsigned)control_fd + 1, ~0u, 0);
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+}
+
+static const struct engine_class *find_engine(const struct vm_config *cfg, struct err *e)
+{
+	const char *name = config_engine_names[cfg->engine];
+
+	for (unsigned i = 0; engine_list[i]; i++)
+		if (strcmp(engine_list[i]->name, name) == 0)
+			return engine_list[i];
+	err_set(e, ENOTSUP, "this build of Lodge has no engine \"%s\"", name);
+	err_field(e, "engine", name);
+	err_hint(e, "use --engine soft");
+	return NULL;
+}
+
+/* ---- what happens on the loop ---- */
+
+static void machine_event(void *ctx, enum control_event ev, json_t *details)
+{
+	server_event(((struct vm *)ctx)->server, ev, details);
+}
+
+static void machine_ended(void *ctx, int status)
+{
+	struct vm *vm = ctx;
+
+	vm->status = status;
+	loop_stop(vm->loop);
+}
+
+static void quit(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	if (!vm->machine)
+		loop_stop(vm->loop);
+	else
+		(void)machine_quit(vm->machine, NULL);
+}
+
+static void connection_gone(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	loop_post(vm->loop, &vm->gone);
+}
+
+static void signal_ready(void *ctx, int fd, uint32_t events)
+{
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		quit(ctx);
+}
+
+static int watch_signals(struct vm *vm, struct err *e)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	sigset_t term;
+	int r;
+
+	sigaction(SIGINT, &ignore, NULL);
+	sigaction(SIGHUP, &ignore, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL); /* threads inherit it */
+	vm->signal_fd = signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK);
+	r = vm->signal_fd < 0 ? -errno
+			      : loop_fd_add(vm->loop, vm->signal_fd, EPOLLIN, signal_ready, vm,
+					    &vm->signals);
+	return r < 0 ? err_errno(e, -r, "cannot wait for signals") : 0;
+}
+
+/* ---- life ---- */
+
+/* 4. to 6. */
+static int run(struct vm *vm, struct err *e)
+{
+	static const struct machine_owner calls = {.event = machine_event, .ended = machine_ended};
+	struct machine_owner owner = calls;
+	const struct engine_class *engine;
+	int r;
+
+	owner.ctx = vm;
+	r = control_recv_start(vm->control_fd, &vm->cfg, &vm->fds, CONTROL_WAIT_FOREVER, e);
+	if (r < 0)
+		return r;
+	log_init("lodge-vm", vm->cfg.name);
+	engine = find_engine(&vm->cfg, e);
+	if (!engine)
+		return -ENOTSUP;
+	r = loop_create(&vm->loop, e);
+	if (r == 0)
+		r = watch_signals(vm, e);
+	if (r == 0)
+		r = server_create(&vm->server, vm->loop, vm->control_fd, connection_gone, vm, e);
+	if (r == 0)
+		r = machine_create(&vm->machine, vm->loop, &vm->cfg, &vm->fds, engine, &owner, e);
+	if (r == 0)
+		r = server_serve(vm->server, vm->machine, vm->fds.fd[CONFIG_FD_CONTROL_LISTEN], e);
+	if (r == 0)
+		r = machine_start(vm->machine, e);
+	if (r == 0)
+		loop_run(vm->loop);
+	machine_destroy(vm->machine); /* while `owner` is there */
+	vm->machine = NULL;
+	return r;
+}
+
+/* The start failed: tells the reason to whoever reads it, the socket's peer or the operator. */
+static void report(struct vm *vm, const struct err *e)
+{
+	_autojson json_t *event = control_event(CONTROL_EV_ERROR, control_error_json(e));
+	int r;
+
+	r = control_send(vm->control_fd, event, NULL, 0, clock_ns() + LAST_WORD_NS, NULL);
+	if (r < 0)
+		log_error("%s", e->msg);
+}
+
+int main(int argc, char **argv)
+{
+	struct vm vm = {.control_fd = -1, .signal_fd = -1};
+	struct err e = {0};
+
+	log_init("lodge-vm", NULL);
+	vm.control_fd = parse_arguments(argc, argv);
+	restrict_process(vm.control_fd);
+	config_init(&vm.cfg);
+	config_fds_init(&vm.fds);
+	loop_work_init(&vm.gone, quit, &vm);
+
+	if (run(&vm, &e) < 0) {
+		report(&vm, &e);
+		vm.status = MACHINE_EXIT_ERROR;
+	}
+
+	/* 7. */
+	server_destroy(vm.server);
+	loop_fd_del(vm.signals);
+	if (vm.loop)
+		loop_unpost(vm.loop, &vm.gone);
+	loop_destroy(vm.loop);
+	base_close_fd(&vm.signal_fd);
+	config_fds_close(&vm.fds);
+	base_close_fd(&vm.control_fd);
+	return vm.status;
+}

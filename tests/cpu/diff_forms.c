@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * diff_forms.c - the forms of the decode table, which of them the differential test covers, and why not the rest.
+ *
+ * Every form must either have been executed natively at least once or stand, by its operation, in the table
+ * of reasons below; diff.c checks that at the end of a run.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/cpu/diff.h"
+
+/* Privileged instructions are tested: at CPL 3 they raise #GP on both sides. What they do at CPL 0, and what
+ * is listed here, is tested by the flat guests (tests/cpu/flat). */
+static const struct {
+	enum x86_op op;
+	const char *why;
+} skip[] = {
+	{X86_OP_RDRAND, "random result"},
+	{X86_OP_RDSEED, "random result"},
+	{X86_OP_RDTSC, "result depends on time"},
+	{X86_OP_RDTSCP, "result depends on time"},
+	{X86_OP_RDPMC, "depends on the host's CR4.PCE"},
+	{X86_OP_RDPID, "result is the host's processor number"},
+	{X86_OP_CPUID, "the guest's CPUID is its own; may be trapped on the host"},
+	{X86_OP_XGETBV, "depends on the host's XCR0; the guest has no XSAVE"},
+	{X86_OP_XSETBV, "the guest has no XSAVE"},
+	{X86_OP_INT, "would call the host kernel"},
+	{X86_OP_IRET, "segment selectors of the host process"},
+	{X86_OP_SYSCALL, "would call the host kernel"},
+	{X86_OP_SYSENTER, "would call the host kernel; #UD on AMD in long mode"},
+	{X86_OP_SYSRET, "vendors differ in the order of its checks"},
+	{X86_OP_SYSEXIT, "vendors differ in long mode"},
+	{X86_OP_JMP_FAR, "segment selectors of the host process"},
+	{X86_OP_CALL_FAR, "segment selectors of the host process"},
+	{X86_OP_RET_FAR, "segment selectors of the host process"},
+	{X86_OP_MOV_TO_SREG, "segment selectors of the host process"},
+	{X86_OP_POP_SREG, "segment selectors of the host process"},
+	{X86_OP_LES, "segment selectors of the host process"},
+	{X86_OP_LDS, "segment selectors of the host process"},
+	{X86_OP_LSS, "segment selectors of the host process"},
+	{X86_OP_LFS, "segment selectors of the host process"},
+	{X86_OP_LGS, "segment selectors of the host process"},
+	{X86_OP_LAR, "host descriptor tables"},
+	{X86_OP_LSL, "host descriptor tables"},
+	{X86_OP_VERR, "host descriptor tables"},
+	{X86_OP_VERW, "host descriptor tables"},
+	{X86_OP_SGDT, "host descriptor tables; the kernel emulates it under UMIP"},
+	{X86_OP_SIDT, "host descriptor tables; the kernel emulates it under UMIP"},
+	{X86_OP_SLDT, "host descriptor tables; the kernel emulates it under UMIP"},
+	{X86_OP_STR, "host descriptor tables; the kernel emulates it under UMIP"},
+	{X86_OP_SMSW, "host CR0; the kernel emulates it under UMIP"},
+	{X86_OP_VMCALL, "may reach a hypervisor below the host"},
+	{X86_OP_VMMCALL, "may reach a hypervisor below the host"},
+	{X86_OP_MONITOR, "depends on the host's CPUID"},
+	{X86_OP_MWAIT, "depends on the host's CPUID"},
+};
+
+struct diff_form *diff_forms;
+unsigned diff_n_forms;
+
+const char *diff_skip_reason(enum x86_op op)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(skip); i++)
+		if (skip[i].op == op)
+			return skip[i].why;
+	return NULL;
+}
+
+static void add(void *ctx, const struct x86_form_info *f)
+{
+	static const char *const map[] = {"", "0f", "0f38", "0f3a"};
+	struct diff_form *d;
+	char ext[8] = "", pfx[8] = "";
+
+	(void)ctx;
+	diff_forms = realloc(diff_forms, (diff_n_forms + 1) * sizeof(*diff_forms));
+	d = &diff_forms[diff_n_forms++];
+	memset(d, 0, sizeof(*d));
+	d->f = *f;
+	d->skip = diff_skip_reason(f->op);
+	if (f->modrm_ext >= 0)
+		snprintf(ext, sizeof(ext), "/%d", f->modrm_ext);
+	if (f->sse_pfx)
+		snprintf(pfx, sizeof(pfx), "%02x.", f->sse_pfx);
+	snprintf(d->name, sizeof(d->name), "%s%s%02x%s%s:%s", pfx, map[f->map & 3], f->opcode, ext,
+		 f->mod_class == 1 ? "m" : f->mod_class == 3 ? "r" : "", x86_op_name(f->op));
+}
+
+void diff_forms_init(void)
+{
+	x86_forms(add, NULL);
+}

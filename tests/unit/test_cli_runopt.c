@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_cli_runopt.c - from the words of `lodge run` to a configuration. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cli/cli.h"
+
+static struct run_options o;
+static struct vm_config c;
+static const char *console_path;
+static struct err e;
+
+/* Words are separated by '|'. */
+static int parse(const char *line)
+{
+	static char text[8192];
+	static char *argv[64];
+	int argc = 0;
+
+	assert_true(strlen(line) < sizeof(text));
+	strcpy(text, line);
+	for (char *p = text, *word; (word = strsep(&p, "|"));)
+		argv[argc++] = word;
+	e = (struct err){0};
+	return runopt_parse(argc, argv, &o, &c, &console_path, &e);
+}
+
+static void test_defaults(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--kernel|/boot/vmlinuz"), 0);
+	assert_string_equal(c.name, "vm");
+	assert_string_equal(c.kernel_name, "vmlinuz");
+	assert_string_equal(c.initrd_name, "");
+	assert_string_equal(c.cmdline, "console=ttyS0");
+	assert_int_equal(c.cpus, 1);
+	assert_true(c.memory_bytes == 512 * MIB);
+	assert_int_equal(c.console, CONFIG_CONSOLE_STDIO);
+	assert_int_equal(o.engine, RUN_ENGINE_AUTO);
+	assert_int_equal(c.soft_mode, CONFIG_SOFT_TRANSLATE);
+	assert_int_equal(o.timeout_s, 0);
+}
+
+static void test_all(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--kernel|k|--initrd|d/i|--cmdline|a b|-c4|-m|2G|--engine|soft|"
+			       "--soft-mode|lockstep|--name|x1|--console|file:/tmp/log|--control|/tmp/s|"
+			       "--timeout|30|--no-reboot|--debug-exit|-q|--json-errors"),
+			 0);
+	assert_string_equal(c.initrd_name, "i");
+	assert_string_equal(c.cmdline, "a b");
+	assert_int_equal(c.cpus, 4);
+	assert_true(c.memory_bytes == 2 * GIB);
+	assert_int_equal(o.engine, RUN_ENGINE_SOFT);
+	assert_int_equal(c.soft_mode, CONFIG_SOFT_LOCKSTEP);
+	assert_int_equal(c.console, CONFIG_CONSOLE_FILE);
+	assert_string_equal(console_path, "/tmp/log");
+	assert_int_equal(o.timeout_s, 30);
+	assert_true(c.no_reboot && c.debug_exit && o.quiet);
+}
+
+static void test_refused(void **state)
+{
+	static const struct {
+		const char *line, *field;
+	} cases[] = {
+		{"-c1", "--kernel"},
+		{"--kernel|", "--kernel"},
+		{"--kernel|k|stray", ""},
+		{"--kernel|k|--initrd|", "--initrd"},
+		{"--kernel|k|-c|0", "--cpus"},
+		{"--kernel|k|-c|256", "--cpus"},
+		{"--kernel|k|-m|1M", "--memory"},
+		{"--kernel|k|-m|16385K", "memory"}, /* not whole pages */
+		{"--kernel|k|-m|2T", "--memory"},
+		{"--kernel|k|--engine|tcg", "--engine"},
+		{"--kernel|k|--engine|kvm|--soft-mode|lockstep", "--soft-mode"},
+		{"--kernel|k|--soft-mode|fast", "--soft-mode"},
+		{"--kernel|k|--console|vga", "--console"},
+		{"--kernel|k|--console|file", "--console"},
+		{"--kernel|k|--console|file:", "--console"},
+		{"--kernel|k|--name|../x", "name"},
+		{"--kernel|k|--name|-x", "name"},
+		{"--kernel|k|--name=", "name"},
+		{"--kernel|k|--cmdline|a\nb", "--cmdline"},
+		{"--kernel|k|--timeout|0", "--timeout"},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_not_equal(parse(cases[i].line), 0);
+		assert_string_equal(e.field, cases[i].field);
+		assert_true(e.msg[0]);
+		assert_null(strchr(e.msg, '\n'));
+	}
+}
+
+static void test_cmdline_limit(void **state)
+{
+	char line[CONFIG_CMDLINE_MAX + 64] = "--kernel|k|--cmdline|";
+	size_t head = strlen(line);
+
+	(void)state;
+	memset(line + head, 'x', CONFIG_CMDLINE_MAX);
+	assert_int_equal(parse(line), 0);
+	line[head + CONFIG_CMDLINE_MAX] = 'x';
+	assert_int_equal(parse(line), -EINVAL);
+	assert_string_equal(e.limit, "2047 bytes");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_all),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_cmdline_limit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,682 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_decode.c - the decoder against Zydis: seeded random instructions in the three modes; validity, length,
+ * operation, operands, sizes, memory operand, immediates and flags must agree.
+ *
+ * Where the two may differ is said, with the reason, where it is allowed. LODGE_TEST_SEED and
+ * LODGE_TEST_COUNT (instructions a mode) change the run; a failure prints the bytes.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <Zydis/Zydis.h>
+#include <cmocka.h>
+
+#include "x86/decode.h"
+
+static uint64_t rng_state;
+
+static uint64_t rng(void)
+{
+	rng_state += UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t z = rng_state;
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+/* One comparison. */
+struct trial {
+	const uint8_t *bytes;
+	unsigned mode;
+	ZydisDecodedInstruction z;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	bool z_ok;
+	struct x86_insn in;
+	enum x86_decode_result r;
+};
+
+static unsigned failures;
+static uint64_t compared;
+
+static void complain(const struct trial *t, const char *fmt, ...) PRINTF_FORMAT(2, 3);
+
+static void complain(const struct trial *t, const char *fmt, ...)
+{
+	static const char *const mode_name[] = {"16", "32", "64"};
+	char text[200];
+	va_list ap;
+
+	if (++failures > 40)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	print_error("%s-bit:", mode_name[t->mode]);
+	for (unsigned i = 0; i < X86_INSN_MAX; i++)
+		print_error(" %02x", t->bytes[i]);
+	print_error(" (zydis %s, lodge %s %u): %s\n",
+		    t->z_ok ? ZydisMnemonicGetString(t->z.mnemonic) : "refuses",
+		    x86_op_name(t->in.op), t->in.len, text);
+}
+
+/* ---- what Lodge does not decode on purpose ---- */
+
+static bool out_of_scope(const ZydisDecodedInstruction *z)
+{
+	if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+		return true; /* VEX, EVEX, XOP, 3DNow! */
+	switch (z->meta.isa_ext) {
+	case ZYDIS_ISA_EXT_INVALID:
+	case ZYDIS_ISA_EXT_AMD3DNOW: /* FEMMS; the rest has its own encoding */
+		return z->mnemonic == ZYDIS_MNEMONIC_FEMMS;
+	case ZYDIS_ISA_EXT_ADOX_ADCX:
+	case ZYDIS_ISA_EXT_AMD_INVLPGB:
+	case ZYDIS_ISA_EXT_CLWB:
+	case ZYDIS_ISA_EXT_CLZERO:
+	case ZYDIS_ISA_EXT_ENQCMD:
+	case ZYDIS_ISA_EXT_GFNI:
+	case ZYDIS_ISA_EXT_HRESET:
+	case ZYDIS_ISA_EXT_KEYLOCKER:
+	case ZYDIS_ISA_EXT_KEYLOCKER_WIDE:
+	case ZYDIS_ISA_EXT_MCOMMIT:
+	case ZYDIS_ISA_EXT_MONITORX:
+	case ZYDIS_ISA_EXT_MOVDIR:
+	case ZYDIS_ISA_EXT_PADLOCK:
+	case ZYDIS_ISA_EXT_PCONFIG:
+	case ZYDIS_ISA_EXT_PKU:
+	case ZYDIS_ISA_EXT_PT:
+	case ZYDIS_ISA_EXT_RDPRU:
+	case ZYDIS_ISA_EXT_RTM:
+	case ZYDIS_ISA_EXT_SERIALIZE:
+	case ZYDIS_ISA_EXT_SGX:
+	case ZYDIS_ISA_EXT_SGX_ENCLV:
+	case ZYDIS_ISA_EXT_SMX:
+	case ZYDIS_ISA_EXT_SNP:
+	case ZYDIS_ISA_EXT_SSE4A:
+	case ZYDIS_ISA_EXT_TDX:
+	case ZYDIS_ISA_EXT_TSX_LDTRK:
+	case ZYDIS_ISA_EXT_UINTR:
+	case ZYDIS_ISA_EXT_VMFUNC:
+	case ZYDIS_ISA_EXT_WAITPKG:
+	case ZYDIS_ISA_EXT_XSAVEC:
+	case ZYDIS_ISA_EXT_XSAVEOPT:
+	case ZYDIS_ISA_EXT_XSAVES:
+		return true;
+	case ZYDIS_ISA_EXT_CET: /* without CET its hints are NOPs, the rest is #UD */
+		return z->mnemonic != ZYDIS_MNEMONIC_NOP;
+	case ZYDIS_ISA_EXT_SVM:
+	case ZYDIS_ISA_EXT_VTX:
+		return z->mnemonic != ZYDIS_MNEMONIC_VMCALL && z->mnemonic != ZYDIS_MNEMONIC_VMMCALL;
+	case ZYDIS_ISA_EXT_XSAVE:
+		return z->mnemonic != ZYDIS_MNEMONIC_XGETBV && z->mnemonic != ZYDIS_MNEMONIC_XSETBV;
+	default:
+		return false;
+	}
+}
+
+/* ---- the operation ---- */
+
+static bool any_of(const char *name, const char *list)
+{
+	size_t len = strlen(name);
+
+	for (const char *p = list; (p = strstr(p, name)) != NULL; p += len)
+		if ((p == list || p[-1] == ' ') && (p[len] == ' ' || p[len] == 0))
+			return true;
+	return false;
+}
+
+/* F3 90 with REX.B: Zydis says PAUSE, processors exchange EAX and R8D. */
+static bool pause_r8(const struct trial *t)
+{
+	return t->in.op == X86_OP_XCHG && t->z.mnemonic == ZYDIS_MNEMONIC_PAUSE && (t->in.rex & 1);
+}
+
+static void check_op(const struct trial *t)
+{
+	const char *z = ZydisMnemonicGetString(t->z.mnemonic);
+	const char *op = x86_op_name(t->in.op);
+	bool ok;
+
+	if (pause_r8(t))
+		return;
+	switch (t->in.op) {
+	case X86_OP_FP:
+		switch (t->z.meta.isa_ext) {
+		case ZYDIS_ISA_EXT_X87: case ZYDIS_ISA_EXT_MMX: case ZYDIS_ISA_EXT_SSE:
+		case ZYDIS_ISA_EXT_SSE2: case ZYDIS_ISA_EXT_SSE3: case ZYDIS_ISA_EXT_SSSE3:
+		case ZYDIS_ISA_EXT_SSE4: case ZYDIS_ISA_EXT_AES: case ZYDIS_ISA_EXT_PCLMULQDQ:
+		case ZYDIS_ISA_EXT_SHA:
+			ok = true;
+			break;
+		default:
+			ok = false;
+		}
+		break;
+	case X86_OP_FSTENV: ok = any_of(z, "fnstenv"); break;
+	case X86_OP_FSAVE: ok = any_of(z, "fnsave"); break;
+	case X86_OP_IMUL1: ok = any_of(z, "imul"); break;
+	case X86_OP_CMOV: ok = strncmp(z, "cmov", 4) == 0; break;
+	case X86_OP_SETCC: ok = strncmp(z, "set", 3) == 0; break;
+	case X86_OP_JCC: ok = z[0] == 'j' && t->z.meta.category == ZYDIS_CATEGORY_COND_BR; break;
+	case X86_OP_JCXZ: ok = any_of(z, "jcxz jecxz jrcxz"); break;
+	case X86_OP_JMP_IND: case X86_OP_JMP_FAR: ok = any_of(z, "jmp"); break;
+	case X86_OP_CALL_IND: case X86_OP_CALL_FAR: ok = any_of(z, "call"); break;
+	case X86_OP_RET_FAR: ok = any_of(z, "ret"); break;
+	case X86_OP_CBW: ok = any_of(z, "cbw cwde cdqe"); break;
+	case X86_OP_CWD: ok = any_of(z, "cwd cdq cqo"); break;
+	case X86_OP_MOV_FROM_SREG: case X86_OP_MOV_TO_SREG: case X86_OP_MOV_FROM_CR:
+	case X86_OP_MOV_TO_CR: case X86_OP_MOV_FROM_DR: case X86_OP_MOV_TO_DR:
+	case X86_OP_MOV: ok = any_of(z, "mov"); break;
+	case X86_OP_PUSH_SREG: ok = any_of(z, "push"); break;
+	case X86_OP_POP_SREG: ok = any_of(z, "pop"); break;
+	case X86_OP_MOVS: case X86_OP_STOS: case X86_OP_LODS: case X86_OP_CMPS: case X86_OP_SCAS:
+	case X86_OP_INS: case X86_OP_OUTS: case X86_OP_XLAT: case X86_OP_PUSHF: case X86_OP_POPF:
+	case X86_OP_PUSHA: case X86_OP_POPA: case X86_OP_IRET: case X86_OP_UD: case X86_OP_PREFETCH:
+	case X86_OP_CLFLUSH: case X86_OP_FXSAVE: case X86_OP_FXRSTOR: case X86_OP_MASKMOV:
+		ok = strncmp(z, op, strlen(op)) == 0;
+		break;
+	default:
+		ok = any_of(z, op);
+	}
+	if (!ok)
+		complain(t, "operation");
+}
+
+/* ---- operands ---- */
+
+static unsigned reg_kind(ZydisRegister reg)
+{
+	switch (ZydisRegisterGetClass(reg)) {
+	case ZYDIS_REGCLASS_GPR8: case ZYDIS_REGCLASS_GPR16: case ZYDIS_REGCLASS_GPR32:
+	case ZYDIS_REGCLASS_GPR64: return X86_RK_GPR;
+	case ZYDIS_REGCLASS_X87: return X86_RK_ST;
+	case ZYDIS_REGCLASS_MMX: return X86_RK_MMX;
+	case ZYDIS_REGCLASS_XMM: return X86_RK_XMM;
+	case ZYDIS_REGCLASS_SEGMENT: return X86_RK_SREG;
+	case ZYDIS_REGCLASS_CONTROL: return X86_RK_CR;
+	case ZYDIS_REGCLASS_DEBUG: return X86_RK_DR;
+	default: return X86_RK_NONE;
+	}
+}
+
+/* Its number as ModRM and REX name it: AH is 4 without REX, SPL 4 with. */
+static unsigned reg_number(ZydisRegister reg)
+{
+	if (reg >= ZYDIS_REGISTER_SPL && reg <= ZYDIS_REGISTER_DIL)
+		return 4 + (unsigned)(reg - ZYDIS_REGISTER_SPL);
+	if (reg >= ZYDIS_REGISTER_R8B && reg <= ZYDIS_REGISTER_R15B)
+		return 8 + (unsigned)(reg - ZYDIS_REGISTER_R8B);
+	return (unsigned)ZydisRegisterGetId(reg);
+}
+
+static unsigned base_number(ZydisRegister reg)
+{
+	if (reg == ZYDIS_REGISTER_NONE)
+		return 0xff;
+	if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP)
+		return X86_RIP;
+	return reg_number(reg);
+}
+
+static unsigned access_of(const ZydisDecodedOperand *o)
+{
+	unsigned acc = 0;
+
+	if (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ)
+		acc |= X86_ACC_R;
+	if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+		acc |= X86_ACC_W;
+	/* What is written only sometimes keeps its old value otherwise. */
+	if (o->actions & ZYDIS_OPERAND_ACTION_CONDWRITE)
+		acc |= X86_ACC_R;
+	return acc;
+}
+
+static void check_register(const struct trial *t, const ZydisDecodedOperand *o, unsigned number,
+			   unsigned kind, unsigned bytes, unsigned acc, const char *where)
+{
+	const struct x86_insn *in = &t->in;
+
+	if (in->op == X86_OP_NOP || in->op == X86_OP_UD)
+		return; /* an unused operand */
+	if (reg_number(o->reg.value) != number || reg_kind(o->reg.value) != kind)
+		complain(t, "%s: %s is %u kind %u", where, ZydisRegisterGetString(o->reg.value), number, kind);
+	/* XMM and x87 accesses are not told apart as finely; names and hints access nothing here. */
+	if (kind == X86_RK_XMM || kind == X86_RK_ST || kind == X86_RK_MMX || (in->attr & X86_A_LEA))
+		return;
+	/* Zydis: a 32-bit register where REX.W does not matter; MOVSXD of 16 bits reads a whole one. */
+	if (kind == X86_RK_GPR && o->size != bytes * 8 && !(o->size == 32 && bytes == 8) &&
+	    !(in->op == X86_OP_MOVSXD && bytes == 4))
+		complain(t, "%s: %u bits, not %u bytes", where, o->size, bytes);
+	/* BSF and BSR leave the register alone when the source is zero. */
+	if ((in->op == X86_OP_BSF || in->op == X86_OP_BSR) && acc == X86_ACC_RW)
+		return;
+	if (access_of(o) != acc)
+		complain(t, "%s: access %u, not %u", where, access_of(o), acc);
+}
+
+static void check_memory(const struct trial *t, const ZydisDecodedOperand *o)
+{
+	const struct x86_insn *in = &t->in;
+	unsigned size = o->size / 8;
+
+	if (!in->has_mem) {
+		complain(t, "no memory operand");
+		return;
+	}
+	/* No base with a 32-bit displacement, whatever REX.B: Zydis forgets this for 32-bit addresses. */
+	if (in->has_sib && (in->sib & 7) == 5 && in->modrm >> 6 == 0 && in->addr_bytes == 4 && (in->rex & 1))
+		return;
+	if (base_number(o->mem.base) != in->base || base_number(o->mem.index) != in->index)
+		complain(t, "base %u index %u", in->base, in->index);
+	if (o->mem.index != ZYDIS_REGISTER_NONE && t->in.addr_bytes != 2 &&
+	    (o->mem.scale & 15) != 1u << in->scale)
+		complain(t, "scale");
+	int64_t disp = o->mem.disp.has_displacement ? o->mem.disp.value : 0;
+	if (!in->has_modrm && in->disp_bytes < 8) /* an absolute address: not sign-extended here */
+		disp &= (int64_t)(BIT(8 * in->disp_bytes) - 1);
+	if (in->disp != disp)
+		complain(t, "disp %llx, not %llx", (unsigned long long)in->disp, (unsigned long long)disp);
+	if (o->mem.type == ZYDIS_MEMOP_TYPE_AGEN || (in->attr & X86_A_LEA)) {
+		if (in->mem_bytes != 0)
+			complain(t, "mem_bytes of a mere name");
+		return;
+	}
+	unsigned seg = (unsigned)ZydisRegisterGetId(o->mem.segment);
+	if (seg != in->seg)
+		complain(t, "segment %u, not %u", in->seg, seg);
+	switch (in->op) {
+	case X86_OP_CLFLUSH: /* a whole line, read as one byte */
+		return;
+	case X86_OP_LDMXCSR: case X86_OP_STMXCSR:
+		break;
+	case X86_OP_CALL_FAR: case X86_OP_JMP_FAR: case X86_OP_LES: case X86_OP_LDS:
+	case X86_OP_LSS: case X86_OP_LFS: case X86_OP_LGS:
+		break;
+	default:
+		if (access_of(o) != in->rm_acc)
+			complain(t, "memory access %u, not %u", access_of(o), in->rm_acc);
+	}
+	if (size != in->mem_bytes && !(in->op == X86_OP_MOVSXD && in->opnd_bytes == 2))
+		complain(t, "memory %u bytes, not %u", in->mem_bytes, size);
+}
+
+static void check_operands(const struct trial *t)
+{
+	const struct x86_insn *in = &t->in;
+	bool memory = false;
+
+	for (unsigned i = 0; i < t->z.operand_count; i++) {
+		const ZydisDecodedOperand *o = &t->op[i];
+
+		switch (o->type) {
+		case ZYDIS_OPERAND_TYPE_REGISTER:
+			if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG)
+				check_register(t, o, in->reg, in->reg_kind, in->reg_bytes, in->reg_acc, "reg");
+			else if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM)
+				check_register(t, o, in->rm, in->rm_kind, in->rm_bytes, in->rm_acc, "rm");
+			else if (o->encoding == ZYDIS_OPERAND_ENCODING_OPCODE && in->op != X86_OP_NOP)
+				check_register(t, o, in->opreg, X86_RK_GPR, in->opnd_bytes, in->opreg_acc, "opreg");
+			break;
+		case ZYDIS_OPERAND_TYPE_MEMORY:
+			if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ||
+			    o->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64) {
+				memory = true;
+				check_memory(t, o);
+			} else if (o->mem.type == ZYDIS_MEMOP_TYPE_MEM && (in->attr & X86_A_STRING) &&
+				   o->mem.segment != ZYDIS_REGISTER_ES) {
+				if ((unsigned)ZydisRegisterGetId(o->mem.segment) != in->seg)
+					complain(t, "string segment");
+			}
+			break;
+		case ZYDIS_OPERAND_TYPE_IMMEDIATE: {
+			uint64_t want = o->imm.value.u;
+			uint64_t got = (uint64_t)in->imm;
+			unsigned bits = o->size < 64 ? o->size : 64;
+			if (o->imm.is_relative)
+				bits = 64;
+			if (in->op == X86_OP_ENTER && i == 1)
+				got = in->imm2;
+			if (bits < 64)
+				want &= BIT(bits) - 1, got &= BIT(bits) - 1;
+			if (want != got)
+				complain(t, "immediate %llx, not %llx", (unsigned long long)got, (unsigned long long)want);
+			break;
+		}
+		case ZYDIS_OPERAND_TYPE_POINTER:
+			if (in->imm2 != o->ptr.segment || (uint32_t)in->imm != o->ptr.offset)
+				complain(t, "far pointer");
+			break;
+		default:
+			break;
+		}
+	}
+	if (in->has_mem && !memory)
+		complain(t, "a memory operand too many");
+}
+
+/* ---- flags ---- */
+
+static void check_flags(const struct trial *t)
+{
+	const struct x86_insn *in = &t->in;
+	const ZydisAccessedFlags *f = t->z.cpu_flags;
+	uint32_t read = 0, written = 0, undefined = 0;
+
+	if (f != NULL) {
+		read = f->tested & X86_STATUS_FLAGS;
+		undefined = f->undefined & X86_STATUS_FLAGS;
+		written = (f->modified | f->set_0 | f->set_1 | f->undefined) & X86_STATUS_FLAGS;
+	}
+	switch (in->op) {
+	case X86_OP_SBB: /* AF is defined (SDM) */
+		undefined = 0;
+		break;
+	case X86_OP_SHL: case X86_OP_SHR: case X86_OP_SAR: case X86_OP_ROL: case X86_OP_ROR:
+	case X86_OP_RCL: case X86_OP_RCR: case X86_OP_SHLD: case X86_OP_SHRD:
+		return; /* by count: test_shift_flags() */
+	case X86_OP_INT: case X86_OP_INT1: case X86_OP_INT3: case X86_OP_INTO: case X86_OP_SYSCALL:
+	case X86_OP_UD:
+		read = X86_STATUS_FLAGS; /* saved for the handler */
+		break;
+	case X86_OP_VMCALL:
+		written = 0; /* of VMX, not of hypercalls */
+		break;
+	case X86_OP_CMPS: case X86_OP_SCAS:
+		read = 0; /* REPE and REPNE test the flag that was just set */
+		break;
+	default:
+		break;
+	}
+	if (in->flags_read != read)
+		complain(t, "reads %x, not %x", in->flags_read, read);
+	if (in->flags_may_write != written)
+		complain(t, "writes %x, not %x", in->flags_may_write, written);
+	if (in->flags_undef != undefined)
+		complain(t, "undefined %x, not %x", in->flags_undef, undefined);
+	if ((in->flags_write & ~in->flags_may_write) || (in->flags_undef & ~in->flags_may_write))
+		complain(t, "flags_write or flags_undef outside of flags_may_write");
+}
+
+/* ---- one instruction ---- */
+
+static bool operand_size_matters(const struct x86_insn *in)
+{
+	switch (in->op) {
+	case X86_OP_FP: case X86_OP_LDMXCSR: case X86_OP_STMXCSR: case X86_OP_MASKMOV: case X86_OP_FXSAVE:
+	case X86_OP_FXRSTOR: case X86_OP_XLAT: case X86_OP_SYSCALL: case X86_OP_NOP: case X86_OP_INVLPG:
+	case X86_OP_INS: case X86_OP_OUTS: case X86_OP_CLFLUSH: case X86_OP_RDPID: case X86_OP_MOVNTI:
+	case X86_OP_RDFSBASE: case X86_OP_RDGSBASE: case X86_OP_WRFSBASE: case X86_OP_WRGSBASE:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static void compare(struct trial *t)
+{
+	const struct x86_insn *in = &t->in;
+
+	bool reg_0f0d = t->z_ok && t->z.opcode_map == ZYDIS_OPCODE_MAP_0F && t->z.opcode == 0x0d &&
+			t->z.raw.modrm.mod == 3; /* #UD on AMD */
+
+	if (!t->z_ok || out_of_scope(&t->z) || reg_0f0d) {
+		if (t->r == X86_DECODE_OK)
+			complain(t, "decoded, but should not be");
+		return;
+	}
+	if (t->r != X86_DECODE_OK) {
+		complain(t, "refused (%d), %s", t->r, ZydisISAExtGetString(t->z.meta.isa_ext));
+		return;
+	}
+	if (in->len != t->z.length) {
+		complain(t, "length, not %u", t->z.length);
+		return;
+	}
+	if (memcmp(in->bytes, t->bytes, in->len) != 0)
+		complain(t, "bytes");
+	compared++;
+	check_op(t);
+	check_operands(t);
+	check_flags(t);
+	if (in->addr_bytes * 8 != t->z.address_width)
+		complain(t, "address size %u", in->addr_bytes);
+	if (operand_size_matters(in) && in->opnd_bytes * 8 != t->z.operand_width)
+		complain(t, "operand size %u, not %u", in->opnd_bytes, t->z.operand_width / 8);
+}
+
+static struct x86_form_info form[2048];
+static unsigned n_forms;
+
+static void form_add(void *ctx, const struct x86_form_info *f)
+{
+	(void)ctx;
+	if (n_forms < ARRAY_SIZE(form))
+		form[n_forms++] = *f;
+}
+
+static unsigned opcode_bytes(uint8_t *b, unsigned n, unsigned map)
+{
+	if (map != X86_MAP_1)
+		b[n++] = 0x0f;
+	if (map == X86_MAP_0F38)
+		b[n++] = 0x38;
+	if (map == X86_MAP_0F3A)
+		b[n++] = 0x3a;
+	return n;
+}
+
+/* Half: prefixes and a random opcode. Half: a form of the table, so that the rare ones come too. */
+static void generate(uint8_t b[32])
+{
+	static const uint8_t prefix[] = {0x66, 0x66, 0xf2, 0xf3, 0x67, 0x2e, 0x36, 0x64, 0x65, 0xf0, 0x26, 0x3e};
+	const struct x86_form_info *f = rng() % 2 ? &form[rng() % n_forms] : NULL;
+	unsigned prefixes = rng() % 8 < 6 ? rng() % 3 : rng() % 6;
+	unsigned n = 0;
+
+	if (f != NULL && rng() % 2)
+		prefixes = 0;
+	if (rng() % 4096 == 0)
+		prefixes += 12; /* too long */
+	while (prefixes--)
+		b[n++] = rng() % 5 < 2 ? 0x40 | (rng() & 15) : prefix[rng() % sizeof(prefix)];
+	if (f != NULL && f->sse_pfx)
+		b[n++] = f->sse_pfx;
+	if (rng() % 3 == 0)
+		b[n++] = 0x40 | (rng() & 15);
+	if (f != NULL) {
+		n = opcode_bytes(b, n, f->map);
+		b[n++] = f->opcode;
+		b[n] = (uint8_t)rng();
+		if (f->mod_class == 3)
+			b[n] |= 0xc0;
+		if (f->modrm_ext >= 0)
+			b[n] = (uint8_t)((b[n] & 0xc7) | f->modrm_ext << 3);
+		if (f->has_modrm)
+			n++;
+	} else {
+		static const uint8_t maps[] = {0, 0, 0, 1, 1, 1, 2, 3};
+
+		n = opcode_bytes(b, n, maps[rng() % 8]);
+	}
+	while (n < 32)
+		b[n++] = (uint8_t)rng();
+}
+
+static void decoder(ZydisDecoder *zd, unsigned mode)
+{
+	static const ZydisMachineMode machine[] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32,
+						   ZYDIS_MACHINE_MODE_LONG_64};
+	static const ZydisStackWidth width[] = {ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32,
+						ZYDIS_STACK_WIDTH_64};
+
+	assert_true(ZYAN_SUCCESS(ZydisDecoderInit(zd, machine[mode], width[mode])));
+	/* Hints of features that are not offered are NOPs. */
+	ZydisDecoderEnableMode(zd, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+	ZydisDecoderEnableMode(zd, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
+	ZydisDecoderEnableMode(zd, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+	ZydisDecoderEnableMode(zd, ZYDIS_DECODER_MODE_WBNOINVD, ZYAN_FALSE);
+}
+
+static void run_mode(unsigned mode)
+{
+	const char *seed = getenv("LODGE_TEST_SEED"), *count = getenv("LODGE_TEST_COUNT");
+	uint64_t n = count ? strtoull(count, NULL, 0) : 2000000;
+	ZydisDecoder zd;
+
+	if (n_forms == 0)
+		x86_forms(form_add, NULL);
+	rng_state = (seed ? strtoull(seed, NULL, 0) : 1) * 3 + mode;
+	decoder(&zd, mode);
+	failures = 0;
+	compared = 0;
+	for (uint64_t i = 0; i < n; i++) {
+		uint8_t bytes[32];
+		struct trial t = {.bytes = bytes, .mode = mode};
+
+		generate(bytes);
+		t.z_ok = ZYAN_SUCCESS(ZydisDecoderDecodeFull(&zd, bytes, X86_INSN_MAX, &t.z, t.op));
+		t.r = x86_decode(&t.in, bytes, sizeof(bytes), (enum x86_mode)mode);
+		compare(&t);
+	}
+	assert_int_equal(failures, 0);
+	assert_true(compared > n / 4);
+}
+
+static void test_16(void **st)
+{
+	(void)st;
+	run_mode(X86_MODE_16);
+}
+
+static void test_32(void **st)
+{
+	(void)st;
+	run_mode(X86_MODE_32);
+}
+
+static void test_64(void **st)
+{
+	(void)st;
+	run_mode(X86_MODE_64);
+}
+
+/* Fewer bytes than the instruction has: TRUNCATED, whatever follows; nothing beyond them is read. */
+static void test_truncated(void **st)
+{
+	(void)st;
+	rng_state = 99;
+	for (unsigned i = 0; i < 200000; i++) {
+		uint8_t bytes[32];
+		struct x86_insn whole, part;
+		enum x86_mode mode = (enum x86_mode)(rng() % 3);
+
+		generate(bytes);
+		if (x86_decode(&whole, bytes, sizeof(bytes), mode) != X86_DECODE_OK)
+			continue;
+		unsigned n = (unsigned)(rng() % whole.len);
+		uint8_t *exact = malloc(n + 1u); /* a checker of memory accesses sees a read beyond n */
+		memcpy(exact + 1, bytes, n);
+		assert_int_equal(x86_decode(&part, exact + 1, n, mode), X86_DECODE_TRUNCATED);
+		free(exact);
+		assert_int_equal(x86_decode(&part, bytes, whole.len, mode), X86_DECODE_OK);
+		assert_memory_equal(&part, &whole, sizeof(part));
+	}
+}
+
+static void test_too_long(void **st)
+{
+	uint8_t bytes[32];
+	struct x86_insn in;
+
+	(void)st;
+	memset(bytes, 0x66, sizeof(bytes));
+	assert_int_equal(x86_decode(&in, bytes, sizeof(bytes), X86_MODE_64), X86_DECODE_TOO_LONG);
+	assert_int_equal(x86_decode(&in, bytes, 15, X86_MODE_64), X86_DECODE_TOO_LONG);
+	assert_int_equal(x86_decode(&in, bytes, 14, X86_MODE_64), X86_DECODE_TRUNCATED);
+	bytes[14] = 0x90;
+	assert_int_equal(x86_decode(&in, bytes, sizeof(bytes), X86_MODE_64), X86_DECODE_OK);
+	assert_int_equal(in.len, 15);
+	bytes[13] = 0xb0;
+	bytes[14] = 1;
+	assert_int_equal(x86_decode(&in, bytes, sizeof(bytes), X86_MODE_64), X86_DECODE_OK);
+	bytes[13] = 0x66;
+	bytes[14] = 0xb0;
+	assert_int_equal(x86_decode(&in, bytes, sizeof(bytes), X86_MODE_64), X86_DECODE_TOO_LONG);
+	assert_int_equal(x86_decode(&in, bytes, 0, X86_MODE_64), X86_DECODE_TRUNCATED);
+}
+
+/* Shifts whose effect on flags follows from the immediate. */
+static void test_shift_flags(void **st)
+{
+	static const struct {
+		uint8_t bytes[5], len;
+		uint16_t write, may, undef;
+	} row[] = {
+		{{0xc1, 0xe0, 0}, 3, 0, 0, 0},			       /* shl eax, 0 */
+		{{0xc1, 0xe0, 0x20}, 3, 0, 0, 0},		       /* shl eax, 32 */
+		{{0x48, 0xc1, 0xe0, 0x40}, 4, 0, 0, 0},		       /* shl rax, 64 */
+		{{0xd1, 0xe0}, 2, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF},
+		{{0xc1, 0xe0, 3}, 3, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF | X86_OF},
+		{{0xc0, 0xe0, 8}, 3, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF | X86_OF | X86_CF},
+		{{0xc0, 0xf8, 9}, 3, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF | X86_OF},
+		{{0xd3, 0xe0}, 2, 0, X86_STATUS_FLAGS, X86_AF | X86_OF},
+		{{0xd2, 0xe0}, 2, 0, X86_STATUS_FLAGS, X86_AF | X86_OF | X86_CF},
+		{{0xc1, 0xc0, 0}, 3, 0, 0, 0},			       /* rol eax, 0 */
+		{{0xc1, 0xc0, 1}, 3, X86_CF | X86_OF, X86_CF | X86_OF, 0},
+		{{0xd1, 0xd0}, 2, X86_CF | X86_OF, X86_CF | X86_OF, 0}, /* rcl eax, 1 */
+		{{0xc0, 0xd0, 9}, 3, 0, X86_CF | X86_OF, X86_OF},      /* rcl al, 9 */
+		{{0x0f, 0xa4, 0xc0, 0}, 4, 0, 0, 0},		       /* shld eax, eax, 0 */
+		{{0x0f, 0xa4, 0xc0, 1}, 4, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF},
+		{{0x66, 0x0f, 0xa4, 0xc0, 17}, 5, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_STATUS_FLAGS},
+	};
+
+	(void)st;
+	for (unsigned i = 0; i < ARRAY_SIZE(row); i++) {
+		struct x86_insn in;
+
+		assert_int_equal(x86_decode(&in, row[i].bytes, row[i].len, X86_MODE_64), X86_DECODE_OK);
+		assert_int_equal(in.flags_write, row[i].write);
+		assert_int_equal(in.flags_may_write, row[i].may);
+		assert_int_equal(in.flags_undef, row[i].undef);
+	}
+}
+
+static void form_seen(void *ctx, const struct x86_form_info *f)
+{
+	bool *seen = ctx;
+
+	assert_true((unsigned)f->op < X86_OP_COUNT);
+	seen[f->op] = true;
+}
+
+/* Each operation has a name and a form. */
+static void test_forms(void **st)
+{
+	static bool seen[X86_OP_COUNT];
+
+	(void)st;
+	assert_true(x86_forms(form_seen, seen) > 800);
+	for (unsigned op = 0; op < X86_OP_COUNT; op++) {
+		assert_non_null(x86_op_name((enum x86_op)op));
+		if (!seen[op] && op != X86_OP_NOP)
+			fail_msg("no form of %s", x86_op_name((enum x86_op)op));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_64),	  cmocka_unit_test(test_32),
+		cmocka_unit_test(test_16),	  cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_too_long),  cmocka_unit_test(test_shift_flags),
+		cmocka_unit_test(test_forms),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_mem.c - guest memory: layout checks, the gate, copies, sealing, the dirty log and the write hook. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "mem/gmem.h"
+
+#define P ((uint64_t)GMEM_PAGE)
+
+/* [0, 4 pages), touching [4, 6 pages), and [4 GiB, 4 GiB + 2 pages). */
+static struct gmem *three_regions(void)
+{
+	static const struct gmem_range range[] = {{0, 4 * P}, {4 * P, 2 * P}, {4 * GIB, 2 * P}};
+	struct gmem *m = NULL;
+	struct err e = {0};
+
+	assert_int_equal(gmem_create(&m, range, 3, -1, &e), 0);
+	return m;
+}
+
+static void test_create(void **st)
+{
+	struct gmem *m = three_regions();
+	struct stat s;
+
+	(void)st;
+	assert_int_equal(m->n_regions, 3);
+	assert_int_equal(m->size_bytes, 8 * P);
+	assert_int_equal(fstat(m->memfd, &s), 0);
+	assert_int_equal(s.st_size, 8 * P);
+	assert_int_equal(s.st_blocks, 0); /* nothing touched */
+	assert_int_equal(fcntl(m->memfd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+	assert_int_equal(m->region[2].file_offset, 6 * P);
+	assert_ptr_equal(m->region[2].hva, m->base + 6 * P);
+	assert_int_equal((uintptr_t)m->base % (2 * MIB), 0);
+	/* The size cannot be changed under us. */
+	assert_int_equal(ftruncate(m->memfd, P), -1);
+	assert_int_equal(errno, EPERM);
+	assert_int_equal(ftruncate(m->memfd, 100 * P), -1);
+	gmem_destroy(m);
+	gmem_destroy(NULL);
+}
+
+static void expect_bad(const struct gmem_range *range, unsigned n, const char *word)
+{
+	struct gmem *m = (void *)1;
+	struct err e = {0};
+
+	assert_int_equal(gmem_create(&m, range, n, -1, &e), -EINVAL);
+	assert_null(m);
+	assert_non_null(strstr(e.msg, word));
+	assert_int_equal(gmem_create(&m, range, n, -1, NULL), -EINVAL);
+}
+
+static void test_bad_layouts(void **st)
+{
+	struct gmem_range many[GMEM_MAX_REGIONS + 1];
+
+	(void)st;
+	for (unsigned i = 0; i < ARRAY_SIZE(many); i++)
+		many[i] = (struct gmem_range){i * P, P};
+	expect_bad(many, 0, "regions");
+	expect_bad(many, ARRAY_SIZE(many), "regions");
+	expect_bad((struct gmem_range[]){{0, 0}}, 1, "whole pages");
+	expect_bad((struct gmem_range[]){{0, 100}}, 1, "whole pages");
+	expect_bad((struct gmem_range[]){{12, P}}, 1, "whole pages");
+	expect_bad((struct gmem_range[]){{UINT64_MAX - P + 1, P}}, 1, "whole pages");
+	expect_bad((struct gmem_range[]){{0, 2 * P}, {P, P}}, 2, "overlaps");
+	expect_bad((struct gmem_range[]){{4 * P, P}, {0, P}}, 2, "overlaps");
+	expect_bad((struct gmem_range[]){{0, UINT64_C(1) << 60}}, 1, "larger");
+	expect_bad((struct gmem_range[]){{0, UINT64_C(1) << 45},
+					 {UINT64_C(1) << 50, (UINT64_C(1) << 45) + P}},
+		   2, "larger");
+}
+
+static void test_given_fd(void **st)
+{
+	struct gmem_range range = {0, 2 * P};
+	struct gmem *m;
+	char c = 'x', d = 0;
+	int fd = memfd_create("given", MFD_ALLOW_SEALING);
+
+	(void)st;
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, &c, 1), 1);
+	assert_int_equal(gmem_create(&m, &range, 1, fd, NULL), 0);
+	assert_int_equal(gmem_read(m, 0, &d, 1), 0);
+	assert_int_equal(d, 'x');
+	assert_int_equal(m->memfd, fd);
+	gmem_destroy(m);
+	assert_int_equal(fcntl(fd, F_GETFD), -1); /* owned: closed */
+
+	fd = memfd_create("given", MFD_ALLOW_SEALING);
+	range.size = 5;
+	assert_int_equal(gmem_create(&m, &range, 1, fd, NULL), -EINVAL);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+static void test_at(void **st)
+{
+	struct gmem *m = three_regions();
+
+	(void)st;
+	assert_ptr_equal(gmem_at(m, 0, 1), m->base);
+	assert_ptr_equal(gmem_at(m, 0, 4 * P), m->base);
+	assert_ptr_equal(gmem_at(m, 4 * P - 1, 1), m->base + 4 * P - 1);
+	assert_null(gmem_at(m, 4 * P - 1, 2)); /* crosses a region, though they touch */
+	assert_null(gmem_at(m, 0, 4 * P + 1));
+	assert_null(gmem_at(m, 6 * P, 1)); /* hole */
+	assert_null(gmem_at(m, 6 * P, 0));
+	assert_ptr_equal(gmem_at(m, 4 * GIB, 2 * P), m->base + 6 * P);
+	assert_null(gmem_at(m, 4 * GIB + P, P + 1));
+	/* Wrap-around. */
+	assert_null(gmem_at(m, 0, UINT64_MAX));
+	assert_null(gmem_at(m, P, UINT64_MAX - P + 2));
+	assert_null(gmem_at(m, UINT64_MAX, 1));
+	assert_null(gmem_at(m, UINT64_MAX, 2));
+	assert_null(gmem_at(m, 4 * GIB, UINT64_MAX - 4 * GIB + 1));
+	assert_null(gmem_find(m, 6 * P));
+	assert_ptr_equal(gmem_find(m, 5 * P), &m->region[1]);
+	gmem_destroy(m);
+}
+
+static void test_copies(void **st)
+{
+	struct gmem *m = three_regions();
+	uint8_t buf[2 * GMEM_PAGE], back[2 * GMEM_PAGE];
+
+	(void)st;
+	for (unsigned i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)(i * 7 + 1);
+	/* Crosses the seam of two regions that touch. */
+	assert_int_equal(gmem_write(m, 3 * P + 5, buf, sizeof(buf)), 0);
+	assert_int_equal(gmem_read(m, 3 * P + 5, back, sizeof(back)), 0);
+	assert_memory_equal(buf, back, sizeof(buf));
+	assert_int_equal(m->base[3 * P + 4], 0);
+	assert_int_equal(m->base[5 * P + 5], 0);
+	/* Ends of regions, holes, wrap-around. */
+	assert_int_equal(gmem_read(m, 6 * P - 4, back, 4), 0);
+	assert_int_equal(gmem_read(m, 6 * P - 4, back, 5), -EFAULT);
+	assert_int_equal(gmem_write(m, 6 * P - 4, buf, 5), -EFAULT);
+	assert_int_equal(gmem_write(m, 6 * P, buf, 1), -EFAULT);
+	assert_int_equal(gmem_write(m, 4 * GIB + 2 * P - 1, buf, 1), 0);
+	assert_int_equal(gmem_write(m, 4 * GIB + 2 * P, buf, 1), -EFAULT);
+	assert_int_equal(gmem_read(m, UINT64_MAX - 1, back, 4), -EFAULT);
+	assert_int_equal(gmem_write(m, 4 * GIB - 1, buf, 2), -EFAULT);
+	/* Nothing is nothing, wherever. */
+	assert_int_equal(gmem_read(m, 6 * P, back, 0), 0);
+	gmem_destroy(m);
+}
+
+static void test_dirty(void **st)
+{
+	struct gmem *m = three_regions();
+	uint64_t map = ~UINT64_C(0);
+
+	(void)st;
+	gmem_dirty_mark(m, 0, P); /* off: nothing */
+	assert_int_equal(gmem_dirty_harvest(m, &map), 0);
+	assert_int_equal(map, 0);
+	assert_int_equal(gmem_dirty_start(m), 0);
+	assert_int_equal(gmem_write(m, 4 * P - 1, "ab", 2), 0); /* pages 3 and 4 */
+	assert_int_equal(gmem_write(m, 4 * GIB + P, "c", 1), 0); /* file page 7 */
+	gmem_dirty_mark(m, 2 * P, 1);
+	gmem_dirty_mark(m, 2 * P, 0);
+	gmem_dirty_mark(m, 6 * P, 10 * P);	    /* hole */
+	gmem_dirty_mark(m, UINT64_MAX, UINT64_MAX); /* nonsense */
+	assert_int_equal(gmem_dirty_harvest(m, &map), 4);
+	assert_int_equal(map, BIT(2) | BIT(3) | BIT(4) | BIT(7));
+	assert_int_equal(gmem_dirty_harvest(m, &map), 0);
+	gmem_dirty_mark(m, 0, 100 * P); /* to the end of what touches */
+	assert_int_equal(gmem_dirty_harvest(m, &map), 6);
+	gmem_dirty_mark(m, 0, 1);
+	gmem_dirty_stop(m);
+	gmem_dirty_mark(m, P, 1);
+	assert_int_equal(gmem_dirty_start(m), 0); /* starts clean */
+	assert_int_equal(gmem_dirty_harvest(m, &map), 0);
+	gmem_destroy(m);
+}
+
+static void test_clear(void **st)
+{
+	struct gmem *m = three_regions();
+	uint64_t map;
+	struct stat s;
+
+	(void)st;
+	memset(m->base, 0xa5, 8 * P);
+	assert_int_equal(gmem_dirty_start(m), 0);
+	assert_int_equal(gmem_clear(m), 0);
+	assert_int_equal(fstat(m->memfd, &s), 0);
+	assert_int_equal(s.st_blocks, 0);
+	assert_int_equal(s.st_size, 8 * P);
+	for (unsigned i = 0; i < 8 * P; i++)
+		assert_int_equal(m->base[i], 0);
+	assert_int_equal(gmem_dirty_harvest(m, &map), 8);
+	gmem_destroy(m);
+}
+
+struct seen {
+	unsigned n;
+	gpa_t gpa[4];
+	uint64_t len[4];
+};
+
+static void written(void *ctx, gpa_t gpa, uint64_t len)
+{
+	struct seen *s = ctx;
+
+	assert_true(s->n < 4);
+	s->gpa[s->n] = gpa;
+	s->len[s->n++] = len;
+}
+
+static void test_hook(void **st)
+{
+	struct gmem *m = three_regions();
+	struct seen s = {0};
+
+	(void)st;
+	m->hook = (struct gmem_hook){written, &s};
+	assert_int_equal(gmem_write(m, 4 * P - 3, "abcdef", 6), 0);
+	assert_int_equal(s.n, 2);
+	assert_int_equal(s.gpa[0], 4 * P - 3);
+	assert_int_equal(s.len[0], 3);
+	assert_int_equal(s.gpa[1], 4 * P);
+	assert_int_equal(s.len[1], 3);
+	assert_int_equal(gmem_write(m, 6 * P, "a", 1), -EFAULT);
+	assert_int_equal(s.n, 2);
+	gmem_destroy(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_create),	 cmocka_unit_test(test_bad_layouts),
+		cmocka_unit_test(test_given_fd), cmocka_unit_test(test_at),
+		cmocka_unit_test(test_copies),	 cmocka_unit_test(test_dirty),
+		cmocka_unit_test(test_hook),	 cmocka_unit_test(test_clear),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_proto_config.c - the configuration as JSON: round trip, and everything that must be refused. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "proto/config.h"
+
+static void example(struct vm_config *c)
+{
+	config_init(c);
+	strcpy(c->name, "web-1");
+	c->engine = CONFIG_ENGINE_KVM;
+	c->soft_mode = CONFIG_SOFT_LOCKSTEP;
+	c->cpus = 4;
+	c->memory_bytes = 3 * GIB;
+	strcpy(c->kernel_name, "vmlinuz");
+	strcpy(c->initrd_name, "initrd.img");
+	memset(c->cmdline, 'x', CONFIG_CMDLINE_MAX);
+	c->console = CONFIG_CONSOLE_PTY;
+	c->debug_exit = true;
+	c->no_reboot = true;
+}
+
+static void test_roundtrip(void **state)
+{
+	struct vm_config a, b;
+	struct err e = {0};
+	json_t *j;
+
+	(void)state;
+	example(&a);
+	j = config_to_json(&a);
+	assert_non_null(j);
+	memset(&b, 0xff, sizeof(b));
+	assert_int_equal(config_from_json(j, &b, &e), 0);
+	json_unref(&j);
+	assert_string_equal(a.name, b.name);
+	assert_string_equal(a.kernel_name, b.kernel_name);
+	assert_string_equal(a.initrd_name, b.initrd_name);
+	assert_string_equal(a.cmdline, b.cmdline);
+	assert_int_equal(a.engine, b.engine);
+	assert_int_equal(a.soft_mode, b.soft_mode);
+	assert_int_equal(a.cpus, b.cpus);
+	assert_true(a.memory_bytes == b.memory_bytes);
+	assert_int_equal(a.console, b.console);
+	assert_true(b.debug_exit && b.no_reboot);
+	a.initrd_name[0] = '\0';
+	a.debug_exit = false;
+	j = config_to_json(&a);
+	assert_int_equal(config_from_json(j, &b, &e), 0);
+	json_unref(&j);
+	assert_string_equal(b.initrd_name, "");
+	assert_false(b.debug_exit);
+}
+
+/* The example with one key changed to `value` (consumed), or removed when it is NULL. */
+static void refused(const char *key, json_t *value)
+{
+	struct vm_config c;
+	struct err e = {0};
+	json_t *j;
+
+	example(&c);
+	j = config_to_json(&c);
+	if (value)
+		json_object_set_new(j, key, value);
+	else
+		json_object_del(j, key);
+	assert_int_equal(config_from_json(j, &c, &e), -EINVAL);
+	assert_string_equal(e.field, key);
+	assert_true(e.msg[0]);
+	json_unref(&j);
+}
+
+static void test_refused(void **state)
+{
+	static const char *const required[] = {"name",	       "engine",  "soft.mode",
+					       "cpus",	       "memory",  "boot.kernel",
+					       "boot.cmdline", "console", "debug_exit",
+					       "no_reboot"};
+	char text[CONFIG_CMDLINE_MAX + 2];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(required); i++) {
+		refused(required[i], NULL);
+		refused(required[i], json_null());
+		refused(required[i], json_array());
+	}
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	refused("boot.cmdline", json_string(text));
+	refused("boot.cmdline", json_string("a\nb"));
+	text[CONFIG_FILE_NAME_MAX + 1] = '\0';
+	refused("boot.kernel", json_string(text));
+	refused("boot.kernel", json_string(""));
+	refused("cpus", json_integer(0));
+	refused("cpus", json_integer(256));
+	refused("cpus", json_integer(-1));
+	refused("cpus", json_real(1.0));
+	refused("memory", json_integer(0));
+	refused("memory", json_integer(16 * (json_int_t)MIB + 1));
+	refused("memory", json_integer(INT64_MAX));
+	refused("memory", json_string("512M"));
+	refused("engine", json_string("auto"));
+	refused("engine", json_integer(0));
+	refused("soft.mode", json_string(""));
+	refused("console", json_string("vga"));
+	refused("debug_exit", json_integer(1));
+	refused("boot.initrd", json_integer(1));
+	refused("kernel", json_string("/etc/shadow")); /* unknown */
+	refused("name", json_string("../x"));
+}
+
+static void test_names(void **state)
+{
+	static const char *const good[] = {"a", "vm", "Web-1.example_2", "0"};
+	static const char *const bad[] = {"",	 ".",	 "..", "../x",	   "-x",  "a/b",
+					  "a b", "a\nb", ".x", "\xc3\xa4", "a:b", "a\x1b"};
+	char text[CONFIG_NAME_MAX + 2];
+	struct err e;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(good); i++)
+		assert_int_equal(config_check_name(good[i], NULL), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		e = (struct err){0};
+		assert_int_equal(config_check_name(bad[i], &e), -EINVAL);
+		assert_string_equal(e.field, "name");
+	}
+	memset(text, 'x', sizeof(text) - 1);
+	text[CONFIG_NAME_MAX] = '\0';
+	assert_int_equal(config_check_name(text, NULL), 0);
+	text[CONFIG_NAME_MAX] = 'x';
+	text[CONFIG_NAME_MAX + 1] = '\0';
+	assert_int_equal(config_check_name(text, NULL), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_roundtrip),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
