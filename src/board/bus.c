@@ -57,7 +57,8 @@ int bus_add(struct bus *b, struct bus_range *r, struct err *e)
 	unsigned i;
 
 	if (r->size == 0 || r->base > b->last || r->size - 1 > b->last - r->base)
-		return err_set(e, EINVAL, "%s range of %s does not fit: 0x%" PRIx64 ", 0x%" PRIx64 " bytes",
+		return err_set(e, EINVAL,
+			       "%s range of %s does not fit: 0x%" PRIx64 ", 0x%" PRIx64 " bytes",
 			       b->name, r->name, r->base, r->size);
 	i = bus_lower(b, r->base);
 	if (i < b->n && b->range[i]->base <= range_last(r))
@@ -119,7 +120,8 @@ struct bus_range *bus_find(struct bus *b, uint64_t addr)
 }
 
 /* Size of the next piece of an access to addr with `left` bytes to go. */
-static unsigned bus_piece(const struct bus *b, const struct bus_range *r, uint64_t addr, unsigned left)
+static unsigned bus_piece(const struct bus *b, const struct bus_range *r, uint64_t addr,
+			  unsigned left)
 {
 	unsigned size = b->max_size;
 
@@ -171,7 +173,8 @@ void bus_write(struct bus *b, uint64_t addr, uint64_t value, unsigned size)
 		unsigned piece = bus_piece(b, r, at, size - done);
 
 		if (r && r->ops->write)
-			r->ops->write(r->ctx, at - r->base, (value >> (8 * done)) & size_mask(piece), piece);
+			r->ops->write(r->ctx, at - r->base,
+				      (value >> (8 * done)) & size_mask(piece), piece);
 		else
 			b->n_unclaimed++;
 		done += piece;
@@ -180,7 +183,7 @@ void bus_write(struct bus *b, uint64_t addr, uint64_t value, unsigned size)
 
 int bus_dump(const struct bus *b, char *buf, size_t size)
 {
-	struct dev_text t = { buf, size, 0 };
+	struct dev_text t = {buf, size, 0};
 
 	if (size)
 		buf[0] = '\0';

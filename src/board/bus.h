@@ -35,12 +35,12 @@ struct bus_range {
 };
 
 struct bus {
-	const char *name;  /* "port", "mmio" */
-	uint64_t last;	   /* highest address */
-	unsigned max_size; /* 4 or 8 */
+	const char *name;	  /* "port", "mmio" */
+	uint64_t last;		  /* highest address */
+	unsigned max_size;	  /* 4 or 8 */
 	struct bus_range **range; /* ascending base */
 	unsigned n, cap;
-	unsigned hint; /* index of the last hit */
+	unsigned hint;	      /* index of the last hit */
 	uint64_t n_unclaimed; /* pieces that nobody answered */
 };
 

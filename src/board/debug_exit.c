@@ -31,7 +31,7 @@ static void debug_exit_write(void *ctx, uint64_t offset, uint64_t value, unsigne
 		dev_request(x->env, DEV_REQ_DEBUG_EXIT, (uint32_t)value);
 }
 
-static const struct bus_ops debug_exit_ops = { .read = debug_exit_read, .write = debug_exit_write };
+static const struct bus_ops debug_exit_ops = {.read = debug_exit_read, .write = debug_exit_write};
 
 static void debug_exit_destroy(struct device *d)
 {
@@ -58,7 +58,7 @@ int debug_exit_create(struct device **out, const struct dev_env *env, struct err
 	x->dev.class = &debug_exit_class;
 	x->dev.id = "debug-exit";
 	x->env = env;
-	x->range = (struct bus_range){ "debug-exit", LAYOUT_PORT_DEBUG_EXIT, 4, &debug_exit_ops, x };
+	x->range = (struct bus_range){"debug-exit", LAYOUT_PORT_DEBUG_EXIT, 4, &debug_exit_ops, x};
 	ret = bus_add(env->ports, &x->range, e);
 	if (ret < 0) {
 		device_destroy(&x->dev);

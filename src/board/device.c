@@ -44,7 +44,7 @@ void device_resume(struct device *d)
 
 int device_dump(const struct device *d, char *buf, size_t size)
 {
-	struct dev_text t = { buf, size, 0 };
+	struct dev_text t = {buf, size, 0};
 
 	if (size)
 		buf[0] = '\0';

@@ -49,7 +49,7 @@ static uint64_t data_read(void *ctx, uint64_t offset, unsigned size)
 
 	(void)offset;
 	(void)size;
-	k->status &= (uint8_t)~(STATUS_OBF | STATUS_AUX | STATUS_TIMEOUT);
+	k->status &= (uint8_t) ~(STATUS_OBF | STATUS_AUX | STATUS_TIMEOUT);
 	return k->output;
 }
 
@@ -74,24 +74,14 @@ static void data_write(void *ctx, uint64_t offset, uint64_t value, unsigned size
 		k->config = v;
 		k->status = (uint8_t)((k->status & ~STATUS_SYS) | (v & CONFIG_SYS ? STATUS_SYS : 0));
 		break;
-	case 0x61 ... 0x7f:
-		k->ram[cmd - 0x60] = v;
-		break;
-	case 0xd1:
-		set_output_port(k, v);
-		break;
-	case 0xd2: /* as if it came from the keyboard */
-		i8042_put(k, v, 0);
-		break;
-	case 0xd3: /* as if it came from the mouse */
-		i8042_put(k, v, STATUS_AUX);
-		break;
+	case 0x61 ... 0x7f: k->ram[cmd - 0x60] = v; break;
+	case 0xd1: set_output_port(k, v); break;
+	case 0xd2: /* as if it came from the keyboard */ i8042_put(k, v, 0); break;
+	case 0xd3: /* as if it came from the mouse */ i8042_put(k, v, STATUS_AUX); break;
 	case 0xd4: /* to the mouse: absent */
 		i8042_put(k, 0xfe, STATUS_AUX | STATUS_TIMEOUT);
 		break;
-	default: /* to the keyboard: absent */
-		i8042_put(k, 0xfe, STATUS_TIMEOUT);
-		break;
+	default: /* to the keyboard: absent */ i8042_put(k, 0xfe, STATUS_TIMEOUT); break;
 	}
 }
 
@@ -114,49 +104,25 @@ static void command_write(void *ctx, uint64_t offset, uint64_t value, unsigned s
 	k->pending = 0;
 	k->status |= STATUS_COMMAND;
 	switch (cmd) {
-	case 0x20:
-		i8042_put(k, k->config, 0);
-		break;
-	case 0x21 ... 0x3f:
-		i8042_put(k, k->ram[cmd - 0x20], 0);
-		break;
+	case 0x20: i8042_put(k, k->config, 0); break;
+	case 0x21 ... 0x3f: i8042_put(k, k->ram[cmd - 0x20], 0); break;
 	case 0x60 ... 0x7f:
-	case 0xd1 ... 0xd4:
-		k->pending = cmd;
-		break;
-	case 0xa7: /* mouse port off, on */
-		k->config |= 0x20;
-		break;
-	case 0xa8:
-		k->config &= (uint8_t)~0x20u;
-		break;
+	case 0xd1 ... 0xd4: k->pending = cmd; break;
+	case 0xa7: /* mouse port off, on */ k->config |= 0x20; break;
+	case 0xa8: k->config &= (uint8_t)~0x20u; break;
 	case 0xa9: /* test mouse port: no error */
-	case 0xab: /* test keyboard port: no error */
-		i8042_put(k, 0x00, 0);
-		break;
+	case 0xab: /* test keyboard port: no error */ i8042_put(k, 0x00, 0); break;
 	case 0xaa: /* self-test */
 		k->status |= STATUS_SYS;
 		k->config |= CONFIG_SYS;
 		i8042_put(k, 0x55, 0);
 		break;
-	case 0xad: /* keyboard port off, on */
-		k->config |= 0x10;
-		break;
-	case 0xae:
-		k->config &= (uint8_t)~0x10u;
-		break;
-	case 0xc0: /* input port: not locked */
-		i8042_put(k, 0x80, 0);
-		break;
-	case 0xd0:
-		i8042_put(k, k->out_port, 0);
-		break;
-	case 0xdd:
-		k->out_port &= (uint8_t)~OUTPUT_A20;
-		break;
-	case 0xdf:
-		k->out_port |= OUTPUT_A20;
-		break;
+	case 0xad: /* keyboard port off, on */ k->config |= 0x10; break;
+	case 0xae: k->config &= (uint8_t)~0x10u; break;
+	case 0xc0: /* input port: not locked */ i8042_put(k, 0x80, 0); break;
+	case 0xd0: i8042_put(k, k->out_port, 0); break;
+	case 0xdd: k->out_port &= (uint8_t)~OUTPUT_A20; break;
+	case 0xdf: k->out_port |= OUTPUT_A20; break;
 	case 0xf0 ... 0xff: /* pulse the output port bits that are 0 */
 		if (!(cmd & OUTPUT_NORESET))
 			dev_request(k->env, DEV_REQ_RESET, 0);
@@ -186,9 +152,9 @@ static void fast_write(void *ctx, uint64_t offset, uint64_t value, unsigned size
 		dev_request(k->env, DEV_REQ_RESET, 0);
 }
 
-static const struct bus_ops data_ops = { data_read, data_write, 1 };
-static const struct bus_ops command_ops = { command_read, command_write, 1 };
-static const struct bus_ops fast_ops = { fast_read, fast_write, 1 };
+static const struct bus_ops data_ops = {data_read, data_write, 1};
+static const struct bus_ops command_ops = {command_read, command_write, 1};
+static const struct bus_ops fast_ops = {fast_read, fast_write, 1};
 
 static void i8042_reset(struct device *d)
 {
@@ -215,8 +181,8 @@ static void i8042_dump(const struct device *d, struct dev_text *t)
 {
 	const struct i8042 *k = container_of(d, const struct i8042, dev);
 
-	dev_print(t, "status %02x config %02x output-port %02x port92 %02x pending %02x\n", k->status,
-		  k->config, k->out_port, k->port92, k->pending);
+	dev_print(t, "status %02x config %02x output-port %02x port92 %02x pending %02x\n",
+		  k->status, k->config, k->out_port, k->port92, k->pending);
 }
 
 static const struct dev_class i8042_class = {
@@ -238,9 +204,9 @@ int i8042_create(struct device **out, const struct dev_env *env, struct err *e)
 	k->dev.class = &i8042_class;
 	k->dev.id = "i8042";
 	k->env = env;
-	k->data = (struct bus_range){ "i8042 data", LAYOUT_PORT_I8042, 1, &data_ops, k };
-	k->command = (struct bus_range){ "i8042 command", LAYOUT_PORT_I8042 + 4, 1, &command_ops, k };
-	k->fast = (struct bus_range){ "fast a20", LAYOUT_PORT_FAST_A20, 1, &fast_ops, k };
+	k->data = (struct bus_range){"i8042 data", LAYOUT_PORT_I8042, 1, &data_ops, k};
+	k->command = (struct bus_range){"i8042 command", LAYOUT_PORT_I8042 + 4, 1, &command_ops, k};
+	k->fast = (struct bus_range){"fast a20", LAYOUT_PORT_FAST_A20, 1, &fast_ops, k};
 	i8042_reset(&k->dev);
 	ret = bus_add(env->ports, &k->data, e);
 	if (ret == 0)

@@ -92,10 +92,8 @@ static uint32_t window_read(const struct ioapic *io)
 
 	switch (io->select) {
 	case 0: /* id */
-	case 2: /* arbitration id */
-		return io->id;
-	case 1:
-		return IOAPIC_VERSION;
+	case 2: /* arbitration id */ return io->id;
+	case 1: return IOAPIC_VERSION;
 	}
 	if (io->select >= 0x10 && i < 2 * LAYOUT_IOAPIC_PINS)
 		return (uint32_t)(io->rte[i / 2] >> (32 * (i & 1)));
@@ -125,10 +123,8 @@ uint32_t ioapic_read(struct ioapic *io, uint64_t offset)
 	unsigned reg = offset & ~3u, shift = 8 * (offset & 3);
 
 	switch (reg) {
-	case REG_SELECT:
-		return io->select >> shift;
-	case REG_WINDOW:
-		return window_read(io) >> shift;
+	case REG_SELECT: return io->select >> shift;
+	case REG_WINDOW: return window_read(io) >> shift;
 	}
 	return 0;
 }
@@ -136,15 +132,9 @@ uint32_t ioapic_read(struct ioapic *io, uint64_t offset)
 void ioapic_write(struct ioapic *io, uint64_t offset, uint32_t v)
 {
 	switch (offset) {
-	case REG_SELECT:
-		io->select = v & 0xff;
-		break;
-	case REG_WINDOW:
-		window_write(io, v);
-		break;
-	case REG_EOI:
-		ioapic_eoi(io, (uint8_t)v);
-		break;
+	case REG_SELECT: io->select = v & 0xff; break;
+	case REG_WINDOW: window_write(io, v); break;
+	case REG_EOI: ioapic_eoi(io, (uint8_t)v); break;
 	}
 }
 
@@ -164,8 +154,8 @@ void ioapic_reset(struct ioapic *io)
 
 void ioapic_dump(const struct ioapic *io, struct dev_text *t)
 {
-	dev_print(t, "ioapic: select %02x lines %06x sent %" PRIu64 " eoi %" PRIu64 "\n", io->select, io->line,
-		  io->n_sent, io->n_eoi);
+	dev_print(t, "ioapic: select %02x lines %06x sent %" PRIu64 " eoi %" PRIu64 "\n",
+		  io->select, io->line, io->n_sent, io->n_eoi);
 	for (unsigned pin = 0; pin < LAYOUT_IOAPIC_PINS; pin++) {
 		if (io->rte[pin] != RTE_MASKED)
 			dev_print(t, " pin %2u: %016" PRIx64 "\n", pin, io->rte[pin]);

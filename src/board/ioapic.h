@@ -14,10 +14,10 @@
 
 struct ioapic {
 	struct lapic_set *lapics;
-	uint32_t select;			/* IOREGSEL */
-	uint32_t id;				/* bits 24-27 of register 0 */
-	uint64_t rte[LAYOUT_IOAPIC_PINS];	/* redirection table */
-	uint32_t line;				/* level of each pin */
+	uint32_t select;		  /* IOREGSEL */
+	uint32_t id;			  /* bits 24-27 of register 0 */
+	uint64_t rte[LAYOUT_IOAPIC_PINS]; /* redirection table */
+	uint32_t line;			  /* level of each pin */
 	uint64_t n_sent, n_eoi;
 };
 

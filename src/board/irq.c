@@ -28,7 +28,7 @@ struct irq_router {
 	pthread_mutex_t lock; /* all below */
 	struct pic pic;
 	struct ioapic ioapic;
-	uint32_t line;	  /* level of each GSI */
+	uint32_t line;		    /* level of each GSI */
 	uint16_t routed[IRQ_PIRQS]; /* PIC inputs that a PIRQ drives, as a mask of at most one bit */
 };
 
@@ -235,10 +235,10 @@ static void ioapic_mmio_write(void *ctx, uint64_t offset, uint64_t value, unsign
 	pthread_mutex_unlock(&r->lock);
 }
 
-static const struct bus_ops pic0_ops = { pic0_read, pic0_write, 1 };
-static const struct bus_ops pic1_ops = { pic1_read, pic1_write, 1 };
-static const struct bus_ops elcr_ops = { elcr_read, elcr_write, 1 };
-static const struct bus_ops ioapic_ops = { ioapic_mmio_read, ioapic_mmio_write, 4 };
+static const struct bus_ops pic0_ops = {pic0_read, pic0_write, 1};
+static const struct bus_ops pic1_ops = {pic1_read, pic1_write, 1};
+static const struct bus_ops elcr_ops = {elcr_read, elcr_write, 1};
+static const struct bus_ops ioapic_ops = {ioapic_mmio_read, ioapic_mmio_write, 4};
 
 /* ---- life ---- */
 
@@ -256,10 +256,10 @@ int irq_router_create(struct irq_router **out, const struct dev_env *env, struct
 	pthread_mutex_init(&r->lock, NULL);
 	pic_init(&r->pic, pic_output, r);
 	ioapic_init(&r->ioapic, lapics);
-	r->ports[0] = (struct bus_range){ "pic master", LAYOUT_PORT_PIC0, 2, &pic0_ops, r };
-	r->ports[1] = (struct bus_range){ "pic slave", LAYOUT_PORT_PIC1, 2, &pic1_ops, r };
-	r->ports[2] = (struct bus_range){ "elcr", LAYOUT_PORT_ELCR, 2, &elcr_ops, r };
-	r->mmio = (struct bus_range){ "ioapic", LAYOUT_IOAPIC, 0x1000, &ioapic_ops, r };
+	r->ports[0] = (struct bus_range){"pic master", LAYOUT_PORT_PIC0, 2, &pic0_ops, r};
+	r->ports[1] = (struct bus_range){"pic slave", LAYOUT_PORT_PIC1, 2, &pic1_ops, r};
+	r->ports[2] = (struct bus_range){"elcr", LAYOUT_PORT_ELCR, 2, &elcr_ops, r};
+	r->mmio = (struct bus_range){"ioapic", LAYOUT_IOAPIC, 0x1000, &ioapic_ops, r};
 	for (unsigned i = 0; i < ARRAY_SIZE(r->ports) && ret == 0; i++)
 		ret = bus_add(env->ports, &r->ports[i], e);
 	if (ret == 0)
@@ -268,7 +268,7 @@ int irq_router_create(struct irq_router **out, const struct dev_env *env, struct
 		irq_router_destroy(r);
 		return ret;
 	}
-	lapic_connect(lapics, &(struct lapic_intc){ r, lapic_to_ioapic_eoi, lapic_to_pic_inta });
+	lapic_connect(lapics, &(struct lapic_intc){r, lapic_to_ioapic_eoi, lapic_to_pic_inta});
 	*out = r;
 	return 0;
 }
@@ -277,7 +277,7 @@ void irq_router_destroy(struct irq_router *r)
 {
 	if (!r)
 		return;
-	lapic_connect(r->lapics, &(struct lapic_intc){ 0 });
+	lapic_connect(r->lapics, &(struct lapic_intc){0});
 	for (unsigned i = 0; i < ARRAY_SIZE(r->ports); i++)
 		bus_remove(r->env->ports, &r->ports[i]);
 	bus_remove(r->env->mmio, &r->mmio);
@@ -297,7 +297,7 @@ void irq_router_reset(struct irq_router *r)
 
 int irq_dump(struct irq_router *r, char *buf, size_t size)
 {
-	struct dev_text t = { buf, size, 0 };
+	struct dev_text t = {buf, size, 0};
 
 	if (size)
 		buf[0] = '\0';

@@ -21,12 +21,12 @@
 #define MSR_APIC_BASE 0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_X2APIC 0x800u
-#define MSR_X2APIC_LAST 0x8ffu
 
 #define VERSION (0x14u | (LVTS - 1) << 16)
 
 /* Writable bits; in x2APIC mode other bits but LVT_READ_ONLY must be 0. */
-static const uint32_t lvt_mask[LVTS] = { 0x000700ff, 0x000107ff, 0x000107ff, 0x0001a7ff, 0x0001a7ff, 0x000100ff };
+static const uint32_t lvt_mask[LVTS] = {0x000700ff, 0x000107ff, 0x000107ff,
+					0x0001a7ff, 0x0001a7ff, 0x000100ff};
 #define LVT_READ_ONLY 0x00005000u /* delivery status, remote IRR */
 #define SVR_MASK 0x3ffu
 #define DIVIDE_MASK 0xbu
@@ -36,17 +36,41 @@ static const uint32_t lvt_mask[LVTS] = { 0x000700ff, 0x000107ff, 0x000107ff, 0x0
 #define W 2
 /* Access by register number. */
 static const uint8_t xapic_access[0x40] = {
-	[REG_ID] = R | W, [REG_VERSION] = R, [REG_TPR] = R | W, [REG_APR] = R, [REG_PPR] = R,
-	[REG_EOI] = W, [REG_RRD] = R, [REG_LDR] = R | W, [REG_DFR] = R | W, [REG_SVR] = R | W,
-	[REG_ISR ... REG_IRR + 7] = R, [REG_ESR] = R | W, [REG_ICR] = R | W, [REG_ICR2] = R | W,
-	[REG_LVT ... REG_LVT + LVTS - 1] = R | W, [REG_INITIAL] = R | W, [REG_CURRENT] = R,
+	[REG_ID] = R | W,
+	[REG_VERSION] = R,
+	[REG_TPR] = R | W,
+	[REG_APR] = R,
+	[REG_PPR] = R,
+	[REG_EOI] = W,
+	[REG_RRD] = R,
+	[REG_LDR] = R | W,
+	[REG_DFR] = R | W,
+	[REG_SVR] = R | W,
+	[REG_ISR... REG_IRR + 7] = R,
+	[REG_ESR] = R | W,
+	[REG_ICR] = R | W,
+	[REG_ICR2] = R | W,
+	[REG_LVT... REG_LVT + LVTS - 1] = R | W,
+	[REG_INITIAL] = R | W,
+	[REG_CURRENT] = R,
 	[REG_DIVIDE] = R | W,
 };
 static const uint8_t x2apic_access[0x40] = {
-	[REG_ID] = R, [REG_VERSION] = R, [REG_TPR] = R | W, [REG_PPR] = R, [REG_EOI] = W,
-	[REG_LDR] = R, [REG_SVR] = R | W, [REG_ISR ... REG_IRR + 7] = R, [REG_ESR] = R | W,
-	[REG_ICR] = R | W, [REG_LVT ... REG_LVT + LVTS - 1] = R | W, [REG_INITIAL] = R | W,
-	[REG_CURRENT] = R, [REG_DIVIDE] = R | W, [REG_SELF_IPI] = W,
+	[REG_ID] = R,
+	[REG_VERSION] = R,
+	[REG_TPR] = R | W,
+	[REG_PPR] = R,
+	[REG_EOI] = W,
+	[REG_LDR] = R,
+	[REG_SVR] = R | W,
+	[REG_ISR... REG_IRR + 7] = R,
+	[REG_ESR] = R | W,
+	[REG_ICR] = R | W,
+	[REG_LVT... REG_LVT + LVTS - 1] = R | W,
+	[REG_INITIAL] = R | W,
+	[REG_CURRENT] = R,
+	[REG_DIVIDE] = R | W,
+	[REG_SELF_IPI] = W,
 };
 
 static uint32_t word(const uint64_t w[4], unsigned i)
@@ -58,41 +82,24 @@ static uint32_t word(const uint64_t w[4], unsigned i)
 static uint32_t reg_read(struct lapic_set *s, struct lapic *l, unsigned reg)
 {
 	switch (reg) {
-	case REG_ID:
-		return lapic_is_x2(l) ? l->cpu : l->cpu << 24;
-	case REG_VERSION:
-		return VERSION;
-	case REG_TPR:
-		return l->tpr;
+	case REG_ID: return lapic_is_x2(l) ? l->cpu : l->cpu << 24;
+	case REG_VERSION: return VERSION;
+	case REG_TPR: return l->tpr;
 	case REG_APR:
-	case REG_PPR:
-		return l->ppr;
-	case REG_LDR:
-		return l->ldr;
-	case REG_DFR:
-		return l->dfr;
-	case REG_SVR:
-		return l->svr;
-	case REG_ISR ... REG_ISR + 7:
-		return word(l->isr, reg - REG_ISR);
-	case REG_TMR ... REG_TMR + 7:
-		return word(l->tmr, reg - REG_TMR);
-	case REG_IRR ... REG_IRR + 7:
-		return word(l->irr, reg - REG_IRR);
-	case REG_ESR:
-		return l->esr;
-	case REG_ICR:
-		return (uint32_t)l->icr;
-	case REG_ICR2:
-		return (uint32_t)(l->icr >> 32);
-	case REG_LVT ... REG_LVT + LVTS - 1:
-		return lapic_load(&l->lvt[reg - REG_LVT]);
-	case REG_INITIAL:
-		return l->initial;
-	case REG_CURRENT:
-		return lapic_timer_current(s, l);
-	case REG_DIVIDE:
-		return l->divide;
+	case REG_PPR: return l->ppr;
+	case REG_LDR: return l->ldr;
+	case REG_DFR: return l->dfr;
+	case REG_SVR: return l->svr;
+	case REG_ISR ... REG_ISR + 7: return word(l->isr, reg - REG_ISR);
+	case REG_TMR ... REG_TMR + 7: return word(l->tmr, reg - REG_TMR);
+	case REG_IRR ... REG_IRR + 7: return word(l->irr, reg - REG_IRR);
+	case REG_ESR: return l->esr;
+	case REG_ICR: return (uint32_t)l->icr;
+	case REG_ICR2: return (uint32_t)(l->icr >> 32);
+	case REG_LVT ... REG_LVT + LVTS - 1: return lapic_load(&l->lvt[reg - REG_LVT]);
+	case REG_INITIAL: return l->initial;
+	case REG_CURRENT: return lapic_timer_current(s, l);
+	case REG_DIVIDE: return l->divide;
 	}
 	return 0;
 }
@@ -132,43 +139,22 @@ static void svr_write(struct lapic_set *s, struct lapic *l, uint32_t v)
 static void reg_write(struct lapic_set *s, struct lapic *l, unsigned reg, uint32_t v)
 {
 	switch (reg) {
-	case REG_ID: /* fixed */
-		break;
-	case REG_TPR:
-		lapic_set_tpr(s, l, v);
-		break;
-	case REG_EOI:
-		lapic_eoi(s, l);
-		break;
-	case REG_LDR:
-		lapic_store(&l->ldr, v & 0xff000000);
-		break;
-	case REG_DFR:
-		lapic_store(&l->dfr, v | 0x0fffffff);
-		break;
-	case REG_SVR:
-		svr_write(s, l, v);
-		break;
-	case REG_ESR:
-		l->esr = __atomic_exchange_n(&l->esr_new, 0, __ATOMIC_SEQ_CST);
-		break;
+	case REG_ID: /* fixed */ break;
+	case REG_TPR: lapic_set_tpr(s, l, v); break;
+	case REG_EOI: lapic_eoi(s, l); break;
+	case REG_LDR: lapic_store(&l->ldr, v & 0xff000000); break;
+	case REG_DFR: lapic_store(&l->dfr, v | 0x0fffffff); break;
+	case REG_SVR: svr_write(s, l, v); break;
+	case REG_ESR: l->esr = __atomic_exchange_n(&l->esr_new, 0, __ATOMIC_SEQ_CST); break;
 	case REG_ICR:
 		l->icr = (l->icr & ~UINT64_C(0xffffffff)) | (v & 0xcdfff);
 		l->icr &= ~BIT(12);
 		lapic_icr_write(s, l, l->icr);
 		break;
-	case REG_ICR2:
-		l->icr = (l->icr & 0xffffffff) | (uint64_t)(v & 0xff000000) << 32;
-		break;
-	case REG_LVT ... REG_LVT + LVTS - 1:
-		lvt_write(s, l, reg - REG_LVT, v);
-		break;
-	case REG_INITIAL:
-		lapic_timer_set_initial(s, l, v);
-		break;
-	case REG_DIVIDE:
-		lapic_timer_set_divide(s, l, v & DIVIDE_MASK);
-		break;
+	case REG_ICR2: l->icr = (l->icr & 0xffffffff) | (uint64_t)(v & 0xff000000) << 32; break;
+	case REG_LVT ... REG_LVT + LVTS - 1: lvt_write(s, l, reg - REG_LVT, v); break;
+	case REG_INITIAL: lapic_timer_set_initial(s, l, v); break;
+	case REG_DIVIDE: lapic_timer_set_divide(s, l, v & DIVIDE_MASK); break;
 	case REG_SELF_IPI:
 		if ((v & 0xff) < 16)
 			lapic_error(s, l, ESR_SEND_VECTOR);
@@ -239,7 +225,8 @@ static int base_write(struct lapic_set *s, struct lapic *l, uint64_t v)
 
 	if (v & s->base_reserved)
 		return -1;
-	if (mode == BASE_EXTD || (was == 0 && (mode & BASE_EXTD)) || ((was & BASE_EXTD) && mode == BASE_EN))
+	if (mode == BASE_EXTD || (was == 0 && (mode & BASE_EXTD)) ||
+	    ((was & BASE_EXTD) && mode == BASE_EN))
 		return -1;
 	__atomic_store_n(&l->base, v, __ATOMIC_SEQ_CST);
 	if (was && !mode) {
@@ -277,16 +264,11 @@ static uint32_t x2_mask(unsigned reg)
 {
 	switch (reg) {
 	case REG_TPR:
-	case REG_SELF_IPI:
-		return 0xff;
-	case REG_SVR:
-		return SVR_MASK;
-	case REG_LVT ... REG_LVT + LVTS - 1:
-		return lvt_mask[reg - REG_LVT] | LVT_READ_ONLY;
-	case REG_INITIAL:
-		return UINT32_MAX;
-	case REG_DIVIDE:
-		return DIVIDE_MASK;
+	case REG_SELF_IPI: return 0xff;
+	case REG_SVR: return SVR_MASK;
+	case REG_LVT ... REG_LVT + LVTS - 1: return lvt_mask[reg - REG_LVT] | LVT_READ_ONLY;
+	case REG_INITIAL: return UINT32_MAX;
+	case REG_DIVIDE: return DIVIDE_MASK;
 	}
 	return 0; /* EOI, ESR: only 0 */
 }
@@ -327,9 +309,11 @@ int lapic_create(struct lapic_set **out, const struct lapic_config *cfg, struct 
 
 	*out = NULL;
 	if (cfg->n_cpus < 1 || cfg->n_cpus > LAPIC_MAX_CPUS)
-		return err_set(e, EINVAL, "%u CPUs: local APICs go from 1 to %u", cfg->n_cpus, LAPIC_MAX_CPUS);
+		return err_set(e, EINVAL, "%u CPUs: local APICs go from 1 to %u", cfg->n_cpus,
+			       LAPIC_MAX_CPUS);
 	if (cfg->tsc_khz < 1000 || phys_bits < 32 || phys_bits > 52)
-		return err_set(e, EINVAL, "local APIC: TSC of %u kHz, %u address bits", cfg->tsc_khz, phys_bits);
+		return err_set(e, EINVAL, "local APIC: TSC of %u kHz, %u address bits",
+			       cfg->tsc_khz, phys_bits);
 	s = aligned_alloc(64, ALIGN_UP(size, 64));
 	if (!s)
 		return err_set(e, ENOMEM, "no memory for %u local APICs", cfg->n_cpus);
@@ -372,7 +356,8 @@ void lapic_reset(struct lapic_set *s)
 	for (unsigned i = 0; i < s->n; i++) {
 		struct lapic *l = &s->apic[i];
 
-		__atomic_store_n(&l->base, LAYOUT_LAPIC | BASE_EN | (i == 0 ? BASE_BSP : 0), __ATOMIC_SEQ_CST);
+		__atomic_store_n(&l->base, LAYOUT_LAPIC | BASE_EN | (i == 0 ? BASE_BSP : 0),
+				 __ATOMIC_SEQ_CST);
 		state_reset(s, l);
 	}
 }
@@ -424,8 +409,9 @@ static void dump_set(struct dev_text *t, const char *name, const uint64_t w[4])
 
 int lapic_dump(const struct lapic_set *s, unsigned cpu, char *buf, size_t size)
 {
-	static const char *const names[LVTS] = { "timer", "thermal", "perf", "lint0", "lint1", "error" };
-	struct dev_text t = { buf, size, 0 };
+	static const char *const names[LVTS] = {"timer", "thermal", "perf",
+						"lint0", "lint1",   "error"};
+	struct dev_text t = {buf, size, 0};
 	const struct lapic *l;
 
 	if (size)
@@ -433,17 +419,25 @@ int lapic_dump(const struct lapic_set *s, unsigned cpu, char *buf, size_t size)
 	if (cpu >= s->n)
 		return 0;
 	l = &s->apic[cpu];
-	dev_print(&t, "lapic %u: base %#" PRIx64 " (%s) svr %03x tpr %02x ppr %02x ldr %08x dfr %08x\n", cpu,
-		  l->base, !lapic_enabled(l) ? "off" : lapic_is_x2(l) ? "x2apic" : "xapic", l->svr, l->tpr,
-		  l->ppr, l->ldr, l->dfr);
+	dev_print(&t,
+		  "lapic %u: base %#" PRIx64 " (%s) svr %03x tpr %02x ppr %02x ldr %08x dfr %08x\n",
+		  cpu, l->base,
+		  !lapic_enabled(l) ? "off" :
+		  lapic_is_x2(l)    ? "x2apic" :
+				      "xapic",
+		  l->svr, l->tpr, l->ppr, l->ldr, l->dfr);
 	dump_set(&t, "irr", l->irr);
 	dump_set(&t, "isr", l->isr);
 	dump_set(&t, "tmr", l->tmr);
 	for (unsigned i = 0; i < LVTS; i++)
 		dev_print(&t, " %s %08x", names[i], lapic_load(&l->lvt[i]));
-	dev_print(&t, "\n icr %016" PRIx64 " esr %02x+%02x hot %02x\n", l->icr, l->esr, l->esr_new, l->hot);
-	dev_print(&t, " timer: initial %u divide %x armed %d deadline %" PRIu64 " ns, tsc-deadline %#" PRIx64 "\n",
+	dev_print(&t, "\n icr %016" PRIx64 " esr %02x+%02x hot %02x\n", l->icr, l->esr, l->esr_new,
+		  l->hot);
+	dev_print(&t,
+		  " timer: initial %u divide %x armed %d deadline %" PRIu64
+		  " ns, tsc-deadline %#" PRIx64 "\n",
 		  l->initial, l->divide, l->armed, l->deadline_ns, l->tsc_deadline);
-	dev_print(&t, " acked %" PRIu64 " ipis %" PRIu64 " timer %" PRIu64 "\n", l->n_irq, l->n_ipi, l->n_timer);
+	dev_print(&t, " acked %" PRIu64 " ipis %" PRIu64 " timer %" PRIu64 "\n", l->n_irq, l->n_ipi,
+		  l->n_timer);
 	return (int)t.len;
 }

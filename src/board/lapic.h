@@ -42,8 +42,8 @@ struct lapic_timer_ops {
 };
 
 struct lapic_config {
-	unsigned n_cpus;   /* 1..LAPIC_MAX_CPUS */
-	uint32_t tsc_khz;  /* of the guest's TSC; not 0 */
+	unsigned n_cpus;    /* 1..LAPIC_MAX_CPUS */
+	uint32_t tsc_khz;   /* of the guest's TSC; not 0 */
 	unsigned phys_bits; /* MAXPHYADDR, for the reserved bits of IA32_APIC_BASE; 0: 46 */
 	struct lapic_host host;
 	struct lapic_timer_ops timer;
@@ -72,7 +72,8 @@ void lapic_resume(struct lapic_set *s);
 /* Is gpa in this vCPU's APIC page now (enabled, xAPIC mode)? Ask before the bus. */
 bool lapic_mmio_hit(const struct lapic_set *s, unsigned cpu, uint64_t gpa);
 uint64_t lapic_mmio_read(struct lapic_set *s, unsigned cpu, uint64_t gpa, unsigned size);
-void lapic_mmio_write(struct lapic_set *s, unsigned cpu, uint64_t gpa, uint64_t value, unsigned size);
+void lapic_mmio_write(struct lapic_set *s, unsigned cpu, uint64_t gpa, uint64_t value,
+		      unsigned size);
 /* IA32_APIC_BASE, IA32_TSC_DEADLINE, 0x800-0x8ff. 0, or -1: #GP. */
 int lapic_msr_read(struct lapic_set *s, unsigned cpu, uint32_t msr, uint64_t *value);
 int lapic_msr_write(struct lapic_set *s, unsigned cpu, uint32_t msr, uint64_t value);
@@ -93,12 +94,18 @@ void lapic_timer_fired(struct lapic_set *s, unsigned cpu);
 /* ---- to the rest of the board ---- */
 
 enum lapic_mode { /* delivery modes, as in ICR, LVT, RTE and MSI data */
-	LAPIC_FIXED = 0, LAPIC_LOWEST = 1, LAPIC_SMI = 2, LAPIC_REMOTE_READ = 3,
-	LAPIC_NMI = 4, LAPIC_INIT = 5, LAPIC_SIPI = 6, LAPIC_EXTINT = 7
+		  LAPIC_FIXED = 0,
+		  LAPIC_LOWEST = 1,
+		  LAPIC_SMI = 2,
+		  LAPIC_REMOTE_READ = 3,
+		  LAPIC_NMI = 4,
+		  LAPIC_INIT = 5,
+		  LAPIC_SIPI = 6,
+		  LAPIC_EXTINT = 7
 };
 
 struct lapic_msg {
-	uint32_t dest;	/* APIC id, or set of them if `logical` */
+	uint32_t dest; /* APIC id, or set of them if `logical` */
 	bool logical;
 	bool broadcast; /* all, whatever dest says */
 	bool level;	/* trigger mode */

@@ -12,11 +12,27 @@
 
 /* Registers: xAPIC offset >> 4 = x2APIC MSR - 0x800 (SDM vol. 3 table 11-1, 11-6). */
 enum lapic_reg {
-	REG_ID = 0x02, REG_VERSION = 0x03, REG_TPR = 0x08, REG_APR = 0x09, REG_PPR = 0x0a,
-	REG_EOI = 0x0b, REG_RRD = 0x0c, REG_LDR = 0x0d, REG_DFR = 0x0e, REG_SVR = 0x0f,
-	REG_ISR = 0x10, REG_TMR = 0x18, REG_IRR = 0x20, REG_ESR = 0x28,
-	REG_ICR = 0x30, REG_ICR2 = 0x31, REG_LVT = 0x32, /* to 0x37 */
-	REG_INITIAL = 0x38, REG_CURRENT = 0x39, REG_DIVIDE = 0x3e, REG_SELF_IPI = 0x3f
+	REG_ID = 0x02,
+	REG_VERSION = 0x03,
+	REG_TPR = 0x08,
+	REG_APR = 0x09,
+	REG_PPR = 0x0a,
+	REG_EOI = 0x0b,
+	REG_RRD = 0x0c,
+	REG_LDR = 0x0d,
+	REG_DFR = 0x0e,
+	REG_SVR = 0x0f,
+	REG_ISR = 0x10,
+	REG_TMR = 0x18,
+	REG_IRR = 0x20,
+	REG_ESR = 0x28,
+	REG_ICR = 0x30,
+	REG_ICR2 = 0x31,
+	REG_LVT = 0x32, /* to 0x37 */
+	REG_INITIAL = 0x38,
+	REG_CURRENT = 0x39,
+	REG_DIVIDE = 0x3e,
+	REG_SELF_IPI = 0x3f
 };
 
 enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVTS };
@@ -51,17 +67,17 @@ enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERR
  * vCPU's own thread only (atomically, others look at it); "lock": under `lock`.
  */
 struct lapic {
-	uint32_t hot;	  /* atomic */
-	uint32_t ppr;	  /* own: processor priority, kept current */
-	uint32_t tpr;	  /* own */
+	uint32_t hot;		 /* atomic */
+	uint32_t ppr;		 /* own: processor priority, kept current */
+	uint32_t tpr;		 /* own */
 	uint64_t irr[4], tmr[4]; /* atomic */
-	uint64_t isr[4];  /* own */
-	uint64_t base;	  /* own: IA32_APIC_BASE */
-	uint32_t ldr, dfr, svr; /* own */
-	uint32_t lvt[LVTS]; /* atomic; changed under lock */
-	uint32_t esr;	  /* own: what the guest reads */
-	uint32_t esr_new; /* atomic: collected since the last write to ESR */
-	uint64_t icr;	  /* own */
+	uint64_t isr[4];	 /* own */
+	uint64_t base;		 /* own: IA32_APIC_BASE */
+	uint32_t ldr, dfr, svr;	 /* own */
+	uint32_t lvt[LVTS];	 /* atomic; changed under lock */
+	uint32_t esr;		 /* own: what the guest reads */
+	uint32_t esr_new;	 /* atomic: collected since the last write to ESR */
+	uint64_t icr;		 /* own */
 	unsigned cpu;
 
 	pthread_mutex_t lock;

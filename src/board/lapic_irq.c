@@ -203,7 +203,8 @@ void lapic_error(struct lapic_set *s, struct lapic *l, uint32_t bits)
 }
 
 /* One message at one APIC that matched it. */
-static bool deliver(struct lapic_set *s, struct lapic *l, enum lapic_mode mode, uint8_t vector, bool level)
+static bool deliver(struct lapic_set *s, struct lapic *l, enum lapic_mode mode, uint8_t vector,
+		    bool level)
 {
 	const struct lapic_host *h = &s->cfg.host;
 
@@ -211,8 +212,7 @@ static bool deliver(struct lapic_set *s, struct lapic *l, enum lapic_mode mode, 
 		return false;
 	switch (mode) {
 	case LAPIC_FIXED:
-	case LAPIC_LOWEST:
-		return lapic_accept(s, l, vector, level);
+	case LAPIC_LOWEST: return lapic_accept(s, l, vector, level);
 	case LAPIC_NMI:
 		if (h->nmi)
 			h->nmi(h->ctx, l->cpu);
@@ -230,8 +230,7 @@ static bool deliver(struct lapic_set *s, struct lapic *l, enum lapic_mode mode, 
 		wake(s, l);
 		return true;
 	case LAPIC_SMI: /* there is no SMM */
-	case LAPIC_REMOTE_READ:
-		break;
+	case LAPIC_REMOTE_READ: break;
 	}
 	return false;
 }
@@ -365,7 +364,8 @@ static struct lapic *lowest(struct lapic_set *s, const struct lapic_msg *m)
 	return best;
 }
 
-static unsigned send_except(struct lapic_set *s, const struct lapic_msg *m, const struct lapic *except)
+static unsigned send_except(struct lapic_set *s, const struct lapic_msg *m,
+			    const struct lapic *except)
 {
 	unsigned taken = 0, first = 0, end = s->n;
 
@@ -421,11 +421,8 @@ void lapic_icr_write(struct lapic_set *s, struct lapic *l, uint64_t icr)
 	}
 	m.broadcast = m.dest == (x2 ? UINT32_MAX : 0xffu);
 	switch ((icr >> 18) & 3) {
-	case 0:
-		break;
-	case 1: /* self */
-		deliver(s, l, m.mode, m.vector, false);
-		return;
+	case 0: break;
+	case 1: /* self */ deliver(s, l, m.mode, m.vector, false); return;
 	case 3: /* all but self */
 		except = l;
 		/* fallthrough */

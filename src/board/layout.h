@@ -14,7 +14,7 @@
 #define LAYOUT_LOW_RAM_MAX (3 * GIB)
 #define LAYOUT_HIGH_RAM (4 * GIB)
 #define LAYOUT_EBDA 0x9fc00u
-#define LAYOUT_RSDP 0xe0000u   /* RSDP and the ACPI tables behind it, up to 0xfffff */
+#define LAYOUT_RSDP 0xe0000u /* RSDP and the ACPI tables behind it, up to 0xfffff */
 #define LAYOUT_PCI_MMIO32 0xc0000000u
 #define LAYOUT_PCI_MMIO32_END 0xe0000000u
 #define LAYOUT_ECAM 0xe0000000u
@@ -22,7 +22,8 @@
 #define LAYOUT_IOAPIC 0xfec00000u
 #define LAYOUT_HPET 0xfed00000u
 #define LAYOUT_LAPIC 0xfee00000u
-#define LAYOUT_PCI_MMIO64_SIZE (64 * GIB) /* 64-bit window: from the end of RAM, aligned to its size */
+#define LAYOUT_PCI_MMIO64_SIZE \
+	(64 * GIB) /* 64-bit window: from the end of RAM, aligned to its size */
 
 /* Ports. */
 #define LAYOUT_PORT_PIC0 0x20

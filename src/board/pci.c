@@ -15,8 +15,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define COMMAND_WRITABLE                                                                        \
-	(PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |        \
+#define COMMAND_WRITABLE                                                                 \
+	(PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY | \
 	 PCI_COMMAND_SERR | PCI_COMMAND_INTX_OFF)
 #define STATUS_W1C 0xf900u
 #define HEADER_END 0x40u
@@ -168,26 +168,30 @@ int pci_bar_add(struct pci_device *d, unsigned n, unsigned type, uint64_t size,
 {
 	enum pci_bar_type kind = (enum pci_bar_type)(type & 0xff);
 	bool io = kind == PCI_BAR_IO, wide = kind == PCI_BAR_MEM64;
-	uint32_t flags = io ? BAR_IO : (wide ? BAR_MEM64 : 0) | (type & PCI_BAR_PREFETCH ? BAR_PREFETCHABLE : 0);
+	uint32_t flags = io ? BAR_IO :
+			      (wide ? BAR_MEM64 : 0) |
+					 (type & PCI_BAR_PREFETCH ? BAR_PREFETCHABLE : 0);
 	unsigned reg = PCI_BAR0 + 4 * n;
 	struct pci_bar *b;
 
 	if (n >= PCI_BARS || (wide && n + 1 >= PCI_BARS) || d->bar[n].type != PCI_BAR_NONE ||
-	    (n > 0 && d->bar[n - 1].type == PCI_BAR_MEM64) || (wide && d->bar[n + 1].type != PCI_BAR_NONE))
+	    (n > 0 && d->bar[n - 1].type == PCI_BAR_MEM64) ||
+	    (wide && d->bar[n + 1].type != PCI_BAR_NONE))
 		return err_set(e, EINVAL, "%s: BAR %u is not free", d->dev.id, n);
-	if (kind == PCI_BAR_NONE || (size & (size - 1)) || size < (io ? 4 : 16) || (io && size > 256) ||
-	    (!wide && size > 2 * GIB))
-		return err_set(e, EINVAL, "%s: BAR %u cannot have %" PRIu64 " bytes", d->dev.id, n, size);
+	if (kind == PCI_BAR_NONE || (size & (size - 1)) || size < (io ? 4 : 16) ||
+	    (io && size > 256) || (!wide && size > 2 * GIB))
+		return err_set(e, EINVAL, "%s: BAR %u cannot have %" PRIu64 " bytes", d->dev.id, n,
+			       size);
 	b = &d->bar[n];
 	b->type = kind;
 	b->size = size;
 	b->ops = ops;
 	b->ctx = ctx;
 	b->dev = d;
-	b->wrap = (struct bus_ops){ bar_read, bar_write, ops ? ops->max_size : 0 };
-	b->range = (struct bus_range){ d->dev.id, 0, size, &b->wrap, b };
+	b->wrap = (struct bus_ops){bar_read, bar_write, ops ? ops->max_size : 0};
+	b->range = (struct bus_range){d->dev.id, 0, size, &b->wrap, b};
 	pci_set32(d, reg, flags);
-	pci_wmask32(d, reg, (uint32_t)~(size - 1) & (io ? ~3u : ~0xfu));
+	pci_wmask32(d, reg, (uint32_t) ~(size - 1) & (io ? ~3u : ~0xfu));
 	if (wide)
 		pci_wmask32(d, reg + 4, (uint32_t)(~(size - 1) >> 32));
 	return 0;
@@ -213,7 +217,8 @@ int pci_cap_add(struct pci_device *d, uint8_t id, unsigned size, struct err *e)
 
 static void sync_intx(struct pci_device *d)
 {
-	bool out = d->intx && !(pci_get16(d, PCI_COMMAND) & PCI_COMMAND_INTX_OFF) && !pci_msix_enabled(d);
+	bool out = d->intx && !(pci_get16(d, PCI_COMMAND) & PCI_COMMAND_INTX_OFF) &&
+		   !pci_msix_enabled(d);
 	uint8_t *status = &d->cfg[PCI_STATUS];
 
 	*status = (uint8_t)((*status & ~PCI_STATUS_INTX) | (d->intx ? PCI_STATUS_INTX : 0));
@@ -261,14 +266,16 @@ void pci_config_write(struct pci_device *d, unsigned off, uint32_t value, unsign
 		return;
 	size = MIN(size, PCI_CONFIG_SIZE - off);
 	for (unsigned i = 0; i < size; i++) {
-		uint8_t *p = &d->cfg[off + i], v = (uint8_t)(value >> 8 * i), mask = d->wmask[off + i];
+		uint8_t *p = &d->cfg[off + i], v = (uint8_t)(value >> 8 * i),
+			mask = d->wmask[off + i];
 
 		*p = (uint8_t)((*p & ~mask) | (v & mask));
-		*p &= (uint8_t)~(v & d->w1c[off + i]);
+		*p &= (uint8_t) ~(v & d->w1c[off + i]);
 	}
 	if (d->msix.n && touches(off, size, d->msix.cap + 2u, d->msix.cap + 4u))
 		pci_msix_control(d);
-	if (touches(off, size, PCI_COMMAND, PCI_STATUS) || touches(off, size, PCI_BAR0, PCI_BAR0 + 4 * PCI_BARS))
+	if (touches(off, size, PCI_COMMAND, PCI_STATUS) ||
+	    touches(off, size, PCI_BAR0, PCI_BAR0 + 4 * PCI_BARS))
 		sync_bars(d);
 	sync_intx(d);
 	if (d->config_written)

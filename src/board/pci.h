@@ -67,10 +67,10 @@ struct pci_bar {
 	const struct bus_ops *ops; /* the device's; offset from the BAR's start */
 	void *ctx;
 	struct pci_device *dev;
-	struct bus_ops wrap;	   /* ours: MSI-X structures first, then `ops` */
-	struct bus_range range;	   /* on the bus while `mapped` */
+	struct bus_ops wrap;	/* ours: MSI-X structures first, then `ops` */
+	struct bus_range range; /* on the bus while `mapped` */
 	bool mapped;
-	bool wanted;		   /* the guest enabled it, at `addr` */
+	bool wanted; /* the guest enabled it, at `addr` */
 	uint64_t addr;
 };
 
@@ -84,8 +84,8 @@ struct pci_msix {
 	pthread_mutex_t lock; /* all below, and the enable and mask bits */
 	unsigned n;	      /* vectors; 0: no MSI-X */
 	unsigned bar;
-	uint32_t table, pba; /* offsets in the BAR */
-	uint16_t cap;	     /* offset in configuration space */
+	uint32_t table, pba;  /* offsets in the BAR */
+	uint16_t cap;	      /* offset in configuration space */
 	bool enabled, masked; /* message control, kept beside the configuration space */
 	struct pci_msix_entry *entry;
 	uint64_t *pending; /* one bit a vector */
@@ -105,11 +105,12 @@ struct pci_device {
 	uint16_t cap_last;		  /* to be linked to the next */
 	struct pci_bar bar[PCI_BARS];
 	struct pci_msix msix;
-	bool intx; /* what the device drives, before the command register's mask */
+	bool intx;     /* what the device drives, before the command register's mask */
 	bool intx_out; /* what the root sees */
 
 	/* The device's own, all optional. `off`+`size` lie inside configuration space, size 1, 2 or 4. */
-	void (*config_read)(struct pci_device *d, unsigned off, unsigned size);	   /* before: may refresh cfg[] */
+	void (*config_read)(struct pci_device *d, unsigned off,
+			    unsigned size); /* before: may refresh cfg[] */
 	void (*config_written)(struct pci_device *d, unsigned off, unsigned size); /* after */
 	void (*msix_changed)(struct pci_device *d); /* enabled or function mask changed */
 };

@@ -41,7 +41,7 @@ static bool take_locked(struct pci_msix *x, unsigned n, struct message *m)
 void pci_msix_notify(struct pci_device *d, unsigned n)
 {
 	struct pci_msix *x = &d->msix;
-	struct message m;
+	struct message m = {0};
 	bool go = false;
 
 	if (n >= x->n)
@@ -61,7 +61,7 @@ void pci_msix_notify(struct pci_device *d, unsigned n)
 static void flush(struct pci_device *d, unsigned n)
 {
 	struct pci_msix *x = &d->msix;
-	struct message m;
+	struct message m = {0};
 	bool go;
 
 	pthread_mutex_lock(&x->lock);
@@ -101,12 +101,9 @@ static uint32_t table_get(const struct pci_msix *x, unsigned w)
 	const struct pci_msix_entry *en = &x->entry[w / 4];
 
 	switch (w & 3) {
-	case 0:
-		return (uint32_t)en->addr;
-	case 1:
-		return (uint32_t)(en->addr >> 32);
-	case 2:
-		return en->data;
+	case 0: return (uint32_t)en->addr;
+	case 1: return (uint32_t)(en->addr >> 32);
+	case 2: return en->data;
 	}
 	return en->control;
 }
@@ -116,18 +113,10 @@ static void table_put(struct pci_msix *x, unsigned w, uint32_t v)
 	struct pci_msix_entry *en = &x->entry[w / 4];
 
 	switch (w & 3) {
-	case 0:
-		en->addr = (en->addr & ~UINT64_C(0xffffffff)) | (v & ~3u);
-		break;
-	case 1:
-		en->addr = (en->addr & 0xffffffff) | (uint64_t)v << 32;
-		break;
-	case 2:
-		en->data = v;
-		break;
-	case 3:
-		en->control = v & CONTROL_MASKED;
-		break;
+	case 0: en->addr = (en->addr & ~UINT64_C(0xffffffff)) | (v & ~3u); break;
+	case 1: en->addr = (en->addr & 0xffffffff) | (uint64_t)v << 32; break;
+	case 2: en->data = v; break;
+	case 3: en->control = v & CONTROL_MASKED; break;
 	}
 }
 
@@ -193,20 +182,24 @@ int pci_msix_init(struct pci_device *d, unsigned n, unsigned bar, uint32_t table
 		  struct err *e)
 {
 	struct pci_msix *x = &d->msix;
-	uint64_t table_end = (uint64_t)table + (uint64_t)n * ENTRY_SIZE, pba_end = (uint64_t)pba + (n + 63) / 64 * 8;
+	uint64_t table_end = (uint64_t)table + (uint64_t)n * ENTRY_SIZE,
+		 pba_end = (uint64_t)pba + (n + 63) / 64 * 8;
 	int cap;
 
 	if (n < 1 || n > PCI_MSIX_MAX || bar >= PCI_BARS ||
-	    (d->bar[bar].type != PCI_BAR_MEM32 && d->bar[bar].type != PCI_BAR_MEM64) || ((table | pba) & 7) ||
-	    table_end > d->bar[bar].size || pba_end > d->bar[bar].size || (table < pba_end && pba < table_end) || x->n)
-		return err_set(e, EINVAL, "%s: %u MSI-X vectors do not fit BAR %u", d->dev.id, n, bar);
+	    (d->bar[bar].type != PCI_BAR_MEM32 && d->bar[bar].type != PCI_BAR_MEM64) ||
+	    ((table | pba) & 7) || table_end > d->bar[bar].size || pba_end > d->bar[bar].size ||
+	    (table < pba_end && pba < table_end) || x->n)
+		return err_set(e, EINVAL, "%s: %u MSI-X vectors do not fit BAR %u", d->dev.id, n,
+			       bar);
 	cap = pci_cap_add(d, PCI_CAP_MSIX, 12, e);
 	if (cap < 0)
 		return cap;
 	x->entry = calloc(n, sizeof(*x->entry));
 	x->pending = calloc((n + 63) / 64, sizeof(*x->pending));
 	if (!x->entry || !x->pending)
-		return err_set(e, ENOMEM, "%s: no memory for MSI-X", d->dev.id); /* pci_fini() frees */
+		return err_set(e, ENOMEM, "%s: no memory for MSI-X",
+			       d->dev.id); /* pci_fini() frees */
 	x->n = n;
 	x->bar = bar;
 	x->table = table;
@@ -228,7 +221,7 @@ void pci_msix_reset(struct pci_device *d)
 		return;
 	pthread_mutex_lock(&x->lock);
 	for (unsigned i = 0; i < x->n; i++)
-		x->entry[i] = (struct pci_msix_entry){ .control = CONTROL_MASKED };
+		x->entry[i] = (struct pci_msix_entry){.control = CONTROL_MASKED};
 	memset(x->pending, 0, (x->n + 63) / 64 * sizeof(*x->pending));
 	__atomic_store_n(&x->enabled, false, __ATOMIC_RELAXED);
 	x->masked = false;

@@ -39,7 +39,7 @@
 
 static void mch_sync(struct pci_device *d)
 {
-	static const uint64_t sizes[4] = { 256 * MIB, 128 * MIB, 64 * MIB, 0 };
+	static const uint64_t sizes[4] = {256 * MIB, 128 * MIB, 64 * MIB, 0};
 	uint64_t v = pci_get32(d, MCH_PCIEXBAR) | (uint64_t)pci_get32(d, MCH_PCIEXBAR + 4) << 32;
 	uint64_t size = v & PCIEXBAR_ENABLE ? sizes[(v >> 1) & 3] : 0;
 
@@ -74,9 +74,11 @@ static void lpc_sync(struct pci_device *d)
 	struct pci_root *r = container_of(d, struct pci_root, lpc);
 
 	if (r->cfg.pm)
-		pm_map(r->cfg.pm, pci_get16(d, LPC_PMBASE) & 0xff80, d->cfg[LPC_ACPI_CNTL] & ACPI_EN);
+		pm_map(r->cfg.pm, pci_get16(d, LPC_PMBASE) & 0xff80,
+		       d->cfg[LPC_ACPI_CNTL] & ACPI_EN);
 	for (unsigned i = 0; i < IRQ_PIRQS; i++)
-		irq_pirq_route(r->env->irq, i, pirq_target(d->cfg[(i < 4 ? LPC_PIRQ_A : LPC_PIRQ_E - 4) + i]));
+		irq_pirq_route(r->env->irq, i,
+			       pirq_target(d->cfg[(i < 4 ? LPC_PIRQ_A : LPC_PIRQ_E - 4) + i]));
 }
 
 static void lpc_written(struct pci_device *d, unsigned off, unsigned size)

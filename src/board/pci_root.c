@@ -21,15 +21,16 @@
 
 /* ---- accesses ---- */
 
-static uint32_t function_read(struct pci_root *r, uint8_t bus, uint8_t devfn, unsigned off, unsigned size)
+static uint32_t function_read(struct pci_root *r, uint8_t bus, uint8_t devfn, unsigned off,
+			      unsigned size)
 {
 	if (bus != 0 || !r->fn[devfn])
 		return UINT32_MAX;
 	return pci_config_read(r->fn[devfn], off, size);
 }
 
-static void function_write(struct pci_root *r, uint8_t bus, uint8_t devfn, unsigned off, uint32_t value,
-			   unsigned size)
+static void function_write(struct pci_root *r, uint8_t bus, uint8_t devfn, unsigned off,
+			   uint32_t value, unsigned size)
 {
 	if (bus == 0 && r->fn[devfn])
 		pci_config_write(r->fn[devfn], off, value, size);
@@ -73,16 +74,18 @@ static void port_write(void *ctx, uint64_t offset, uint64_t value, unsigned size
 
 static uint64_t ecam_read(void *ctx, uint64_t offset, unsigned size)
 {
-	return function_read(ctx, (uint8_t)(offset >> 20), (uint8_t)(offset >> 12), offset & 0xfff, size);
+	return function_read(ctx, (uint8_t)(offset >> 20), (uint8_t)(offset >> 12), offset & 0xfff,
+			     size);
 }
 
 static void ecam_write(void *ctx, uint64_t offset, uint64_t value, unsigned size)
 {
-	function_write(ctx, (uint8_t)(offset >> 20), (uint8_t)(offset >> 12), offset & 0xfff, (uint32_t)value, size);
+	function_write(ctx, (uint8_t)(offset >> 20), (uint8_t)(offset >> 12), offset & 0xfff,
+		       (uint32_t)value, size);
 }
 
-static const struct bus_ops port_ops = { port_read, port_write, 4 };
-static const struct bus_ops ecam_ops = { ecam_read, ecam_write, 4 };
+static const struct bus_ops port_ops = {port_read, port_write, 4};
+static const struct bus_ops ecam_ops = {ecam_read, ecam_write, 4};
 
 void pci_root_ecam(struct pci_root *r, uint64_t base, uint64_t size)
 {
@@ -130,7 +133,8 @@ static void update_multi(struct pci_root *r, unsigned slot)
 		multi |= r->fn[PCI_DEVFN(slot, fn)] != NULL;
 	if (!zero)
 		return;
-	zero->cfg[PCI_HEADER_TYPE] = (uint8_t)((zero->cfg[PCI_HEADER_TYPE] & 0x7f) | (multi ? 0x80 : 0));
+	zero->cfg[PCI_HEADER_TYPE] = (uint8_t)((zero->cfg[PCI_HEADER_TYPE] & 0x7f) |
+					       (multi ? 0x80 : 0));
 	zero->initial[PCI_HEADER_TYPE] = zero->cfg[PCI_HEADER_TYPE];
 }
 
@@ -157,8 +161,8 @@ int pci_root_add(struct pci_root *r, struct pci_device *d, int devfn, struct err
 	if (devfn > 0xff || d->root)
 		return err_set(e, EINVAL, "%s: bad PCI function number %d", d->dev.id, devfn);
 	if (r->fn[devfn])
-		return err_set(e, EBUSY, "%s: PCI slot %d function %d is taken by %s", d->dev.id, PCI_SLOT(devfn),
-			       PCI_FN(devfn), r->fn[devfn]->dev.id);
+		return err_set(e, EBUSY, "%s: PCI slot %d function %d is taken by %s", d->dev.id,
+			       PCI_SLOT(devfn), PCI_FN(devfn), r->fn[devfn]->dev.id);
 	r->fn[devfn] = d;
 	d->root = r;
 	d->devfn = (uint8_t)devfn;
@@ -195,8 +199,8 @@ int pci_root_create(struct pci_root **out, const struct dev_env *env,
 		return err_set(e, ENOMEM, "no memory for the PCI root complex");
 	r->env = env;
 	r->cfg = *cfg;
-	r->ports = (struct bus_range){ "pci configuration", LAYOUT_PORT_PCI_ADDR, 8, &port_ops, r };
-	r->ecam = (struct bus_range){ "pci ecam", LAYOUT_ECAM, 0, &ecam_ops, r };
+	r->ports = (struct bus_range){"pci configuration", LAYOUT_PORT_PCI_ADDR, 8, &port_ops, r};
+	r->ecam = (struct bus_range){"pci ecam", LAYOUT_ECAM, 0, &ecam_ops, r};
 	ret = bus_add(env->ports, &r->ports, e);
 	if (ret == 0)
 		ret = pci_q35_create(r, e);
@@ -234,19 +238,21 @@ void pci_root_reset(struct pci_root *r)
 
 int pci_root_dump(struct pci_root *r, char *buf, size_t size)
 {
-	struct dev_text t = { buf, size, 0 };
+	struct dev_text t = {buf, size, 0};
 
 	if (size)
 		buf[0] = '\0';
-	dev_print(&t, "pci: cf8 %08x ecam %#" PRIx64 "%s\n", r->cf8, r->ecam.base, r->ecam_mapped ? "" : " (off)");
+	dev_print(&t, "pci: cf8 %08x ecam %#" PRIx64 "%s\n", r->cf8, r->ecam.base,
+		  r->ecam_mapped ? "" : " (off)");
 	for (unsigned i = 0; i < ARRAY_SIZE(r->fn); i++) {
 		const struct pci_device *d = r->fn[i];
 
 		if (!d)
 			continue;
-		dev_print(&t, " 00:%02x.%x %04x:%04x command %04x intx %d msix %u%s %s\n", PCI_SLOT(i), PCI_FN(i),
-			  pci_get16(d, PCI_VENDOR_ID), pci_get16(d, PCI_DEVICE_ID), pci_get16(d, PCI_COMMAND),
-			  d->intx_out, d->msix.n, pci_msix_enabled(d) ? " on" : "", d->dev.id);
+		dev_print(&t, " 00:%02x.%x %04x:%04x command %04x intx %d msix %u%s %s\n",
+			  PCI_SLOT(i), PCI_FN(i), pci_get16(d, PCI_VENDOR_ID),
+			  pci_get16(d, PCI_DEVICE_ID), pci_get16(d, PCI_COMMAND), d->intx_out,
+			  d->msix.n, pci_msix_enabled(d) ? " on" : "", d->dev.id);
 		for (unsigned k = 0; k < PCI_BARS; k++) {
 			const struct pci_bar *b = &d->bar[k];
 

@@ -12,7 +12,7 @@ struct pci_root {
 	bool ecam_mapped;
 	uint32_t cf8;
 	uint8_t cf9;
-	struct pci_device *fn[256]; /* by devfn */
+	struct pci_device *fn[256];	/* by devfn */
 	unsigned pirq_users[IRQ_PIRQS]; /* functions that hold the line up */
 	struct pci_device mch, lpc;
 };

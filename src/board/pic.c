@@ -16,7 +16,7 @@
 
 #define CASCADE 2
 
-static const uint8_t elcr_mask[2] = { 0xf8, 0xde }; /* ICH9 §13.4.13: IRQ 0, 1, 2, 8, 13 are edge */
+static const uint8_t elcr_mask[2] = {0xf8, 0xde}; /* ICH9 §13.4.13: IRQ 0, 1, 2, 8, 13 are edge */
 
 /* Distance of the highest-priority bit in `set` from the top; 8 if none. */
 static unsigned top_priority(const struct pic_chip *c, uint8_t set)
@@ -39,7 +39,7 @@ static int chip_pending(const struct pic_chip *c, bool master)
 	if (c->special_mask)
 		in_service &= (uint8_t)~c->imr;
 	if (master && c->special_nested)
-		in_service &= (uint8_t)~(1u << CASCADE);
+		in_service &= (uint8_t) ~(1u << CASCADE);
 	if (p >= top_priority(c, in_service))
 		return -1;
 	return (int)((c->lowest + 1 + p) & 7);
@@ -61,7 +61,7 @@ static void pic_update(struct pic *p)
 	struct pic_chip *m = &p->chip[0];
 	bool slave = chip_pending(&p->chip[1], false) >= 0, intr;
 
-	m->irr = slave ? m->irr | 1u << CASCADE : m->irr & (uint8_t)~(1u << CASCADE);
+	m->irr = slave ? m->irr | 1u << CASCADE : m->irr & (uint8_t) ~(1u << CASCADE);
 	intr = chip_pending(m, true) >= 0;
 	if (intr == p->intr)
 		return;
@@ -123,7 +123,7 @@ static void chip_init(struct pic_chip *c)
 
 static void chip_eoi(struct pic_chip *c, unsigned n, bool rotate)
 {
-	c->isr &= (uint8_t)~(1u << n);
+	c->isr &= (uint8_t) ~(1u << n);
 	if (rotate)
 		c->lowest = (uint8_t)n;
 }
@@ -134,9 +134,7 @@ static void ocw2(struct pic_chip *c, uint8_t v)
 
 	switch (v >> 5) {
 	case 0:
-	case 4:
-		c->rotate_aeoi = v >> 7;
-		break;
+	case 4: c->rotate_aeoi = v >> 7; break;
 	case 1:
 	case 5: /* non-specific: the one with the highest priority; masked ones stay in special mask mode */
 		p = top_priority(c, c->special_mask ? c->isr & (uint8_t)~c->imr : c->isr);
@@ -144,12 +142,8 @@ static void ocw2(struct pic_chip *c, uint8_t v)
 			chip_eoi(c, (c->lowest + 1 + p) & 7, v >> 7);
 		break;
 	case 3:
-	case 7:
-		chip_eoi(c, n, v >> 7);
-		break;
-	case 6:
-		c->lowest = (uint8_t)n;
-		break;
+	case 7: chip_eoi(c, n, v >> 7); break;
+	case 6: c->lowest = (uint8_t)n; break;
 	}
 }
 
@@ -179,16 +173,12 @@ void pic_write(struct pic *p, unsigned chip, unsigned reg, uint8_t v)
 		}
 	} else {
 		switch (c->icw) {
-		case 0:
-			c->imr = v;
-			break;
+		case 0: c->imr = v; break;
 		case 2:
 			c->base = v & 0xf8;
 			c->icw = !c->single ? 3 : c->icw4_needed ? 4 : 0;
 			break;
-		case 3: /* the wiring is fixed */
-			c->icw = c->icw4_needed ? 4 : 0;
-			break;
+		case 3: /* the wiring is fixed */ c->icw = c->icw4_needed ? 4 : 0; break;
 		case 4:
 			c->special_nested = v & 0x10;
 			c->auto_eoi = v & 0x02;
@@ -259,8 +249,9 @@ void pic_dump(const struct pic *p, struct dev_text *t)
 	for (unsigned i = 0; i < 2; i++) {
 		const struct pic_chip *c = &p->chip[i];
 
-		dev_print(t, "pic%u: irr %02x imr %02x isr %02x line %02x elcr %02x base %02x lowest %u icw %u\n", i,
-			  c->irr, c->imr, c->isr, c->line, c->elcr, c->base, c->lowest, c->icw);
+		dev_print(t,
+			  "pic%u: irr %02x imr %02x isr %02x line %02x elcr %02x base %02x lowest %u icw %u\n",
+			  i, c->irr, c->imr, c->isr, c->line, c->elcr, c->base, c->lowest, c->icw);
 	}
 	dev_print(t, "pic: intr %d acked %" PRIu64 "\n", p->intr, p->n_acked);
 }

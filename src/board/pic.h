@@ -10,22 +10,22 @@
 #include "board/device.h"
 
 struct pic_chip {
-	uint8_t irr;	   /* requests latched (edge) or present (level) */
+	uint8_t irr; /* requests latched (edge) or present (level) */
 	uint8_t imr, isr;
-	uint8_t line;	   /* inputs as they are */
-	uint8_t elcr;	   /* 1: level-triggered */
-	uint8_t base;	   /* vector of input 0 (ICW2) */
-	uint8_t lowest;	   /* input with the lowest priority; 7 at first */
-	uint8_t icw;	   /* next ICW expected: 0 none, 2, 3, 4 */
+	uint8_t line;	/* inputs as they are */
+	uint8_t elcr;	/* 1: level-triggered */
+	uint8_t base;	/* vector of input 0 (ICW2) */
+	uint8_t lowest; /* input with the lowest priority; 7 at first */
+	uint8_t icw;	/* next ICW expected: 0 none, 2, 3, 4 */
 	bool icw4_needed, single;
 	bool auto_eoi, rotate_aeoi, special_mask, special_nested;
-	bool read_isr;	   /* OCW3: which register the command port shows */
-	bool poll;	   /* OCW3: next read is a poll */
+	bool read_isr; /* OCW3: which register the command port shows */
+	bool poll;     /* OCW3: next read is a poll */
 };
 
 struct pic {
-	struct pic_chip chip[2]; /* master, slave */
-	bool intr;		 /* output */
+	struct pic_chip chip[2];	       /* master, slave */
+	bool intr;			       /* output */
 	void (*output)(void *ctx, bool level); /* called when it changes */
 	void *ctx;
 	uint64_t n_acked;

@@ -31,16 +31,16 @@ struct pit_channel {
 	uint8_t mode; /* 0-5 */
 	uint8_t rw;   /* 1 low byte, 2 high byte, 3 low then high */
 	bool bcd, gate;
-	bool loaded;	      /* a count was written since the control word */
-	bool triggered;	      /* modes 1 and 5: the gate has started it */
-	bool frozen;	      /* gate low: clocks stand at frozen_clocks */
+	bool loaded;	/* a count was written since the control word */
+	bool triggered; /* modes 1 and 5: the gate has started it */
+	bool frozen;	/* gate low: clocks stand at frozen_clocks */
 	bool has_next;
-	uint32_t count;	      /* 1..65536 */
-	uint32_t next;	      /* the count to come */
-	uint64_t next_at;     /* modes 2, 3: clocks at which it comes */
+	uint32_t count;	  /* 1..65536 */
+	uint32_t next;	  /* the count to come */
+	uint64_t next_at; /* modes 2, 3: clocks at which it comes */
 	uint64_t start_ns, frozen_clocks;
 	uint16_t latch;
-	uint8_t latched;      /* bytes of `latch` still to be read */
+	uint8_t latched; /* bytes of `latch` still to be read */
 	uint8_t status;
 	bool status_latched, read_high, write_high;
 	uint8_t write_low;
@@ -103,12 +103,9 @@ static bool output(const struct pit_channel *c, uint64_t now)
 	d = clocks(c, now);
 	switch (c->mode) {
 	case 0:
-	case 1:
-		return d >= c->count;
-	case 2:
-		return !c->gate || d % c->count != c->count - 1;
-	case 3:
-		return !c->gate || d % c->count < (c->count + 1) / 2;
+	case 1: return d >= c->count;
+	case 2: return !c->gate || d % c->count != c->count - 1;
+	case 3: return !c->gate || d % c->count < (c->count + 1) / 2;
 	}
 	return d != c->count; /* 4, 5: one clock low */
 }
@@ -155,13 +152,10 @@ static uint64_t next_edge(const struct pit_channel *c, uint64_t d)
 	if (!c->loaded || c->frozen)
 		return NO_EDGE;
 	switch (c->mode) {
-	case 0:
-		return d < c->count ? c->count : NO_EDGE;
+	case 0: return d < c->count ? c->count : NO_EDGE;
 	case 2:
-	case 3:
-		return (d / c->count + 1) * c->count;
-	case 4:
-		return d < c->count + 1 ? c->count + 1 : NO_EDGE;
+	case 3: return (d / c->count + 1) * c->count;
+	case 4: return d < c->count + 1 ? c->count + 1 : NO_EDGE;
 	}
 	return NO_EDGE;
 }
@@ -242,12 +236,8 @@ static void counter_write(struct pit *p, unsigned i, uint8_t v)
 	struct pit_channel *c = &p->ch[i];
 
 	switch (c->rw) {
-	case 1:
-		load(p, i, v);
-		break;
-	case 2:
-		load(p, i, (uint32_t)v << 8);
-		break;
+	case 1: load(p, i, v); break;
+	case 2: load(p, i, (uint32_t)v << 8); break;
 	default:
 		if (!c->write_high) {
 			c->write_low = v;
@@ -406,8 +396,8 @@ static void speaker_write(void *ctx, uint64_t offset, uint64_t v, unsigned size)
 	set_gate(p, 2, v & 1);
 }
 
-static const struct bus_ops pit_ops = { pit_read, pit_write, 1 };
-static const struct bus_ops speaker_ops = { speaker_read, speaker_write, 1 };
+static const struct bus_ops pit_ops = {pit_read, pit_write, 1};
+static const struct bus_ops speaker_ops = {speaker_read, speaker_write, 1};
 
 /* ---- life ---- */
 
@@ -416,7 +406,7 @@ static void pit_reset(struct device *d)
 	struct pit *p = container_of(d, struct pit, dev);
 
 	for (unsigned i = 0; i < 3; i++)
-		p->ch[i] = (struct pit_channel){ .rw = 3, .mode = 3, .count = 65536, .gate = i != 2 };
+		p->ch[i] = (struct pit_channel){.rw = 3, .mode = 3, .count = 65536, .gate = i != 2};
 	p->port61 = 0;
 	p->edge_ns = NO_EDGE;
 	p->env->clock.cancel(p->env->clock.ctx, &p->timer);
@@ -453,8 +443,10 @@ static void pit_dump(const struct device *d, struct dev_text *t)
 	for (unsigned i = 0; i < 3; i++) {
 		const struct pit_channel *c = &p->ch[i];
 
-		dev_print(t, "channel %u: mode %u rw %u count %u loaded %d gate %d out %d value %u\n", i, c->mode,
-			  c->rw, c->count, c->loaded, c->gate, output(c, now), value(c, now));
+		dev_print(t,
+			  "channel %u: mode %u rw %u count %u loaded %d gate %d out %d value %u\n",
+			  i, c->mode, c->rw, c->count, c->loaded, c->gate, output(c, now),
+			  value(c, now));
 	}
 	dev_print(t, "port61 %02x irqs %" PRIu64 "\n", p->port61, p->n_irqs);
 }
@@ -480,9 +472,9 @@ int pit_create(struct device **out, const struct dev_env *env, struct err *e)
 	p->dev.class = &pit_class;
 	p->dev.id = "pit";
 	p->env = env;
-	p->timer = (struct dev_timer){ .fn = fired, .arg = p };
-	p->range = (struct bus_range){ "pit", LAYOUT_PORT_PIT, 4, &pit_ops, p };
-	p->speaker = (struct bus_range){ "speaker", LAYOUT_PORT_SPEAKER, 1, &speaker_ops, p };
+	p->timer = (struct dev_timer){.fn = fired, .arg = p};
+	p->range = (struct bus_range){"pit", LAYOUT_PORT_PIT, 4, &pit_ops, p};
+	p->speaker = (struct bus_range){"speaker", LAYOUT_PORT_SPEAKER, 1, &speaker_ops, p};
 	pit_reset(&p->dev);
 	ret = bus_add(env->ports, &p->range, e);
 	if (ret == 0)

@@ -43,7 +43,7 @@ struct pm {
 	uint16_t sts, en, cnt;
 	uint64_t gpe_sts, gpe_en;
 	uint32_t smi_en;
-	uint64_t half;	/* timer's count >> (bits - 1) when last looked at */
+	uint64_t half;	  /* timer's count >> (bits - 1) when last looked at */
 	uint64_t base_ns; /* board time at which the timer was 0 */
 	struct dev_timer timer;
 };
@@ -88,21 +88,15 @@ static void fired(void *arg)
 static uint8_t get_byte(const struct pm *p, unsigned off, uint64_t count)
 {
 	switch (off) {
-	case PM1_STS ... PM1_STS + 1:
-		return (uint8_t)(p->sts >> 8 * (off - PM1_STS));
-	case PM1_EN ... PM1_EN + 1:
-		return (uint8_t)(p->en >> 8 * (off - PM1_EN));
-	case PM1_CNT ... PM1_CNT + 1:
-		return (uint8_t)(p->cnt >> 8 * (off - PM1_CNT));
+	case PM1_STS ... PM1_STS + 1: return (uint8_t)(p->sts >> 8 * (off - PM1_STS));
+	case PM1_EN ... PM1_EN + 1: return (uint8_t)(p->en >> 8 * (off - PM1_EN));
+	case PM1_CNT ... PM1_CNT + 1: return (uint8_t)(p->cnt >> 8 * (off - PM1_CNT));
 	case PM_TMR ... PM_TMR + 3:
 		count &= BIT(p->timer_bits) - 1;
 		return (uint8_t)(count >> 8 * (off - PM_TMR));
-	case GPE0_STS ... GPE0_STS + 7:
-		return (uint8_t)(p->gpe_sts >> 8 * (off - GPE0_STS));
-	case GPE0_EN ... GPE0_EN + 7:
-		return (uint8_t)(p->gpe_en >> 8 * (off - GPE0_EN));
-	case SMI_EN ... SMI_EN + 3:
-		return (uint8_t)(p->smi_en >> 8 * (off - SMI_EN));
+	case GPE0_STS ... GPE0_STS + 7: return (uint8_t)(p->gpe_sts >> 8 * (off - GPE0_STS));
+	case GPE0_EN ... GPE0_EN + 7: return (uint8_t)(p->gpe_en >> 8 * (off - GPE0_EN));
+	case SMI_EN ... SMI_EN + 3: return (uint8_t)(p->smi_en >> 8 * (off - SMI_EN));
 	}
 	return 0;
 }
@@ -115,9 +109,7 @@ static uint64_t put(uint64_t old, unsigned byte, uint8_t v)
 static void put_byte(struct pm *p, unsigned off, uint8_t v)
 {
 	switch (off) {
-	case PM1_STS ... PM1_STS + 1:
-		p->sts &= (uint16_t)~(v << 8 * (off - PM1_STS));
-		break;
+	case PM1_STS ... PM1_STS + 1: p->sts &= (uint16_t) ~(v << 8 * (off - PM1_STS)); break;
 	case PM1_EN ... PM1_EN + 1:
 		p->en = (uint16_t)put(p->en, off - PM1_EN, v) & PM1_EVENTS;
 		break;
@@ -127,15 +119,9 @@ static void put_byte(struct pm *p, unsigned off, uint8_t v)
 		    (PM1_SLP_TYP(p->cnt) == PM_SLP_TYP_S5 || PM1_SLP_TYP(p->cnt) == 7))
 			dev_request(p->env, DEV_REQ_POWEROFF, 0);
 		break;
-	case GPE0_STS ... GPE0_STS + 7:
-		p->gpe_sts &= ~((uint64_t)v << 8 * (off - GPE0_STS));
-		break;
-	case GPE0_EN ... GPE0_EN + 7:
-		p->gpe_en = put(p->gpe_en, off - GPE0_EN, v);
-		break;
-	case SMI_EN ... SMI_EN + 3:
-		p->smi_en = (uint32_t)put(p->smi_en, off - SMI_EN, v);
-		break;
+	case GPE0_STS ... GPE0_STS + 7: p->gpe_sts &= ~((uint64_t)v << 8 * (off - GPE0_STS)); break;
+	case GPE0_EN ... GPE0_EN + 7: p->gpe_en = put(p->gpe_en, off - GPE0_EN, v); break;
+	case SMI_EN ... SMI_EN + 3: p->smi_en = (uint32_t)put(p->smi_en, off - SMI_EN, v); break;
 	}
 }
 
@@ -163,7 +149,7 @@ static void pm_write(void *ctx, uint64_t offset, uint64_t value, unsigned size)
 	update(p);
 }
 
-static const struct bus_ops pm_ops = { pm_read, pm_write, 4 };
+static const struct bus_ops pm_ops = {pm_read, pm_write, 4};
 
 void pm_map(struct device *d, uint16_t base, bool enabled)
 {
@@ -233,9 +219,11 @@ static void pm_dump(const struct device *d, struct dev_text *t)
 {
 	const struct pm *p = container_of(d, const struct pm, dev);
 
-	dev_print(t, "port %#" PRIx64 "%s sts %04x en %04x cnt %04x gpe %" PRIx64 "/%" PRIx64 " timer %" PRIu64 "\n",
-		  p->range.base, p->mapped ? "" : " (unmapped)", p->sts, p->en, p->cnt, p->gpe_sts, p->gpe_en,
-		  timer_count(p));
+	dev_print(t,
+		  "port %#" PRIx64 "%s sts %04x en %04x cnt %04x gpe %" PRIx64 "/%" PRIx64
+		  " timer %" PRIu64 "\n",
+		  p->range.base, p->mapped ? "" : " (unmapped)", p->sts, p->en, p->cnt, p->gpe_sts,
+		  p->gpe_en, timer_count(p));
 }
 
 static const struct dev_class pm_class = {
@@ -261,9 +249,9 @@ int pm_create(struct device **out, const struct dev_env *env, const struct pm_co
 	p->dev.id = "pm";
 	p->env = env;
 	p->timer_bits = cfg->timer_32bit ? 32 : 24;
-	p->timer = (struct dev_timer){ .fn = fired, .arg = p };
+	p->timer = (struct dev_timer){.fn = fired, .arg = p};
 	p->base_ns = dev_now(&env->clock);
-	p->range = (struct bus_range){ "acpi pm", LAYOUT_PORT_PM, PM_SIZE, &pm_ops, p };
+	p->range = (struct bus_range){"acpi pm", LAYOUT_PORT_PM, PM_SIZE, &pm_ops, p};
 	pm_reset(&p->dev);
 	ret = bus_add(env->ports, &p->range, e);
 	if (ret < 0) {

@@ -63,10 +63,10 @@ struct rtc {
 	struct bus_range range;
 	uint8_t index[2]; /* ports 0x70 and 0x72 */
 	uint8_t cmos[256];
-	uint8_t flags;	  /* register C */
-	int64_t offset_ns; /* guest's clock less the host's wall clock */
+	uint8_t flags;	       /* register C */
+	int64_t offset_ns;     /* guest's clock less the host's wall clock */
 	int64_t frozen_sub_ns; /* part of the second at which it was stopped */
-	int64_t seen_s;	  /* guest second at the last sync */
+	int64_t seen_s;	       /* guest second at the last sync */
 	uint64_t seen_period;
 	struct dev_timer timer;
 };
@@ -133,22 +133,25 @@ static void time_to_regs(struct rtc *r, int64_t s)
 /* The clock from time registers, whatever is in them: 1970 to 2223. */
 static int64_t regs_to_time(const struct rtc *r)
 {
+	int64_t s;
 	struct tm tm = {
 		.tm_sec = (int)decode(r, r->cmos[R_SECONDS]),
 		.tm_min = (int)decode(r, r->cmos[R_MINUTES]),
 		.tm_hour = (int)decode_hour(r, r->cmos[R_HOURS]),
 		.tm_mday = (int)decode(r, r->cmos[R_DAY]),
 		.tm_mon = (int)decode(r, r->cmos[R_MONTH]) - 1,
-		.tm_year = (int)(decode(r, r->cmos[R_YEAR]) + 100 * decode(r, r->cmos[R_CENTURY])) - 1900,
+		.tm_year = (int)(decode(r, r->cmos[R_YEAR]) + 100 * decode(r, r->cmos[R_CENTURY])) -
+			   1900,
 	};
 
-	return MAX(0, MIN((int64_t)timegm(&tm), LAST_S));
+	s = (int64_t)timegm(&tm);
+	return MAX(0, MIN(s, LAST_S));
 }
 
 static bool is_time(unsigned reg)
 {
-	return reg == R_SECONDS || reg == R_MINUTES || reg == R_HOURS || (reg >= R_WEEKDAY && reg <= R_YEAR) ||
-	       reg == R_CENTURY;
+	return reg == R_SECONDS || reg == R_MINUTES || reg == R_HOURS ||
+	       (reg >= R_WEEKDAY && reg <= R_YEAR) || reg == R_CENTURY;
 }
 
 /* ---- flags and interrupt ---- */
@@ -173,7 +176,8 @@ static uint64_t period_count(const struct rtc *r)
 /* The first second after `from` that matches the alarm registers (0xc0 and up: any); -1: none within a day. */
 static int64_t next_alarm(const struct rtc *r, int64_t from)
 {
-	uint8_t rs = r->cmos[R_SECONDS_ALARM], rm = r->cmos[R_MINUTES_ALARM], rh = r->cmos[R_HOURS_ALARM];
+	uint8_t rs = r->cmos[R_SECONDS_ALARM], rm = r->cmos[R_MINUTES_ALARM],
+		rh = r->cmos[R_HOURS_ALARM];
 	int64_t t = from + 1, end = from + DAY_S;
 
 	while (t <= end) {
@@ -305,8 +309,7 @@ static void data_write(struct rtc *r, unsigned reg, uint8_t v)
 		control_write(r, reg, v);
 		break;
 	case R_C:
-	case R_D:
-		return;
+	case R_D: return;
 	default:
 		if (!is_time(reg) || frozen(r)) {
 			r->cmos[reg] = v;
@@ -342,9 +345,7 @@ static uint8_t data_read(struct rtc *r, unsigned reg)
 		r->flags = 0;
 		update(r);
 		break;
-	case R_D:
-		v = D_VALID;
-		break;
+	case R_D: v = D_VALID; break;
 	default:
 		if (is_time(reg) && !frozen(r)) {
 			time_to_regs(r, floor_s(guest_ns(r)));
@@ -360,10 +361,8 @@ static uint64_t rtc_read(void *ctx, uint64_t offset, unsigned size)
 
 	(void)size;
 	switch (offset) {
-	case 1:
-		return data_read(r, r->index[0]);
-	case 3:
-		return data_read(r, r->index[1]);
+	case 1: return data_read(r, r->index[0]);
+	case 3: return data_read(r, r->index[1]);
 	}
 	return r->index[offset >> 1];
 }
@@ -374,22 +373,14 @@ static void rtc_write(void *ctx, uint64_t offset, uint64_t value, unsigned size)
 
 	(void)size;
 	switch (offset) {
-	case 0: /* bit 7: NMI off; there is none to switch */
-		r->index[0] = value & 0x7f;
-		break;
-	case 1:
-		data_write(r, r->index[0], (uint8_t)value);
-		break;
-	case 2: /* reaches the upper bank too */
-		r->index[1] = (uint8_t)value;
-		break;
-	case 3:
-		data_write(r, r->index[1], (uint8_t)value);
-		break;
+	case 0: /* bit 7: NMI off; there is none to switch */ r->index[0] = value & 0x7f; break;
+	case 1: data_write(r, r->index[0], (uint8_t)value); break;
+	case 2: /* reaches the upper bank too */ r->index[1] = (uint8_t)value; break;
+	case 3: data_write(r, r->index[1], (uint8_t)value); break;
 	}
 }
 
-static const struct bus_ops rtc_ops = { rtc_read, rtc_write, 1 };
+static const struct bus_ops rtc_ops = {rtc_read, rtc_write, 1};
 
 /* ---- life ---- */
 
@@ -430,7 +421,7 @@ static void rtc_reset(struct device *d)
 
 	if (r->cmos[R_B] & B_SET)
 		control_write(r, R_B, r->cmos[R_B] & (uint8_t)~B_SET);
-	r->cmos[R_B] &= (uint8_t)~(B_PIE | B_AIE | B_UIE | 0x08);
+	r->cmos[R_B] &= (uint8_t) ~(B_PIE | B_AIE | B_UIE | 0x08);
 	r->index[0] = r->index[1] = 0;
 	r->flags = 0;
 	r->seen_s = floor_s(guest_ns(r));
@@ -463,9 +454,11 @@ static void rtc_dump(const struct device *d, struct dev_text *t)
 {
 	const struct rtc *r = container_of(d, const struct rtc, dev);
 
-	dev_print(t, "time %" PRId64 " s since 1970%s offset %" PRId64 " ns a %02x b %02x c %02x index %02x\n",
-		  floor_s(guest_ns(r)), frozen(r) ? " (stopped)" : "", r->offset_ns, r->cmos[R_A], r->cmos[R_B],
-		  r->flags, r->index[0]);
+	dev_print(t,
+		  "time %" PRId64 " s since 1970%s offset %" PRId64
+		  " ns a %02x b %02x c %02x index %02x\n",
+		  floor_s(guest_ns(r)), frozen(r) ? " (stopped)" : "", r->offset_ns, r->cmos[R_A],
+		  r->cmos[R_B], r->flags, r->index[0]);
 }
 
 static const struct dev_class rtc_class = {
@@ -491,13 +484,13 @@ int rtc_create(struct device **out, const struct dev_env *env, const struct rtc_
 	r->dev.id = "rtc";
 	r->env = env;
 	r->cfg = *cfg;
-	r->timer = (struct dev_timer){ .fn = fired, .arg = r };
+	r->timer = (struct dev_timer){.fn = fired, .arg = r};
 	r->offset_ns = cfg->offset_ns;
 	r->cmos[R_A] = 0x26; /* 32.768 kHz, 1024 Hz */
 	r->cmos[R_B] = B_24H;
 	set_memory_size(r);
 	rtc_reset(&r->dev);
-	r->range = (struct bus_range){ "rtc", LAYOUT_PORT_RTC, 4, &rtc_ops, r };
+	r->range = (struct bus_range){"rtc", LAYOUT_PORT_RTC, 4, &rtc_ops, r};
 	ret = bus_add(env->ports, &r->range, e);
 	if (ret < 0) {
 		device_destroy(&r->dev);

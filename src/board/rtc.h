@@ -9,7 +9,7 @@ struct rtc_config {
 	uint64_t low_ram_bytes;	 /* RAM below 4 GiB, for the memory size bytes */
 	uint64_t high_ram_bytes; /* RAM from 4 GiB up */
 	unsigned n_cpus;
-	int64_t offset_ns;	 /* guest's wall clock less the host's; 0: UTC */
+	int64_t offset_ns; /* guest's wall clock less the host's; 0: UTC */
 };
 
 int rtc_create(struct device **out, const struct dev_env *env, const struct rtc_config *cfg,

@@ -78,7 +78,7 @@ struct uart {
 	uint8_t lsr_errors; /* OE, PE, FE, BI */
 	uint8_t msr;	    /* inputs and their changes */
 	bool thre_pending;
-	bool had_room;	    /* what the back-end was last told or saw */
+	bool had_room; /* what the back-end was last told or saw */
 	bool paused;
 	uint64_t n_tx, n_rx, n_overrun;
 };
@@ -107,7 +107,7 @@ static uint8_t fifo_get(struct fifo *f)
 
 static unsigned trigger(const struct uart *u)
 {
-	static const uint8_t level[4] = { 1, 4, 8, 14 };
+	static const uint8_t level[4] = {1, 4, 8, 14};
 
 	return u->fcr & FCR_ENABLE ? level[u->fcr >> 6] : 1;
 }
@@ -159,9 +159,10 @@ static void drain(struct uart *u)
 		size_t n = run;
 
 		if (u->cfg.backend.tx)
-			n = MIN(u->cfg.backend.tx(u->cfg.backend.ctx, u->tx.byte + u->tx.head, run), run);
+			n = u->cfg.backend.tx(u->cfg.backend.ctx, u->tx.byte + u->tx.head, run);
 		if (n == 0)
 			break;
+		n = MIN(n, run);
 		u->tx.head = (u->tx.head + (unsigned)n) % FIFO;
 		u->tx.len -= (unsigned)n;
 		u->n_tx += n;
@@ -257,18 +258,15 @@ static uint64_t uart_read(void *ctx, uint64_t offset, unsigned size)
 		update(u);
 		tell_room(u);
 		return v;
-	case 1:
-		return u->lcr & LCR_DLAB ? u->divisor >> 8 : u->ier;
+	case 1: return u->lcr & LCR_DLAB ? u->divisor >> 8 : u->ier;
 	case 2:
 		v = identify(u);
 		if (v == IIR_THRE)
 			u->thre_pending = false;
 		v |= u->fcr & FCR_ENABLE ? IIR_FIFOS : 0;
 		break;
-	case 3:
-		return u->lcr;
-	case 4:
-		return u->mcr;
+	case 3: return u->lcr;
+	case 4: return u->mcr;
 	case 5:
 		v = line_status(u);
 		u->lsr_errors = 0;
@@ -277,8 +275,7 @@ static uint64_t uart_read(void *ctx, uint64_t offset, unsigned size)
 		v = u->msr;
 		u->msr &= 0xf0;
 		break;
-	case 7:
-		return u->scratch;
+	case 7: return u->scratch;
 	}
 	update(u);
 	return v;
@@ -306,25 +303,19 @@ static void uart_write(void *ctx, uint64_t offset, uint64_t value, unsigned size
 			u->thre_pending = true;
 		u->ier = v & 0x0f;
 		break;
-	case 2:
-		fcr_write(u, v);
-		break;
-	case 3:
-		u->lcr = v;
-		break;
+	case 2: fcr_write(u, v); break;
+	case 3: u->lcr = v; break;
 	case 4:
 		u->mcr = v & 0x1f;
 		modem_inputs(u);
 		break;
-	case 7:
-		u->scratch = v;
-		break;
+	case 7: u->scratch = v; break;
 	}
 	update(u);
 	tell_room(u);
 }
 
-static const struct bus_ops uart_ops = { uart_read, uart_write, 1 };
+static const struct bus_ops uart_ops = {uart_read, uart_write, 1};
 
 /* ---- to the back-end ---- */
 
@@ -415,11 +406,12 @@ static void uart_dump(const struct device *d, struct dev_text *t)
 {
 	const struct uart *u = container_of(d, const struct uart, dev);
 
-	dev_print(t, "port %#x gsi %u ier %02x iir %02x fcr %02x lcr %02x mcr %02x lsr %02x msr %02x divisor %u\n",
-		  u->cfg.port, u->cfg.gsi, u->ier, identify(u), u->fcr, u->lcr, u->mcr, line_status(u), u->msr,
-		  u->divisor);
-	dev_print(t, "rx %u tx %u sent %" PRIu64 " received %" PRIu64 " overruns %" PRIu64 "\n", u->rx.len,
-		  u->tx.len, u->n_tx, u->n_rx, u->n_overrun);
+	dev_print(t,
+		  "port %#x gsi %u ier %02x iir %02x fcr %02x lcr %02x mcr %02x lsr %02x msr %02x divisor %u\n",
+		  u->cfg.port, u->cfg.gsi, u->ier, identify(u), u->fcr, u->lcr, u->mcr,
+		  line_status(u), u->msr, u->divisor);
+	dev_print(t, "rx %u tx %u sent %" PRIu64 " received %" PRIu64 " overruns %" PRIu64 "\n",
+		  u->rx.len, u->tx.len, u->n_tx, u->n_rx, u->n_overrun);
 }
 
 static const struct dev_class uart_class = {
@@ -446,7 +438,7 @@ int uart_create(struct device **out, const struct dev_env *env, const struct uar
 	u->env = env;
 	u->cfg = *cfg;
 	u->had_room = true;
-	u->range = (struct bus_range){ cfg->id, cfg->port, 8, &uart_ops, u };
+	u->range = (struct bus_range){cfg->id, cfg->port, 8, &uart_ops, u};
 	uart_reset(&u->dev);
 	ret = bus_add(env->ports, &u->range, e);
 	if (ret < 0) {

@@ -20,9 +20,9 @@ struct uart_backend {
 };
 
 struct uart_config {
-	const char *id;	 /* "com1"; static */
-	uint16_t port;	 /* LAYOUT_PORT_COM1 */
-	unsigned gsi;	 /* LAYOUT_IRQ_COM1 */
+	const char *id; /* "com1"; static */
+	uint16_t port;	/* LAYOUT_PORT_COM1 */
+	unsigned gsi;	/* LAYOUT_IRQ_COM1 */
 	struct uart_backend backend;
 };
 

@@ -138,17 +138,13 @@ static void attach_final(struct attach *a, int event, int status)
 /* The VM's own error event is an error object; say it like any other error. */
 static void attach_error_event(struct attach *a, const json_t *msg)
 {
-	struct err e = {.code = EIO};
+	struct err e;
 
-	event_text(msg, "text", e.msg, sizeof(e.msg));
+	control_error_parse(msg, &e);
 	if (!e.msg[0])
-		event_text(msg, "message", e.msg, sizeof(e.msg));
-	event_text(msg, "field", e.field, sizeof(e.field));
-	event_text(msg, "value", e.value, sizeof(e.value));
-	event_text(msg, "limit", e.limit, sizeof(e.limit));
-	event_text(msg, "hint", e.hint, sizeof(e.hint));
+		event_text(msg, "text", e.msg, sizeof(e.msg));
 	term_restore();
-	attach_final(a, CONTROL_EV_ERROR, cli_fail(&e, CLI_EXIT_RUNTIME));
+	attach_final(a, CONTROL_EV_ERROR, cli_fail_option(&e, CLI_EXIT_RUNTIME));
 }
 
 static void attach_event(struct attach *a, int event, const json_t *msg)

@@ -37,6 +37,8 @@ extern const struct cli_command cli_commands[]; /* commands.c; ends with a NULL 
 
 /* Prints e to stderr and returns `status`. */
 int cli_fail(const struct err *e, enum cli_exit status);
+/* The same for a field that is a configuration key: it is named as the option ("boot.kernel": --kernel). */
+int cli_fail_option(struct err *e, enum cli_exit status);
 void cli_set_json_errors(bool on);
 void cli_print_help(FILE *f, const struct cli_command *c);
 /* Help of the command with this function, on stdout; returns CLI_EXIT_OK. */

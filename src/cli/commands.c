@@ -45,6 +45,21 @@ int cli_fail(const struct err *e, enum cli_exit status)
 	return status;
 }
 
+int cli_fail_option(struct err *e, enum cli_exit status)
+{
+	const char *key = !strncmp(e->field, "boot.", 5) ? e->field + 5 : e->field;
+	char option[sizeof(e->field)];
+
+	if (*key && *key != '-') {
+		snprintf(option, sizeof(option), "--%.61s", key);
+		for (char *p = option; *p; p++)
+			if (*p == '.' || *p == '_')
+				*p = '-';
+		memcpy(e->field, option, sizeof(option));
+	}
+	return cli_fail(e, status);
+}
+
 void cli_print_help(FILE *f, const struct cli_command *c)
 {
 	fprintf(f, "Usage: lodge %s %s\n%s\n", c->name, c->usage, c->help);

@@ -150,7 +150,7 @@ static int ctl_command(const char *word, unsigned *cmd, struct err *e)
 int cli_ctl(int argc, char **argv)
 {
 	struct ctl_options o = {.timeout_s = 10};
-	struct opt_result res;
+	struct opt_result res = {0};
 	struct err e = {0};
 	_autoclose int sock = -1;
 	unsigned cmd;

@@ -131,7 +131,7 @@ static int run_vm(const struct run_options *o, const struct vm_config *c, const 
 	config_fds_close(&fds);
 	if (r) {
 		base_close_fd(&at.console);
-		status = cli_fail(&e, CLI_EXIT_RUNTIME);
+		status = cli_fail_option(&e, CLI_EXIT_RUNTIME);
 	} else {
 		status = attach_run(&at);
 	}
@@ -150,7 +150,7 @@ int cli_run(int argc, char **argv)
 	if (run_fill_stdio() < 0)
 		return CLI_EXIT_RUNTIME;
 	if (runopt_parse(argc, argv, &o, &c, &console_path, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return cli_fail_option(&e, CLI_EXIT_USAGE);
 	if (o.help)
 		return cli_own_help(cli_run);
 	log_init("lodge", o.name);

@@ -113,7 +113,7 @@ static int runopt_file(const char *path, const char *option, struct err *e)
 int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config *c,
 		 const char **console_path, struct err *e)
 {
-	struct opt_result res;
+	struct opt_result res = {0};
 	char shown[64];
 	int r;
 

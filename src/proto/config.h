@@ -2,9 +2,9 @@
 /*
  * config.h - the resolved configuration of one VM, as it crosses the process boundary to lodge-vm.
  *
- * Everything is decided: no "auto", no paths (files travel as open fds, see enum config_fd; names are for
- * messages only). In JSON it is one flat object of dotted keys; config_from_json() treats it as hostile:
- * unknown key, wrong type, out of range, missing are all errors that name the key.
+ * Everything is decided: no "auto", no paths (files travel as open fds, see enum config_fd; names
+ * are for messages only). In JSON it is one flat object of dotted keys; config_from_json() treats it
+ * as hostile: unknown key, wrong type, out of range, missing are all errors that name the key.
  *
  *   key          JSON     field          notes
  *   name         string   name           config_check_name()

@@ -235,29 +235,32 @@ static const char *control_text(const json_t *obj, const char *key)
 	return s ? s : "";
 }
 
+int control_error_parse(const json_t *error, struct err *e)
+{
+	struct err in = {.code = control_code_number(control_text(error, "code"))};
+
+	err_quote(in.msg, sizeof(in.msg), control_text(error, "message"));
+	err_quote(in.field, sizeof(in.field), control_text(error, "field"));
+	err_quote(in.value, sizeof(in.value), control_text(error, "value"));
+	err_quote(in.limit, sizeof(in.limit), control_text(error, "limit"));
+	err_quote(in.hint, sizeof(in.hint), control_text(error, "hint"));
+	if (e)
+		*e = in;
+	return -in.code;
+}
+
 int control_parse_reply(const json_t *msg, uint64_t id, json_t **result, struct err *e)
 {
 	const json_t *got = json_object_get(msg, "id"), *error = json_object_get(msg, "error");
-	char text[400];
-	int code;
 
 	if (!json_is_integer(got) || (uint64_t)json_integer_value(got) != id)
 		return 0;
-	if (!error) {
-		*result = json_object_get(msg, "result");
-		if (json_is_true(json_object_get(msg, "ok")) && json_is_object(*result))
-			return 1;
-		return err_set(e, EPROTO, "the VM sent a reply that is none");
-	}
-	code = control_code_number(control_text(error, "code"));
-	err_set(e, code, "%s", err_quote(text, sizeof(text), control_text(error, "message")));
-	if (*control_text(error, "field"))
-		err_field(e, control_text(error, "field"), control_text(error, "value"));
-	if (*control_text(error, "limit"))
-		err_limit(e, "%s", err_quote(text, sizeof(text), control_text(error, "limit")));
-	if (*control_text(error, "hint"))
-		err_hint(e, "%s", err_quote(text, sizeof(text), control_text(error, "hint")));
-	return -code;
+	if (error)
+		return control_error_parse(error, e);
+	*result = json_object_get(msg, "result");
+	if (json_is_true(json_object_get(msg, "ok")) && json_is_object(*result))
+		return 1;
+	return err_set(e, EPROTO, "the VM sent a reply that is none");
 }
 
 json_t *control_request_json(uint64_t id, enum control_cmd cmd)

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control.h - the control socket of a VM: messages between lodge-vm and whoever started or controls it.
+ * control.h - the control socket of a VM: messages between lodge-vm and who started or controls it.
  *
- * Transport: AF_UNIX SOCK_SEQPACKET, one JSON object a packet, at most CONTROL_MAX_BYTES; fds by SCM_RIGHTS.
+ * Transport: AF_UNIX SOCK_SEQPACKET, one JSON object a packet, at most CONTROL_MAX_BYTES; fds go by
+ * SCM_RIGHTS.
  *
  * Start. `lodge-vm --control-fd N` gets one first message on socket N with everything it needs:
  *   {"lodge":1,"config":{...},"fds":["kernel","initrd",...]}   + that many fds, in that order
- * control_send_start() and control_recv_start(). When this socket closes, the VM ends. The same socket then
- * is a control connection like those accepted on the fd "control-listen" (which may come and go).
+ * by control_send_start() and control_recv_start(). When this socket closes, the VM ends. The same
+ * socket then is a control connection like those accepted on the fd "control-listen" (which may
+ * come and go).
  *
  * Then requests, answered in order on the connection they came on:
- *   {"id":7,"cmd":"pause"}          -> {"id":7,"ok":true,"result":{...}}
- *                                   or {"id":7,"error":{"message":..,"code":"EINVAL","field":..,"value":..,"limit":..,"hint":..}}
+ *   {"id":7,"cmd":"pause"}   ->  {"id":7,"ok":true,"result":{...}}
+ *                            or  {"id":7,"error":{"message":..,"code":"EINVAL","field":..,
+ *                                                 "value":..,"limit":..,"hint":..}}
  *   query      result {"name","state":"running|paused","engine","cpus","memory","uptime_ms"}
  *   pause, resume, powerdown (ACPI power button), reset     result {}; also when already so
  *   quit       result {}, then the event "shutdown" with cause "quit", then the process ends
@@ -21,16 +24,17 @@
  *
  * Events, to the start socket always and to the connections that asked:
  *   {"event":"started"}, {"event":"paused"}, {"event":"resumed"}
- *   {"event":"powerdown"}                         the power button was pressed (the guest has not gone down yet)
- *   {"event":"reset","cause":"guest|request"}     the machine was reset and runs again
- *   {"event":"halted"}                            every vCPU sleeps with interrupts off: it will not wake by itself
+ *   {"event":"powerdown"}                      the power button was pressed; the guest is still up
+ *   {"event":"reset","cause":"guest|request"}  the machine was reset and runs again
+ *   {"event":"halted"}                         every vCPU sleeps with interrupts off, for ever
  * Last ones: one of these is sent, then the socket closes and the process ends:
  *   {"event":"shutdown","cause":"poweroff|quit|reset"}   reset: with no_reboot
  *   {"event":"crashed","text":..}                 triple fault
- *   {"event":"guest-exit","code":N}               the test device was written, N the value (0..255)
- *   {"event":"error","text":..,...}               lodge-vm cannot start or go on: an error object as above, "message" too
+ *   {"event":"guest-exit","code":N}               the test device was written, N the value, 0..255
+ *   {"event":"error","message":..,"code":..,...}  cannot start or go on: an error object as above
  *
- * lodge-vm's own exit status: 0 after shutdown and guest-exit, 3 after crashed, 1 after error, 2 bad arguments.
+ * lodge-vm's own exit status: 0 after shutdown and guest-exit, 3 after crashed, 1 after error,
+ * 2 bad arguments.
  */
 #ifndef LODGE_PROTO_CONTROL_H
 #define LODGE_PROTO_CONTROL_H
@@ -85,21 +89,27 @@ void control_msg_fini(struct control_msg *m);
 #define CONTROL_NO_WAIT 0u
 #define CONTROL_WAIT_FOREVER UINT64_MAX
 
-/* Sends one packet with copies of the fds (they stay the caller's). deadline_ns: a clock_ns() time, CONTROL_NO_WAIT or
- * CONTROL_WAIT_FOREVER. 0; -EAGAIN (no room without waiting), -ETIMEDOUT, -EPIPE (peer gone), -EMSGSIZE, ...
- * Never raises SIGPIPE. */
+/*
+ * Sends one packet with copies of the fds (they stay the caller's). deadline_ns: a clock_ns() time,
+ * CONTROL_NO_WAIT or CONTROL_WAIT_FOREVER. 0; -EAGAIN (no room without waiting), -ETIMEDOUT, -EPIPE
+ * (peer gone), -EMSGSIZE, ... Never raises SIGPIPE.
+ */
 int control_send(int sock, const json_t *msg, const int *fds, unsigned n_fds, uint64_t deadline_ns,
 		 struct err *e);
-/* Receives one packet into m (initialised). 1: a message; 0: the peer closed; -EAGAIN, -ETIMEDOUT; -EINVAL or -EMSGSIZE:
- * the packet was not a proper message (it is gone, its fds closed; the connection is still usable). fds are close-on-exec. */
+/*
+ * Receives one packet into m (initialised). 1: a message; 0: the peer closed; -EAGAIN, -ETIMEDOUT;
+ * -EINVAL or -EMSGSIZE: the packet was not a proper message (it is gone, its fds closed; the
+ * connection is still usable). fds are close-on-exec.
+ */
 int control_recv(int sock, struct control_msg *m, uint64_t deadline_ns, struct err *e);
 
 /* ---- start ---- */
 
 int control_send_start(int sock, const struct vm_config *c, const struct config_fds *fds,
 		       struct err *e);
-/* Validates all of it: the config, the roles (each at most once, as many as fds), and that the fds fit the config
- * ("kernel" there, "initrd" iff boot.initrd; both regular files). On success fds own the descriptors. */
+/* Validates all of it: the config, the roles (each at most once, as many as fds), and that the fds
+ * fit the config ("kernel" there, "initrd" iff boot.initrd; both regular files). On success fds own
+ * the descriptors. */
 int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, uint64_t deadline_ns,
 		       struct err *e);
 
@@ -111,9 +121,10 @@ struct control_request {
 	unsigned vcpu; /* dump */
 };
 
-/* -EINVAL: not a request; r->id is set if the message had a usable one (else 0), for the error reply. */
+/* -EINVAL: not a request; r->id is the message's if it had a usable one, else 0: for the reply. */
 int control_parse_request(const json_t *msg, struct control_request *r, struct err *e);
-/* New objects, or NULL when out of memory (control_send() refuses NULL). `result` and `details` are consumed and may be NULL. */
+/* New objects, or NULL when out of memory (control_send() refuses NULL). `result` and `details` are
+ * consumed and may be NULL. */
 json_t *control_reply_ok(uint64_t id, json_t *result);
 json_t *control_reply_error(uint64_t id, const struct err *e);
 json_t *control_event(enum control_event ev, json_t *details);
@@ -122,20 +133,23 @@ json_t *control_error_json(const struct err *e);
 
 /* ---- client side ---- */
 
+/* The reverse: fills *e (zeroed before) from an error object, whatever is in it. Returns -e->code. */
+int control_error_parse(const json_t *error, struct err *e);
 /* Which event a message is, or -1. */
 int control_parse_event(const json_t *msg);
-/* Is it the reply to `id`? 1 and *result (borrowed) on success; -errno and e filled from the error object when the
- * request failed; 0: some other message. */
+/* Is it the reply to `id`? 1 and *result (borrowed) on success; -errno and e filled from the error
+ * object when the request failed; 0: some other message. */
 int control_parse_reply(const json_t *msg, uint64_t id, json_t **result, struct err *e);
 json_t *control_request_json(uint64_t id, enum control_cmd cmd);
-/* Sends cmd and waits for its reply; events that come in between are dropped. *result (may be NULL) is owned by the caller. */
+/* Sends cmd and waits for its reply; events that come in between are dropped. *result (may be NULL)
+ * is owned by the caller. */
 int control_call(int sock, enum control_cmd cmd, uint64_t deadline_ns, json_t **result,
 		 struct err *e);
 
 /* ---- named sockets ---- */
 
-/* Makes a listening socket at path, mode 0600. A socket there that nobody listens on is removed; a live one is -EADDRINUSE.
- * Returns the fd or -errno. */
+/* Makes a listening socket at path, mode 0600. A socket there that nobody listens on is removed; a
+ * live one is -EADDRINUSE. Returns the fd or -errno. */
 int control_listen(const char *path, struct err *e);
 /* Connects to it. Returns the fd or -errno. */
 int control_connect(const char *path, struct err *e);

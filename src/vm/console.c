@@ -305,6 +305,16 @@ void console_detach(struct console *c)
 	loop_post(c->loop, &c->out_work);
 }
 
+uint64_t console_pending(struct console *c)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(c->lock);
+	n = c->head - c->tail;
+	pthread_mutex_unlock(c->lock);
+	return n + (c->chunk_len - c->chunk_off);
+}
+
 void console_stats(struct console *c, struct console_stats *out)
 {
 	pthread_mutex_lock(c->lock);

@@ -31,6 +31,9 @@ void console_detach(struct console *c);
 /* Calls done(ctx) on the loop, once, when all output is written or can never be. Loop thread. */
 void console_flush(struct console *c, void (*done)(void *ctx), void *ctx);
 
+/* Bytes of output not written yet. Loop thread. */
+uint64_t console_pending(struct console *c);
+
 struct console_stats {
 	uint64_t bytes_in, bytes_out;
 	uint64_t n_blocked; /* times the UART had to wait for a slow reader */

@@ -8,8 +8,8 @@
  * there, one thing after the other.
  *
  * A reset throws the hardware away, clears guest memory and builds the hardware anew (hw.h). The end
- * throws it away too, then waits, for a bounded time, until the console's reader has taken the last bytes, and
- * only then tells the final event: whoever sees the event has seen all output.
+ * throws it away too, then waits until the console's reader has taken the last bytes (not for ever: it may stand still
+ * for FLUSH_NS, and a quit cuts it short), and only then tells the final event: whoever sees it has seen all output.
  *
  * A pause is invisible to the guest: board time stands still (vmclock.h), and the guest's TSC is set back by the
  * length of the pause at the resume.
@@ -27,8 +27,8 @@
 #include "util/log.h"
 #include "vm/hw.h"
 
-#define FLUSH_NS (2 * CLOCK_NS_PER_S)		/* a slow console may take this long at the end */
-#define FLUSH_QUIT_NS (100 * CLOCK_NS_PER_MS)	/* and when somebody wants it to end now */
+#define FLUSH_NS (30 * CLOCK_NS_PER_S)	      /* at the end the console's reader may stand still this long */
+#define FLUSH_QUIT_NS (100 * CLOCK_NS_PER_MS) /* and this long in all when somebody wants the end now */
 #define DUMP_MAX 65536u
 
 enum request { REQ_NONE, REQ_RESET, REQ_POWEROFF, REQ_DEBUG_EXIT, REQ_TRIPLE_FAULT, REQ_ERROR };
@@ -61,9 +61,12 @@ struct machine {
 
 	/* While ENDING: what is to be told when the console is done. */
 	struct loop_timer flush_timer;
+	bool finished;
+	bool quit; /* somebody wants the end now */
 	enum control_event end_event;
 	json_t *end_details;
 	int end_status;
+	uint64_t end_pending; /* console bytes left when the timer was set */
 };
 
 /* ---- from vCPU threads ---- */
@@ -121,23 +124,34 @@ static void finish(void *ctx)
 	struct machine *m = ctx;
 	json_t *details = m->end_details;
 
-	if (m->end_status < 0)
+	if (m->finished)
 		return; /* both the flush and its timer call this */
+	m->finished = true;
 	loop_timer_cancel(&m->flush_timer);
 	m->end_details = NULL;
 	tell(m, m->end_event, details);
 	m->owner->ended(m->owner->ctx, m->end_status);
-	m->end_status = -1;
+}
+
+static void flush_for(struct machine *m, uint64_t ns)
+{
+	m->end_pending = console_pending(m->console);
+	(void)loop_timer_set(&m->flush_timer, clock_ns() + ns);
 }
 
 static void flush_timeout(void *ctx)
 {
+	struct machine *m = ctx;
+
+	if (!m->quit && console_pending(m->console) < m->end_pending) {
+		flush_for(m, FLUSH_NS);
+		return;
+	}
 	log_warn("the console's reader is too slow: its last bytes are lost");
-	finish(ctx);
+	finish(m);
 }
 
-static void end(struct machine *m, enum control_event ev, json_t *details, int status,
-		uint64_t flush_ns)
+static void end(struct machine *m, enum control_event ev, json_t *details, int status)
 {
 	if (m->hw)
 		vcpu_set_pause(m->hw->vcpus);
@@ -149,13 +163,13 @@ static void end(struct machine *m, enum control_event ev, json_t *details, int s
 	m->end_details = details;
 	m->end_status = status;
 	console_flush(m->console, finish, m);
-	(void)loop_timer_set(&m->flush_timer, clock_ns() + flush_ns);
+	flush_for(m, m->quit ? FLUSH_QUIT_NS : FLUSH_NS);
 }
 
 static void end_with_error(struct machine *m, const struct err *e)
 {
 	log_error("%s", e->msg);
-	end(m, CONTROL_EV_ERROR, control_error_json(e), MACHINE_EXIT_ERROR, FLUSH_NS);
+	end(m, CONTROL_EV_ERROR, control_error_json(e), MACHINE_EXIT_ERROR);
 }
 
 static void end_crashed(struct machine *m)
@@ -170,8 +184,7 @@ static void end_crashed(struct machine *m)
 		 m->req.vcpu, st.seg[X86_CS].sel, (unsigned long long)st.rip,
 		 (unsigned long long)st.cr0, (unsigned long long)st.cr2,
 		 (unsigned long long)st.cr3);
-	end(m, CONTROL_EV_CRASHED, json_pack("{s:s}", "text", text), MACHINE_EXIT_CRASHED,
-	    FLUSH_NS);
+	end(m, CONTROL_EV_CRASHED, json_pack("{s:s}", "text", text), MACHINE_EXIT_CRASHED);
 }
 
 /* ---- reset, pause, resume ---- */
@@ -293,10 +306,14 @@ int machine_reset(struct machine *m, struct err *e)
 
 int machine_quit(struct machine *m, struct err *e)
 {
-	if (not_ending(m, e) < 0)
-		return -ESHUTDOWN;
-	end(m, CONTROL_EV_SHUTDOWN, json_pack("{s:s}", "cause", "quit"), MACHINE_EXIT_OK,
-	    FLUSH_QUIT_NS);
+	(void)e;
+	m->quit = true;
+	if (m->finished)
+		return 0;
+	if (m->state == MACHINE_ENDING)
+		flush_for(m, FLUSH_QUIT_NS);
+	else
+		end(m, CONTROL_EV_SHUTDOWN, json_pack("{s:s}", "cause", "quit"), MACHINE_EXIT_OK);
 	return 0;
 }
 
@@ -320,15 +337,15 @@ static void act(void *ctx)
 			reset(m, "guest");
 		else
 			end(m, CONTROL_EV_SHUTDOWN, json_pack("{s:s}", "cause", "reset"),
-			    MACHINE_EXIT_OK, FLUSH_NS);
+			    MACHINE_EXIT_OK);
 		break;
 	case REQ_POWEROFF:
 		end(m, CONTROL_EV_SHUTDOWN, json_pack("{s:s}", "cause", "poweroff"),
-		    MACHINE_EXIT_OK, FLUSH_NS);
+		    MACHINE_EXIT_OK);
 		break;
 	case REQ_DEBUG_EXIT:
 		end(m, CONTROL_EV_GUEST_EXIT, json_pack("{s:i}", "code", (int)m->req.code),
-		    MACHINE_EXIT_OK, FLUSH_NS);
+		    MACHINE_EXIT_OK);
 		break;
 	case REQ_TRIPLE_FAULT:
 		end_crashed(m);

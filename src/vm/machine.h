@@ -10,7 +10,7 @@
  *   PAUSED   all vCPUs parked, board time and the guest's TSC stand still: everything. A reset stays paused, the power
  *            button is seen after the resume.
  *   ENDING   the hardware is gone, the console's last bytes are on their way; then the final event and `ended` come.
- *            Requests are refused with -ESHUTDOWN.
+ *            Requests are refused with -ESHUTDOWN, but machine_quit(), which cuts the wait for the console short.
  *
  * Threads: the loop thread, and one thread a vCPU (vcpu.h). A vCPU's thread never waits for the loop thread; it may ask for
  * something by a post. The loop thread may wait for the vCPUs (pause), but not with a lock held.
@@ -54,7 +54,7 @@ int machine_start(struct machine *m, struct err *e);
 void machine_destroy(struct machine *m);
 enum machine_state machine_state(const struct machine *m);
 
-/* 0, also when already so, or -ESHUTDOWN. A reset that fails ends the machine with the event "error". */
+/* 0, also when already so, or -ESHUTDOWN (but quit). A reset that fails ends the machine with the event "error". */
 int machine_pause(struct machine *m, struct err *e);
 int machine_resume(struct machine *m, struct err *e);
 int machine_powerdown(struct machine *m, struct err *e);

@@ -326,7 +326,9 @@ static const struct decode_row *const map_0f[256] = {
 	[0x23] = ROWS(ROW(MOV_TO_DR, G(R, W), E(P, R), SIZE(MODE), ATTR(PRIV | END))),
 	[0x28] = ROWS(PS(G(X, W), E(X, R)), PD(G(X, W), E(X, R))),
 	[0x29] = ROWS(PS(G(X, R), E(X, W)), PD(G(X, R), E(X, W))),
-	[0x2a] = ROWS(FP_(PFX(PFX_NP | PFX_66), G(X, RW), E(M, R), MEM(8), ATTR(MMX_TOO), SIZE(Y)),
+	/* CVTPI2PD of memory does not touch the MMX state. */
+	[0x2a] = ROWS(FP_(PFX(PFX_66), MEM_ONLY, G(X, RW), E(M, R), MEM(8), ATTR(SSE), SIZE(Y)),
+		      FP_(PFX(PFX_NP | PFX_66), G(X, RW), E(M, R), MEM(8), ATTR(MMX_TOO), SIZE(Y)),
 		      FP_(PFX(PFX_F3 | PFX_F2), G(X, RW), E(Y, R), ATTR(SSE), SIZE(Y))),
 	[0x2b] = ROWS(PS(MEM_ONLY, G(X, R), E(X, W)), PD(MEM_ONLY, G(X, R), E(X, W))),
 	[0x2c] = ROWS(FP_(PFX(PFX_NP), G(M, W), E(X, R), MEM(8), ATTR(MMX_TOO), SIZE(Y)),
@@ -424,7 +426,8 @@ static const struct decode_row *const map_0f[256] = {
 	[0xb6] = ROWS(ROW(MOVZX, G(V, W), E(B, R), ATTR(NAT))),
 	[0xb7] = ROWS(ROW(MOVZX, G(V, W), E(W, R), ATTR(NAT))),
 	[0xb8] = ROWS(ROW(POPCNT, PFX(PFX_F3), G(V, W), E(V, R), ATTR(NAT), WRITES(ALLF))),
-	[0xb9] = ROWS(ROW(UD, MODRM, .rm = KIND_V, ATTR(END | ANAME), READS(ALLF))),
+	/* UD1 and UD0: AMD looks at no ModRM byte. */
+	[0xb9] = ROWS(ROW(UD, ATTR(END), READS(ALLF))),
 	[0xba] = ROWS(ROW(BT, EXT(4), E(V, R), IMM(B), ATTR(NAT), BT_F),
 		      ROW(BTS, EXT(5), E(V, RW), IMM(B), ATTR(NAT | LOCKABLE), BT_F),
 		      ROW(BTR, EXT(6), E(V, RW), IMM(B), ATTR(NAT | LOCKABLE), BT_F),
@@ -471,7 +474,7 @@ static const struct decode_row *const map_0f[256] = {
 	[0xf7] = ROWS(ROW(MASKMOV, PFX(PFX_NP), REG_ONLY, G(M, R), E(M, R), ATTR(X86_A_MMX), SIZE(Y)),
 		      ROW(MASKMOV, PFX(PFX_66), REG_ONLY, G(X, R), E(X, R), ATTR(X86_A_SSE), SIZE(Y))),
 	EACH3(0xf8, MMXSSE), EACH3(0xfb, MMXSSE), [0xfe] = MMXSSE,
-	[0xff] = ROWS(ROW(UD, MODRM, .rm = KIND_V, ATTR(END | ANAME), READS(ALLF))),
+	[0xff] = ROWS(ROW(UD, ATTR(END), READS(ALLF))),
 };
 
 const struct decode_row *const *const decode_maps[4] = {map_1, map_0f, decode_map_0f38, decode_map_0f3a};

@@ -73,6 +73,7 @@ struct diff_insn {
 	uint16_t undef_in;  /* status flags with undefined value before it */
 	uint16_t undef_out; /* and after it */
 	uint16_t flags_write;
+	uint16_t fault_undef; /* not compared in the frame of a fault of it */
 	uint8_t len;
 };
 
@@ -168,6 +169,7 @@ void diff_gen_stub(struct diff_gen *g, uint64_t addr);
 uint64_t diff_gen_target(struct diff_gen *g, unsigned size);
 void diff_gen_regs(struct diff_gen *g, bool calm);
 uint16_t diff_gen_undef(const struct x86_insn *in);
+uint16_t diff_gen_fault_undef(const struct x86_insn *in);
 const struct diff_form *diff_gen_pick(struct diff_gen *g);
 bool diff_gen_block(struct diff_gen *g);
 

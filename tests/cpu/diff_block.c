@@ -153,6 +153,9 @@ static bool take(struct diff_gen *g, struct x86_insn *in, uint8_t bytes[32], uin
 	if ((in->attr & X86_A_PRIV) || in->op == X86_OP_INS || in->op == X86_OP_OUTS || in->op == X86_OP_IN ||
 	    in->op == X86_OP_OUT)
 		return false;
+	if (in->op == X86_OP_FP && in->has_mem && (in->attr & X86_A_ALIGN16) &&
+	    ((in->map == X86_MAP_0F38 && in->opcode >= 0xc8) || (in->map == X86_MAP_0F3A && in->opcode == 0xcc)))
+		return false; /* SHA: see diff_gen.c */
 	if ((in->op == X86_OP_DIV || in->op == X86_OP_IDIV) && diff_chance(&g->r, 80))
 		return false;
 	if (written(in) & (ptrs | REG(X86_RSP)))
@@ -224,6 +227,7 @@ bool diff_gen_block(struct diff_gen *g)
 	at = rip;
 	for (unsigned i = 0; i < bl.n; i++) {
 		c->insn[i] = (struct diff_insn){.rip = at, .len = bl.in[i].len, .undef_in = undef[i], .undef_out = undef[i + 1],
+						.fault_undef = diff_gen_fault_undef(&bl.in[i]),
 						.flags_write = bl.in[i].flags_may_write};
 		at += bl.in[i].len;
 	}

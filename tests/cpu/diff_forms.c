@@ -26,6 +26,7 @@ static const struct {
 	{X86_OP_CPUID, "the guest's CPUID is its own; may be trapped on the host"},
 	{X86_OP_XGETBV, "depends on the host's XCR0; the guest has no XSAVE"},
 	{X86_OP_XSETBV, "the guest has no XSAVE"},
+	{X86_OP_INT1, "hypervisors below the host get its RIP wrong"},
 	{X86_OP_INT, "would call the host kernel"},
 	{X86_OP_IRET, "segment selectors of the host process"},
 	{X86_OP_SYSCALL, "would call the host kernel"},

@@ -238,6 +238,13 @@ uint16_t diff_gen_undef(const struct x86_insn *in)
 	return u;
 }
 
+/* A repeated comparison that faults half way: SDM vol. 2 (REP) says that the flags are as before the instruction, AMD
+ * processors leave those of the last comparison. */
+uint16_t diff_gen_fault_undef(const struct x86_insn *in)
+{
+	return in->rep && (in->op == X86_OP_CMPS || in->op == X86_OP_SCAS) ? X86_STATUS_FLAGS : 0;
+}
+
 void diff_gen_regs(struct diff_gen *g, bool calm)
 {
 	struct diff_regs *in = &g->c->in;
@@ -611,6 +618,12 @@ static bool gen_single(struct diff_gen *g)
 		c->in.gs_base &= 0xffffff;
 		c->in.fs_base &= 0xffffff;
 	}
+	/* SHA: AMD processors take operands that are not aligned. MASKMOV: where it faults is the processor's choice. */
+	if (in.op == X86_OP_FP && ((in.map == X86_MAP_0F38 && in.opcode >= 0xc8 && in.opcode <= 0xcd) ||
+				   (in.map == X86_MAP_0F3A && in.opcode == 0xcc)))
+		target &= ~UINT64_C(15);
+	if (in.op == X86_OP_MASKMOV)
+		target = DIFF_D0 + diff_rnd(&g->r, DIFF_DATA_SIZE - 16);
 	special(g, &in, bytes, rip, &target);
 	if (in.has_mem)
 		place(g, &in, bytes, rip, target);
@@ -634,7 +647,7 @@ static bool gen_single(struct diff_gen *g)
 	diff_gen_stub(g, rip - 48);
 	c->n_insns = 1;
 	c->insn[0] = (struct diff_insn){.rip = rip, .len = in.len, .undef_out = diff_gen_undef(&in),
-					.flags_write = in.flags_may_write};
+					.fault_undef = diff_gen_fault_undef(&in), .flags_write = in.flags_may_write};
 	return true;
 }
 

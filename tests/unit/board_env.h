@@ -34,7 +34,7 @@ struct board_env {
 	uint64_t apic_deadline[ENV_CPUS_MAX]; /* 0: not armed */
 	unsigned wakes[ENV_CPUS_MAX], nmis[ENV_CPUS_MAX], inits[ENV_CPUS_MAX];
 	int sipi[ENV_CPUS_MAX]; /* vector, or -1 */
-	unsigned fired; /* timers run */
+	unsigned fired;		/* timers run */
 	unsigned requests[3];
 	uint32_t code;
 	int64_t tsc_lag; /* guest TSC less 2 * now */
@@ -100,7 +100,7 @@ static void env_apic_cancel(void *ctx, unsigned cpu)
 
 static void env_wake(void *ctx, unsigned cpu)
 {
-	((struct board_env *)ctx)->wakes[cpu]++;
+	__atomic_fetch_add(&((struct board_env *)ctx)->wakes[cpu], 1, __ATOMIC_RELAXED);
 }
 
 static void env_nmi(void *ctx, unsigned cpu)
@@ -132,12 +132,12 @@ static inline struct board_env *board_env_new(unsigned n_cpus)
 	struct lapic_config cfg = {
 		.n_cpus = n_cpus,
 		.tsc_khz = ENV_TSC_KHZ,
-		.host = { b, env_wake, env_nmi, env_init, env_sipi, env_tsc },
-		.timer = { b, env_apic_arm, env_apic_cancel },
+		.host = {b, env_wake, env_nmi, env_init, env_sipi, env_tsc},
+		.timer = {b, env_apic_arm, env_apic_cancel},
 		.now = env_now,
 		.now_ctx = b,
 	};
-	struct err e = { 0 };
+	struct err e = {0};
 
 	assert_non_null(b);
 	assert_true(n_cpus <= ENV_CPUS_MAX);
@@ -147,7 +147,7 @@ static inline struct board_env *board_env_new(unsigned n_cpus)
 	b->env = (struct dev_env){
 		.ports = &b->ports,
 		.mmio = &b->mmio,
-		.clock = { b, env_now, env_wall, env_arm, env_cancel },
+		.clock = {b, env_now, env_wall, env_arm, env_cancel},
 		.request = env_request,
 		.request_ctx = b,
 	};

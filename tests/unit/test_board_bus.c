@@ -48,21 +48,21 @@ static void probe_write(void *ctx, uint64_t off, uint64_t value, unsigned size)
 		bus_remove(p->remove_from, &p->range);
 }
 
-static const struct bus_ops any_ops = { probe_read, probe_write, 0 };
-static const struct bus_ops byte_ops = { probe_read, probe_write, 1 };
-static const struct bus_ops dword_ops = { probe_read, probe_write, 4 };
+static const struct bus_ops any_ops = {probe_read, probe_write, 0};
+static const struct bus_ops byte_ops = {probe_read, probe_write, 1};
+static const struct bus_ops dword_ops = {probe_read, probe_write, 4};
 
 static void probe_init(struct probe *p, uint64_t base, uint64_t size, const struct bus_ops *ops)
 {
 	memset(p, 0, sizeof(*p));
-	p->range = (struct bus_range){ "probe", base, size, ops, p };
+	p->range = (struct bus_range){"probe", base, size, ops, p};
 }
 
 static void test_add(void **st)
 {
 	struct bus b;
 	struct probe p[4];
-	struct err e = { 0 };
+	struct err e = {0};
 
 	(void)st;
 	bus_init(&b, "port", BUS_PORT_LAST, 4);

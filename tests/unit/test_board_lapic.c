@@ -183,12 +183,13 @@ static unsigned who(struct board_env *b, unsigned vector, unsigned n)
 static void test_xapic_destinations(void **st)
 {
 	struct board_env *b = board_env_new(8);
-	struct lapic_msg m = { .vector = 0x40 };
+	struct lapic_msg m = {.vector = 0x40};
 
 	(void)st;
 	for (unsigned i = 0; i < 8; i++)
 		apic_on(b, i);
-#define SEND(high, low) (apic_set(b, 1, APIC_ICR2, (uint32_t)(high) << 24), apic_set(b, 1, APIC_ICR, (low) | 0x40))
+#define SEND(high, low) \
+	(apic_set(b, 1, APIC_ICR2, (uint32_t)(high) << 24), apic_set(b, 1, APIC_ICR, (low) | 0x40))
 	/* Physical, shorthands, broadcast. */
 	SEND(3, 0);
 	assert_int_equal(who(b, 0x40, 8), 0x08);
@@ -279,8 +280,10 @@ static void test_x2apic_destinations(void **st)
 	assert_int_equal(v, 33);
 	assert_int_equal(lapic_msr_read(b->lapics, 33, X2(APIC_LDR), &v), 0);
 	assert_int_equal(v, 0x20002);
-#define SEND(dest, low) \
-	assert_int_equal(lapic_msr_write(b->lapics, 0, 0x830, (uint64_t)(dest) << 32 | (low) | 0x77), 0)
+#define SEND(dest, low)                                                          \
+	assert_int_equal(lapic_msr_write(b->lapics, 0, 0x830,                    \
+					 (uint64_t)(dest) << 32 | (low) | 0x77), \
+			 0)
 	SEND(33, 0);
 	assert_true(lapic_irq_pending(b->lapics, 33));
 	assert_int_equal(take_irq(b, 33), 0x77);
@@ -294,7 +297,7 @@ static void test_x2apic_destinations(void **st)
 	}
 	SEND(0x0005, 0x800); /* cluster 0 */
 	assert_int_equal(who(b, 0x77, 32), 0x05);
-	SEND(0xff, 0); /* not a broadcast here */
+	SEND(0xff, 0);	      /* not a broadcast here */
 	SEND(0x90001, 0x800); /* a cluster that is not there */
 	SEND(0xffff0001, 0x800);
 	for (unsigned i = 0; i < 40; i++)
@@ -321,8 +324,9 @@ static void test_modes(void **st)
 
 	(void)st;
 	assert_int_equal(lapic_msr_read(b->lapics, 0, X2(APIC_ID), &v), -1);
-	assert_int_equal(lapic_msr_write(b->lapics, 0, MSR_BASE, 0xfee00000 | BASE_EXTD), -1); /* invalid state */
-	assert_int_equal(lapic_msr_write(b->lapics, 0, MSR_BASE, 0xfee00801), -1);	       /* reserved bit */
+	assert_int_equal(lapic_msr_write(b->lapics, 0, MSR_BASE, 0xfee00000 | BASE_EXTD),
+			 -1); /* invalid state */
+	assert_int_equal(lapic_msr_write(b->lapics, 0, MSR_BASE, 0xfee00801), -1); /* reserved bit */
 	assert_int_equal(lapic_msr_write(b->lapics, 0, MSR_BASE, BIT(46) | 0xfee00800), -1);
 	apic_on(b, 0);
 	apic_set(b, 0, APIC_TPR, 0x50);
@@ -332,7 +336,8 @@ static void test_modes(void **st)
 	assert_false(lapic_mmio_hit(b->lapics, 0, 0xfee00000));
 	assert_int_equal(lapic_msr_read(b->lapics, 0, X2(APIC_TPR), &v), 0);
 	assert_int_equal(v, 0x50); /* kept across the switch */
-	assert_int_equal(lapic_msr_write(b->lapics, 0, MSR_BASE, 0xfee00900), -1); /* back to xAPIC */
+	assert_int_equal(lapic_msr_write(b->lapics, 0, MSR_BASE, 0xfee00900),
+			 -1); /* back to xAPIC */
 	/* #GP cases of x2APIC registers. */
 	assert_int_equal(lapic_msr_write(b->lapics, 0, X2(APIC_EOI), 1), -1);
 	assert_int_equal(lapic_msr_write(b->lapics, 0, X2(APIC_ESR), 1), -1);
@@ -398,8 +403,10 @@ static void test_oneshot(void **st)
 	assert_false(pending(b));
 
 	/* All divisors. */
-	static const struct { uint32_t reg; unsigned by; } div[] = {
-		{ 0, 2 }, { 1, 4 }, { 2, 8 }, { 3, 16 }, { 8, 32 }, { 9, 64 }, { 10, 128 }, { 11, 1 } };
+	static const struct {
+		uint32_t reg;
+		unsigned by;
+	} div[] = {{0, 2}, {1, 4}, {2, 8}, {3, 16}, {8, 32}, {9, 64}, {10, 128}, {11, 1}};
 	for (unsigned i = 0; i < ARRAY_SIZE(div); i++) {
 		apic_set(b, 0, APIC_DIVIDE, div[i].reg);
 		apic_set(b, 0, APIC_INITIAL, 1000);
@@ -524,7 +531,7 @@ static void *send_many(void *arg)
 static void test_threads(void **st)
 {
 	struct board_env *b = board_env_new(1);
-	struct sender s[2] = { { b, 0x61, 0 }, { b, 0x63, 0 } };
+	struct sender s[2] = {{b, 0x61, 0}, {b, 0x63, 0}};
 	pthread_t t[2];
 	unsigned taken = 0, quiet = 0;
 
@@ -553,7 +560,7 @@ static void test_threads(void **st)
 static void test_bad_config(void **st)
 {
 	struct board_env *b = board_env_new(1);
-	struct lapic_config cfg = { .n_cpus = 0, .tsc_khz = 1000000 };
+	struct lapic_config cfg = {.n_cpus = 0, .tsc_khz = 1000000};
 	struct lapic_set *s = (void *)1;
 
 	(void)st;

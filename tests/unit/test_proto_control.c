@@ -35,9 +35,10 @@ static int count_fds(void)
 static int setup(void **state)
 {
 	char name[] = "/tmp/lodge-control-XXXXXX";
-	struct fixture *f = calloc(1, sizeof(*f));
+	static struct fixture fixture;
+	struct fixture *f = &fixture;
 
-	if (!f || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, f->s) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, f->s) < 0)
 		return -1;
 	f->file = mkstemp(name);
 	if (f->file < 0 || write(f->file, "k", 1) != 1)
@@ -54,7 +55,6 @@ static int teardown(void **state)
 	base_close_fd(&f->s[0]);
 	base_close_fd(&f->s[1]);
 	base_close_fd(&f->file);
-	free(f);
 	return 0;
 }
 

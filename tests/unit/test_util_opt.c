@@ -51,13 +51,13 @@ static int parse(struct target *t, struct opt_result *res, struct err *e, ...)
 
 static void test_forms(void **state)
 {
-	struct opt_result res;
+	struct opt_result res = {0};
 	struct target t;
 	struct err e;
 
 	(void)state;
 	assert_int_equal(parse(&t, &res, &e, "--name=x", "-c", "3", "a", "-m4M", "-ql", "--colour",
-			       "green", "-", "--", "--name", NULL),
+			       "green", "-", "--", "--name", (char *)NULL),
 			 0);
 	assert_string_equal(t.name, "x");
 	assert_int_equal(t.count, 3);
@@ -69,18 +69,18 @@ static void test_forms(void **state)
 	assert_string_equal(res.arg[1], "-");
 	assert_string_equal(res.arg[2], "--name");
 	assert_true(opt_given(table, ARRAY_SIZE(table), &res, "count"));
-	assert_int_equal(parse(&t, &res, &e, "--name=", NULL), 0);
+	assert_int_equal(parse(&t, &res, &e, "--name=", (char *)NULL), 0);
 	assert_string_equal(t.name, "");
 	assert_false(opt_given(table, ARRAY_SIZE(table), &res, "count"));
 }
 
 static void check_bad(const char *sentence, const char *a, const char *b, const char *c)
 {
-	struct opt_result res;
+	struct opt_result res = {0};
 	struct target t;
 	struct err e;
 
-	assert_int_equal(parse(&t, &res, &e, a, b, c, NULL), -EINVAL);
+	assert_int_equal(parse(&t, &res, &e, a, b, c, (char *)NULL), -EINVAL);
 	assert_string_equal(e.msg, sentence);
 	assert_true(e.field[0] == '-');
 }

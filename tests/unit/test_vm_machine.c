@@ -107,7 +107,7 @@ static void test_quit(void **st)
 	fx.cfg.cpus = 4;
 	fx_start();
 	assert_int_equal(machine_quit(fx.m, NULL), 0);
-	assert_int_equal(machine_quit(fx.m, NULL), -ESHUTDOWN);
+	assert_int_equal(machine_quit(fx.m, NULL), 0);
 	expect_end("started shutdown:quit ", 0);
 }
 
@@ -429,6 +429,24 @@ static void test_slow_reader(void **st)
 	expect_end("started paused resumed shutdown:poweroff ", 0);
 }
 
+/* The guest is off, the reader asleep: the machine waits for it, until somebody wants the end. */
+static void test_quit_before_reader(void **st)
+{
+	(void)st;
+	fx_prepare(guest_hello);
+	fx_console();
+	while (write(fx.fds.fd[CONFIG_FD_CONSOLE_OUT], "x", 1) == 1 &&
+	       fcntl(fx.fds.fd[CONFIG_FD_CONSOLE_OUT], F_SETFL, O_NONBLOCK) == 0)
+		; /* the pipe is full */
+	fx_start();
+	FX_UNTIL(machine_state(fx.m) == MACHINE_ENDING);
+	for (unsigned i = 0; i < 20; i++)
+		loop_run_once(fx.loop, 5);
+	assert_false(fx.ended);
+	assert_int_equal(machine_quit(fx.m, NULL), 0);
+	expect_end("started shutdown:poweroff ", 0);
+}
+
 static void test_reader_goes_away(void **st)
 {
 	(void)st;
@@ -494,6 +512,7 @@ int main(void)
 		cmocka_unit_test(test_apic_timer),
 		cmocka_unit_test(test_apic_timer_and_pauses),
 		cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_quit_before_reader),
 		cmocka_unit_test(test_reader_goes_away),
 		cmocka_unit_test(test_input),
 	};

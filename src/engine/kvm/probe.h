@@ -25,8 +25,8 @@ struct kvm_probe {
 	char why[256];		 /* one sentence without a final full stop, always set */
 };
 
-/* Never hangs: about 10 ms, at most 100 ms. Leaves nothing open. Not to be called from several
- * threads at once. */
+/* Never hangs: a few ms on most hosts, about a second on the worst. Leaves nothing open. Not to be
+ * called from several threads at once. */
 void kvm_probe(struct kvm_probe *out);
 static inline bool kvm_probe_usable(const struct kvm_probe *p)
 {

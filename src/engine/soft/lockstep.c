@@ -116,14 +116,15 @@ static bool compare(struct soft_vcpu *v, const struct soft_block *b, bool except
 	if (fx_differs(v->s.fx, want->fx))
 		return report(why, size, v, b, "FPU state (FSW)", v->s.fx[2], want->fx[2]);
 	for (unsigned p = 0; p < l->n_pages && !exception; p++)
-		for (unsigned i = 0; i < 4096; i++)
+		for (unsigned i = 0; i < 4096 && memcmp(l->page[p], l->expect[p], 4096); i++)
 			if (l->page[p][i] != l->expect[p][i])
 				return report(why, size, v, b, "a byte in memory", l->page[p][i], l->expect[p][i]);
 	return true;
 }
 
-/* Flags that the last writers in the block leave undefined: the C functions and the processor may differ. */
-static uint32_t undefined_flags(struct soft_vcpu *v, const struct soft_block *b)
+/* Looks through the block: flags that its last writers leave undefined (there the C functions and the processor
+ * may differ), and whether it asks for random numbers. */
+static uint32_t undefined_flags(struct soft_vcpu *v, const struct soft_block *b, bool *random)
 {
 	const struct soft_xtlb_entry *x = soft_fetch_page_peek(v, b->va);
 	uint32_t undef = 0;
@@ -135,6 +136,7 @@ static uint32_t undefined_flags(struct soft_vcpu *v, const struct soft_block *b)
 			break;
 		undef &= ~(uint32_t)in.flags_write;
 		undef |= in.flags_undef;
+		*random = *random || in.op == X86_OP_RDRAND || in.op == X86_OP_RDSEED;
 		pos += in.len;
 	}
 	return undef;
@@ -144,7 +146,7 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size)
 {
 	struct soft_lockstep *l = v->lockstep_state;
 	uint32_t key = soft_tr_key(v);
-	bool exception, shadow = v->s.ev.sti_shadow || v->s.ev.movss_shadow || v->trap_pending;
+	bool exception, random = false, shadow = v->s.ev.sti_shadow || v->s.ev.movss_shadow || v->trap_pending;
 	struct soft_block *b = key == SOFT_KEY_NONE || shadow ? NULL : soft_tr_block(v, key);
 	uint64_t io;
 
@@ -162,7 +164,7 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size)
 		return true;
 	}
 	soft_fp_save(v);
-	v->undef_flags = undefined_flags(v, b);
+	v->undef_flags = undefined_flags(v, b, &random);
 	l->before = v->s;
 	l->n_pages = 0;
 	l->overflow = false;
@@ -174,7 +176,7 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size)
 
 	v->lockstep = NULL;
 	v->soft->insn_clock += n + (exception ? 1 : 0);
-	if (v->n_mmio + v->n_pio != io || b->dead || l->overflow || v->shutdown || v->s.ev.halted ||
+	if (random || v->n_mmio + v->n_pio != io || b->dead || l->overflow || v->shutdown || v->s.ev.halted ||
 	    v->trap_pending)
 		return true;
 	soft_fp_save(v);

@@ -118,6 +118,28 @@ static void raise_host_trap(struct soft_vcpu *v, unsigned trap)
 	}
 }
 
+/* FSW.ES: the next waiting instruction raises #MF, before it looks at its operand. */
+static bool fpu_error_pending(struct soft_vcpu *v)
+{
+	uint16_t fsw;
+
+	if (v->fp_live)
+		__asm__ volatile("fnstsw %0" : "=am"(fsw));
+	else
+		soft_copy(&fsw, v->s.fx + 2, 2);
+	return fsw & 0x80;
+}
+
+/* Does it look for a pending FPU error first? FNSTCW, FNSTSW, FNSTENV, FNSAVE do not. */
+static bool waits(const struct x86_insn *in)
+{
+	if (in->attr & X86_A_MMX)
+		return true;
+	if (!(in->attr & X86_A_X87) || in->op == X86_OP_FSTENV || in->op == X86_OP_FSAVE)
+		return false;
+	return !(in->has_mem && in->map == X86_MAP_1 && (in->opcode == 0xd9 || in->opcode == 0xdd) && (in->modrm >> 3 & 7) == 7);
+}
+
 /* MASKMOVQ, MASKMOVDQU: bytes of reg whose mask byte in rm has its top bit go to DS:rDI. */
 static void maskmov(struct soft_vcpu *v, const struct x86_insn *in)
 {
@@ -130,18 +152,27 @@ static void maskmov(struct soft_vcpu *v, const struct x86_insn *in)
 		off = (uint32_t)off;
 	else if (in->addr_bytes == 2)
 		off = (uint16_t)off;
+	if (!xmm && fpu_error_pending(v))
+		soft_raise(v, X86_EXC_MF);
 	soft_fp_save(v);
-	soft_copy(data, v->s.fx + (xmm ? 160 : 32) + 16 * (in->reg & 15), n);
-	soft_copy(mask, v->s.fx + (xmm ? 160 : 32) + 16 * (in->rm & 15), n);
+	if (xmm) {
+		soft_copy(data, v->s.fx + 160 + 16 * in->reg, n);
+		soft_copy(mask, v->s.fx + 160 + 16 * in->rm, n);
+	} else { /* the image has ST(i), MMX registers are not relative to TOP */
+		unsigned top = (v->s.fx[3] >> 3) & 7;
+
+		soft_copy(data, v->s.fx + 32 + 16 * ((in->reg - top) & 7), n);
+		soft_copy(mask, v->s.fx + 32 + 16 * ((in->rm - top) & 7), n);
+	}
 	for (unsigned i = 0; i < n; i++)
 		if (mask[i] & 0x80)
 			soft_probe_write(v, soft_linear(v, in->seg, off + i, 1, SOFT_WRITE), 1);
 	for (unsigned i = 0; i < n; i++)
 		if (mask[i] & 0x80)
 			soft_write(v, soft_linear(v, in->seg, off + i, 1, SOFT_WRITE), data[i], 1);
-	if (!xmm) { /* as any MMX instruction: tags valid, TOP 0 (FXSAVE image: FSW bits 11-13, FTW) */
-		v->s.fx[3] &= (uint8_t)~0x38u;
-		v->s.fx[4] = 0xff;
+	if (!xmm) { /* as any MMX instruction: TOP 0, all tags valid */
+		soft_fp_load(v);
+		__asm__ volatile("movq %mm0, %mm0");
 	}
 }
 
@@ -158,6 +189,11 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 		maskmov(v, in);
 		return;
 	}
+	/* FXSAVE and FXRSTOR outside of 64-bit mode leave XMM8-15 alone (SDM vol. 1 §10.5.1). */
+	bool half = v->mode != X86_MODE_64 && (in->op == X86_OP_FXSAVE || in->op == X86_OP_FXRSTOR);
+
+	if (mem && waits(in) && fpu_error_pending(v))
+		soft_raise(v, X86_EXC_MF);
 	if (mem) {
 		la = soft_linear(v, in->seg, soft_ea(v, in), size, write ? SOFT_WRITE : SOFT_READ);
 		operand = v->tr.bounce + (la & 63);
@@ -166,6 +202,10 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 		if (write)
 			soft_probe_write(v, la, size);
 		soft_read_block(v, la, operand, size);
+	}
+	if (half && in->op == X86_OP_FXRSTOR) {
+		soft_fp_save(v);
+		soft_copy(operand + 288, v->s.fx + 288, 128);
 	}
 	v->tr.flags_slot = soft_slot_of_flags(v->s.rflags);
 	soft_fp_load(v);
@@ -181,6 +221,8 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 	if (mem && write) {
 		if (in->attr & X86_A_FSTENV)
 			clear_pointers(in, operand);
+		if (half)
+			soft_read_block(v, la + 288, operand + 288, 128);
 		soft_write_block(v, la, operand, size);
 	}
 }

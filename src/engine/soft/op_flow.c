@@ -5,15 +5,18 @@
  */
 #include "engine/soft/op_util.h"
 
+static bool bad_target(const struct soft_vcpu *v, uint64_t target)
+{
+	if (v->mode == X86_MODE_64)
+		return op_sign_extend(target, 6) != target;
+	return target > v->s.seg[X86_CS].limit;
+}
+
 static uint64_t check_target(struct soft_vcpu *v, uint64_t target, unsigned size)
 {
 	target &= op_mask(size);
-	if (v->mode == X86_MODE_64) {
-		if (unlikely(op_sign_extend(target, 6) != target))
-			soft_raise_err(v, X86_EXC_GP, 0);
-	} else if (unlikely(target > v->s.seg[X86_CS].limit)) {
+	if (unlikely(bad_target(v, target)))
 		soft_raise_err(v, X86_EXC_GP, 0);
-	}
 	return target;
 }
 
@@ -24,8 +27,17 @@ static void jump_relative(struct soft_vcpu *v, const struct x86_insn *in)
 
 static void call_to(struct soft_vcpu *v, const struct x86_insn *in, uint64_t target)
 {
-	target = check_target(v, target, in->opnd_bytes);
-	op_push(v, v->next_rip, in->opnd_bytes);
+	unsigned size = in->opnd_bytes;
+
+	target &= op_mask(size);
+	if (unlikely(bad_target(v, target))) {
+		/* The stack is looked at first (seen on Zen). */
+		uint64_t sp = op_sp_add(v, v->s.gpr[X86_RSP], -(int64_t)size);
+
+		soft_probe_write(v, soft_linear(v, X86_SS, sp, size, SOFT_WRITE), size);
+		soft_raise_err(v, X86_EXC_GP, 0);
+	}
+	op_push(v, v->next_rip, size);
 	v->next_rip = target;
 }
 

@@ -50,19 +50,20 @@ void soft_op_pusha(struct soft_vcpu *v, const struct x86_insn *in)
 	op_sp_set(v, sp);
 }
 
+/* A fault on the way leaves registers that were already loaded (seen on Zen); only RSP says that it was not done. */
 void soft_op_popa(struct soft_vcpu *v, const struct x86_insn *in)
 {
 	unsigned size = in->opnd_bytes;
 	uint64_t sp = op_sp_add(v, v->s.gpr[X86_RSP], 0);
-	uint64_t value[8];
 
 	for (unsigned i = 0; i < 8; i++) {
-		value[X86_RDI - i] = op_stack_read(v, sp, size);
+		unsigned reg = X86_RDI - i;
+		uint64_t value = op_stack_read(v, sp, size);
+
+		if (reg != X86_RSP)
+			op_gpr_set(v, reg, value, size);
 		sp = op_sp_add(v, sp, size);
 	}
-	for (unsigned reg = X86_RAX; reg <= X86_RDI; reg++)
-		if (reg != X86_RSP)
-			op_gpr_set(v, reg, value[reg], size);
 	op_sp_set(v, sp);
 }
 

@@ -179,6 +179,8 @@ extern const soft_op_fn soft_op_table[X86_OP_COUNT]; /* op_table.c */
 /* Runs the one instruction at s.rip, including the delivery of an exception that it causes. Needs s.rflags
  * whole. Returns false when the vCPU has stopped (halted, shutdown) or an exception was delivered. */
 bool soft_step(struct soft_vcpu *v);
+/* The same for an instruction that has been fetched and decoded already. Trap flag and code breakpoints are off. */
+bool soft_step_decoded(struct soft_vcpu *v, const struct x86_insn *in);
 
 _Noreturn void soft_raise(struct soft_vcpu *v, unsigned vector);		       /* no error code */
 _Noreturn void soft_raise_err(struct soft_vcpu *v, unsigned vector, uint32_t error);

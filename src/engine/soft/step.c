@@ -112,22 +112,9 @@ static bool after(struct soft_vcpu *v, bool trap_flag)
 	return !v->s.ev.halted && !v->shutdown;
 }
 
-bool soft_step(struct soft_vcpu *v)
+/* Privilege, shadows, the operation. Next: after(). */
+static void execute(struct soft_vcpu *v, const struct x86_insn *in)
 {
-	if (__builtin_setjmp(v->unwind)) {
-		v->n_exc++;
-		soft_exception(v);
-		return false;
-	}
-	const struct x86_insn *in = &v->insn;
-	bool trap_flag = v->s.rflags & X86_TF;
-	uint64_t la = fetch_address(v);
-
-	v->step_rip = v->s.rip;
-	v->n_steps++;
-	if (unlikely(v->code_breakpoints))
-		check_code_breakpoints(v, la);
-	fetch_and_decode(v, la);
 	if ((in->attr & X86_A_PRIV) && v->cpl != 0)
 		soft_raise_err(v, X86_EXC_GP, 0);
 	v->s.rflags &= ~(uint64_t)X86_RF;
@@ -136,5 +123,35 @@ bool soft_step(struct soft_vcpu *v)
 	v->next_rip = wrap_rip(v, v->s.rip + in->len);
 	soft_op_table[in->op](v, in);
 	v->s.rip = v->next_rip;
+}
+
+bool soft_step(struct soft_vcpu *v)
+{
+	if (__builtin_setjmp(v->unwind)) {
+		v->n_exc++;
+		soft_exception(v);
+		return false;
+	}
+	bool trap_flag = v->s.rflags & X86_TF;
+	uint64_t la = fetch_address(v);
+
+	v->step_rip = v->s.rip;
+	v->n_steps++;
+	if (unlikely(v->code_breakpoints))
+		check_code_breakpoints(v, la);
+	fetch_and_decode(v, la);
+	execute(v, &v->insn);
 	return after(v, trap_flag);
+}
+
+bool soft_step_decoded(struct soft_vcpu *v, const struct x86_insn *in)
+{
+	if (__builtin_setjmp(v->unwind)) {
+		v->n_exc++;
+		soft_exception(v);
+		return false;
+	}
+	v->n_steps++;
+	execute(v, in);
+	return after(v, false);
 }

@@ -152,6 +152,14 @@ static void by_c(struct tr *t, const struct x86_insn *in)
 		flags_to_slot(t);
 	struct soft_rec r = { .block = t->b->index, .off = t->off[t->i], .len = in->len };
 
+	struct x86_insn *copy = soft_cache_alloc(t->so->cache, sizeof(*copy));
+
+	if (!copy) {
+		t->overflow = true;
+		return;
+	}
+	*copy = *in;
+	r.insn = copy;
 	r.key = (uint16_t)t->key;
 	r.flags = end ? REC_END : 0;
 	r.next = (int32_t)sizeof(r);
@@ -627,9 +635,8 @@ static bool high8_conflict(const struct x86_insn *in)
 		return false;
 	if (in->has_mem)
 		return true;
-	bool reg_moves = in->reg_kind == X86_RK_GPR && in->reg_bytes > 1 && in->reg == X86_RSP;
-
-	return reg_moves || in->reg >= 8;
+	/* No REX means registers 0-7; only RSP is elsewhere on the host. */
+	return in->reg_kind == X86_RK_GPR && in->reg_bytes > 1 && in->reg == X86_RSP;
 }
 
 static void native(struct tr *t, const struct x86_insn *in)

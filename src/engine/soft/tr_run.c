@@ -132,6 +132,38 @@ static void flags_out(struct soft_vcpu *v)
 	v->tr.flags_slot = soft_slot_of_flags(v->s.rflags);
 }
 
+static uint64_t linear_rip(const struct soft_vcpu *v)
+{
+	return v->mode == X86_MODE_64 ? v->s.rip : (uint32_t)v->s.rip;
+}
+
+/* Something is due before the next instruction: an event, or a look at a shadow. */
+static bool must_look(const struct soft_vcpu *v)
+{
+	const struct x86_events *ev = &v->s.ev;
+
+	return ev->halted || ev->sti_shadow || ev->movss_shadow || ev->nmi_pending || v->shutdown || v->trap_pending ||
+	       (v->tr.irq_check && (v->s.rflags & X86_IF));
+}
+
+/* After an instruction that went somewhere else: the code at s.rip, straight from the jump cache. */
+static uint64_t go_on(struct soft_vcpu *v)
+{
+	uint32_t key = soft_tr_key(v);
+	uint64_t va = linear_rip(v);
+	unsigned a = jc_array(key), i = va & (SOFT_JC_SIZE - 1);
+
+	v->tr.exit = TR_EXIT_STEP;
+	if (key == SOFT_KEY_NONE || must_look(v))
+		return 0;
+	if (v->tr.jc_key[a] != key || v->tr.jc_tag[a][i] != va) {
+		v->tr.exit = TR_EXIT_NEXT;
+		return 0;
+	}
+	soft_fp_load(v);
+	return v->tr.jc_code[a][i];
+}
+
 /* Runs the instruction of the record by the reference way. */
 static uint64_t by_step(struct soft_vcpu *v, const struct soft_rec *r)
 {
@@ -148,15 +180,13 @@ static uint64_t by_step(struct soft_vcpu *v, const struct soft_rec *r)
 	if (SANITIZED)
 		soft_fp_save(v);
 
-	bool ok = soft_step(v);
+	bool ok = r->insn ? soft_step_decoded(v, r->insn) : soft_step(v);
 
-	v->tr.slow_by_op[v->insn.op]++;
+	v->tr.slow_by_op[r->insn ? r->insn->op : v->insn.op]++;
 	flags_out(v);
 	if (!ok || (r->flags & REC_END) || !r->next || v->s.rip != next || b->dead ||
-	    v->s.ev.movss_shadow || v->s.ev.sti_shadow || soft_tr_key(v) != r->key) {
-		v->tr.exit = TR_EXIT_STEP;
-		return 0;
-	}
+	    v->s.ev.movss_shadow || v->s.ev.sti_shadow || soft_tr_key(v) != r->key)
+		return go_on(v);
 	soft_fp_load(v);
 	return (uint64_t)(uintptr_t)((const uint8_t *)v->tr.rec + r->next);
 }
@@ -181,11 +211,6 @@ uint64_t soft_tr_miss(struct soft_vcpu *v, unsigned write)
 }
 
 /* ---- dispatcher ---- */
-
-static uint64_t linear_rip(const struct soft_vcpu *v)
-{
-	return v->mode == X86_MODE_64 ? v->s.rip : (uint32_t)v->s.rip;
-}
 
 /* Block for s.rip, made if need be. NULL: step instead. */
 static struct soft_block *find(struct soft_vcpu *v, uint32_t key, bool *global)
@@ -267,6 +292,7 @@ static bool enter(struct soft_vcpu *v, const struct soft_block *b, uint64_t gene
 		return false;
 	}
 	flags_out(v);
+	v->s.rflags &= ~(uint64_t)X86_RF; /* it is for the first instruction only; no code breakpoints here */
 	soft_fp_load(v);
 	tr->n_enter++;
 	((void (*)(struct soft_vcpu *, const void *))(uintptr_t)c->stub.enter)(v, b->e_slot);
@@ -322,13 +348,16 @@ bool soft_tr_run(struct soft_vcpu *v)
 			tr->n_fault++;
 			v->s.rip = tr->fault_rip;
 			break;
+		case TR_EXIT_NEXT:
+			indirect_jump = true;
+			break;
 		case TR_EXIT_STEP:
 		case TR_EXIT_NATIVE:
 			break;
 		}
 		__atomic_store_n(&tr->in_code, 0, __ATOMIC_SEQ_CST);
 		if (tr->exit == TR_EXIT_STEP)
-			return true; /* rflags are whole already */
+			return true; /* rflags are whole already, as after NEXT */
 		flags_in(v);
 		if (tr->exit == TR_EXIT_FAULT) {
 			(void)soft_step(v);
@@ -387,7 +416,7 @@ void soft_tr_run_block(struct soft_vcpu *v)
 		v->s.rip = tr->fault_rip;
 	}
 	__atomic_store_n(&tr->in_code, 0, __ATOMIC_SEQ_CST);
-	if (tr->exit == TR_EXIT_STEP)
+	if (tr->exit == TR_EXIT_STEP || tr->exit == TR_EXIT_NEXT)
 		return;
 	flags_in(v);
 	if (tr->exit == TR_EXIT_FAULT)

@@ -16,7 +16,10 @@ static bool ends_block(const struct tr *t, const struct x86_insn *in)
 /* Status flags as the translator sees them: an instruction run by C may look at all of them. */
 static unsigned flags_read(const struct tr *t, const struct x86_insn *in)
 {
-	if (in->op == X86_OP_PUSHF || ((in->attr & X86_A_END) && !tr_inline_system(t, in)))
+	bool lockstep = t->so->cfg.soft_mode == SOFT_MODE_LOCKSTEP; /* a REP may stop in the middle: compared there */
+
+	if (in->op == X86_OP_PUSHF || ((in->attr & X86_A_END) && !tr_inline_system(t, in)) ||
+	    (lockstep && (in->attr & X86_A_STRING)))
 		return X86_STATUS_FLAGS;
 	return in->flags_read & X86_STATUS_FLAGS;
 }

@@ -70,6 +70,7 @@
 
 enum soft_tr_exit {
 	TR_EXIT_STEP, /* C has updated the state: look around */
+	TR_EXIT_NEXT, /* C has updated the state: go on at s.rip, which the jump cache did not know */
 	TR_EXIT_PC,   /* rec: u64 address to go on at */
 	TR_EXIT_LINK, /* rec: struct soft_link * to resolve */
 	TR_EXIT_IND,  /* tr.va: target; rec: struct soft_rec */
@@ -87,6 +88,7 @@ struct soft_rec {
 	int16_t rsp_undo; /* REC_REDO: add to RSP to undo the instruction */
 	uint16_t key;	  /* mode key that the code behind the record was made for */
 	int32_t retry, next; /* host addresses relative to this record; next 0: none */
+	const struct x86_insn *insn; /* decoded, in the arena; NULL: soft_step() fetches it */
 } __attribute__((packed));
 
 #define REC_END 1u /* after the instruction, leave the code */
