@@ -56,7 +56,8 @@ struct gmem_range {
 
 /* Creates the memfd itself when memfd < 0, else takes ownership of it (and grows it to size).
  * Memory is zero and not yet resident. */
-int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd, struct err *e);
+int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
+		struct err *e);
 void gmem_destroy(struct gmem *m);
 
 /* Host pointer for [gpa, gpa+len), or NULL when the range is not wholly RAM of one region (or wraps). */

@@ -89,8 +89,9 @@ static void uart_rx_room(void *ctx)
 
 void console_backend(struct console *c, struct uart_backend *out)
 {
-	*out = (struct uart_backend){
-		.ctx = c, .tx = c->out_fd >= 0 ? uart_tx : NULL, .rx_room = uart_rx_room};
+	*out = (struct uart_backend){.ctx = c,
+				     .tx = c->out_fd >= 0 ? uart_tx : NULL,
+				     .rx_room = uart_rx_room};
 }
 
 /* ---- output, loop thread ---- */

@@ -241,8 +241,9 @@ static int build_interrupts(struct hw *hw, struct err *e)
 		.now = vmclock_now,
 		.now_ctx = hw->cfg.clock,
 	};
-	struct vmclock_apic timers = {
-		.ctx = hw, .fired = apic_timer_fired, .armed = apic_timer_armed};
+	struct vmclock_apic timers = {.ctx = hw,
+				      .fired = apic_timer_fired,
+				      .armed = apic_timer_armed};
 	int r;
 
 	r = vmclock_apic_attach(hw->cfg.clock, hw->n_cpus, &timers, e);
@@ -262,8 +263,7 @@ static int build_devices(struct hw *hw, struct err *e)
 	const struct dev_env *env = &hw->env;
 	const struct gmem *mem = hw->cfg.mem;
 	struct rtc_config rtc = {.n_cpus = hw->n_cpus};
-	struct uart_config uart = {
-		.id = "com1", .port = LAYOUT_PORT_COM1, .gsi = LAYOUT_IRQ_COM1};
+	struct uart_config uart = {.id = "com1", .port = LAYOUT_PORT_COM1, .gsi = LAYOUT_IRQ_COM1};
 	struct pm_config pm = {.timer_32bit = false};
 	struct pci_root_config pci = {0};
 	int r;
@@ -496,13 +496,13 @@ bool hw_power_button(struct hw *hw)
 }
 
 /* Appends what a function with snprintf's ways writes. */
-#define APPEND(t, call_buf_size)                                                                   \
-	do {                                                                                       \
-		size_t at_ = MIN((t)->len, (t)->size);                                             \
-		char *buf = (t)->buf + at_;                                                        \
-		size_t size = (t)->size - at_;                                                     \
-		int n_ = (call_buf_size);                                                          \
-		(t)->len += n_ > 0 ? (size_t)n_ : 0;                                               \
+#define APPEND(t, call_buf_size)                       \
+	do {                                           \
+		size_t at_ = MIN((t)->len, (t)->size); \
+		char *buf = (t)->buf + at_;            \
+		size_t size = (t)->size - at_;         \
+		int n_ = (call_buf_size);              \
+		(t)->len += n_ > 0 ? (size_t)n_ : 0;   \
 	} while (0)
 
 void hw_dump(struct hw *hw, unsigned vcpu, struct dev_text *t)

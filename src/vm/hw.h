@@ -36,7 +36,7 @@ struct hw_config {
 	const struct config_fds *fds;
 	const struct engine_class *engine;
 	struct gmem *mem;
-	bool memory_is_zero; /* nothing was ever written to it, or it was cleared */
+	bool memory_is_zero;   /* nothing was ever written to it, or it was cleared */
 	pthread_mutex_t *lock; /* the VM lock */
 	struct vmclock *clock;
 	struct console *console;
@@ -44,7 +44,13 @@ struct hw_config {
 };
 
 enum hw_device { /* in the order in which they are made; PCI is beside them */
-	HW_PIT, HW_RTC, HW_UART, HW_PM, HW_I8042, HW_DEBUG_EXIT, HW_DEVICES
+		 HW_PIT,
+		 HW_RTC,
+		 HW_UART,
+		 HW_PM,
+		 HW_I8042,
+		 HW_DEBUG_EXIT,
+		 HW_DEVICES
 };
 
 struct hw {

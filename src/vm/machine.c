@@ -27,8 +27,10 @@
 #include "util/log.h"
 #include "vm/hw.h"
 
-#define FLUSH_NS (30 * CLOCK_NS_PER_S)	      /* at the end the console's reader may stand still this long */
-#define FLUSH_QUIT_NS (100 * CLOCK_NS_PER_MS) /* and this long in all when somebody wants the end now */
+#define FLUSH_NS \
+	(30 * CLOCK_NS_PER_S) /* at the end the console's reader may stand still this long */
+#define FLUSH_QUIT_NS \
+	(100 * CLOCK_NS_PER_MS) /* and this long in all when somebody wants the end now */
 #define DUMP_MAX 65536u
 
 enum request { REQ_NONE, REQ_RESET, REQ_POWEROFF, REQ_DEBUG_EXIT, REQ_TRIPLE_FAULT, REQ_ERROR };
@@ -47,7 +49,7 @@ struct machine {
 	bool mem_is_zero; /* nobody has written to it yet */
 	struct vmclock *clock;
 	struct console *console;
-	struct hw *hw; /* NULL while ENDING */
+	struct hw *hw;	     /* NULL while ENDING */
 	uint64_t paused_tsc; /* host TSC when the pause began */
 	uint64_t n_resets;
 	bool told_halted; /* since the last reset */
@@ -182,8 +184,7 @@ static void end_crashed(struct machine *m)
 	snprintf(text, sizeof(text),
 		 "triple fault on vCPU %u at %04x:%#llx (CR0 %#llx, CR2 %#llx, CR3 %#llx)",
 		 m->req.vcpu, st.seg[X86_CS].sel, (unsigned long long)st.rip,
-		 (unsigned long long)st.cr0, (unsigned long long)st.cr2,
-		 (unsigned long long)st.cr3);
+		 (unsigned long long)st.cr0, (unsigned long long)st.cr2, (unsigned long long)st.cr3);
 	end(m, CONTROL_EV_CRASHED, json_pack("{s:s}", "text", text), MACHINE_EXIT_CRASHED);
 }
 
@@ -330,8 +331,7 @@ static void act(void *ctx)
 	what = m->req.what;
 	pthread_mutex_unlock(&m->lock);
 	switch (what) {
-	case REQ_NONE:
-		break;
+	case REQ_NONE: break;
 	case REQ_RESET:
 		if (!m->cfg->no_reboot)
 			reset(m, "guest");
@@ -347,9 +347,7 @@ static void act(void *ctx)
 		end(m, CONTROL_EV_GUEST_EXIT, json_pack("{s:i}", "code", (int)m->req.code),
 		    MACHINE_EXIT_OK);
 		break;
-	case REQ_TRIPLE_FAULT:
-		end_crashed(m);
-		break;
+	case REQ_TRIPLE_FAULT: end_crashed(m); break;
 	case REQ_ERROR:
 		err_set(&e, EIO, "vCPU %u cannot go on: %s", m->req.vcpu, m->req.text);
 		end_with_error(m, &e);
@@ -399,8 +397,10 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 	m->engine = engine;
 	m->owner = owner;
 	m->mem_is_zero = true;
-	m->hw_owner = (struct hw_owner){
-		.ctx = m, .request = hw_request, .stopped = hw_stopped, .all_dead = hw_all_dead};
+	m->hw_owner = (struct hw_owner){.ctx = m,
+					.request = hw_request,
+					.stopped = hw_stopped,
+					.all_dead = hw_all_dead};
 	pthread_mutex_init(&m->lock, NULL);
 	loop_work_init(&m->act, act, m);
 	loop_work_init(&m->dead, dead, m);
@@ -466,15 +466,15 @@ int machine_query(struct machine *m, json_t **out, struct err *e)
 {
 	json_t *j = json_object();
 
-	if (j && (json_object_set_new(j, "name", json_string(m->cfg->name)) ||
-		  json_object_set_new(
-			  j, "state",
-			  json_string(m->state == MACHINE_RUNNING ? "running" : "paused")) ||
-		  json_object_set_new(j, "engine", json_string(m->engine->name)) ||
-		  json_object_set_new(j, "cpus", json_u64(m->cfg->cpus)) ||
-		  json_object_set_new(j, "memory", json_u64(m->cfg->memory_bytes)) ||
-		  json_object_set_new(j, "uptime_ms",
-				      json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS)))) {
+	if (j &&
+	    (json_object_set_new(j, "name", json_string(m->cfg->name)) ||
+	     json_object_set_new(j, "state",
+				 json_string(m->state == MACHINE_RUNNING ? "running" : "paused")) ||
+	     json_object_set_new(j, "engine", json_string(m->engine->name)) ||
+	     json_object_set_new(j, "cpus", json_u64(m->cfg->cpus)) ||
+	     json_object_set_new(j, "memory", json_u64(m->cfg->memory_bytes)) ||
+	     json_object_set_new(j, "uptime_ms",
+				 json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS)))) {
 		json_decref(j);
 		j = NULL;
 	}

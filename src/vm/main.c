@@ -30,7 +30,8 @@
 #include "vm/server.h"
 
 #define EXIT_USAGE 2
-#define LAST_WORD_NS CLOCK_NS_PER_S /* how long the event of a failed start may wait for its reader */
+#define LAST_WORD_NS \
+	CLOCK_NS_PER_S /* how long the event of a failed start may wait for its reader */
 
 struct vm {
 	struct vm_config cfg;
@@ -156,9 +157,9 @@ static int watch_signals(struct vm *vm, struct err *e)
 	sigaddset(&term, SIGTERM);
 	sigprocmask(SIG_BLOCK, &term, NULL); /* threads inherit it */
 	vm->signal_fd = signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK);
-	r = vm->signal_fd < 0 ? -errno
-			      : loop_fd_add(vm->loop, vm->signal_fd, EPOLLIN, signal_ready, vm,
-					    &vm->signals);
+	r = vm->signal_fd < 0 ?
+		    -errno :
+		    loop_fd_add(vm->loop, vm->signal_fd, EPOLLIN, signal_ready, vm, &vm->signals);
 	return r < 0 ? err_errno(e, -r, "cannot wait for signals") : 0;
 }
 

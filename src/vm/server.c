@@ -164,27 +164,16 @@ static int run_command(struct client *c, const struct control_request *rq, json_
 	struct machine *m = c->server->machine;
 
 	switch (rq->cmd) {
-	case CONTROL_QUERY:
-		return machine_query(m, result, e);
-	case CONTROL_PAUSE:
-		return machine_pause(m, e);
-	case CONTROL_RESUME:
-		return machine_resume(m, e);
-	case CONTROL_POWERDOWN:
-		return machine_powerdown(m, e);
-	case CONTROL_RESET:
-		return machine_reset(m, e);
-	case CONTROL_QUIT:
-		return machine_quit(m, e);
-	case CONTROL_DUMP:
-		return machine_dump(m, rq->vcpu, result, e);
-	case CONTROL_STATS:
-		return machine_stats(m, result, e);
-	case CONTROL_EVENTS:
-		c->events = true;
-		return 0;
-	case CONTROL_CMDS:
-		break;
+	case CONTROL_QUERY: return machine_query(m, result, e);
+	case CONTROL_PAUSE: return machine_pause(m, e);
+	case CONTROL_RESUME: return machine_resume(m, e);
+	case CONTROL_POWERDOWN: return machine_powerdown(m, e);
+	case CONTROL_RESET: return machine_reset(m, e);
+	case CONTROL_QUIT: return machine_quit(m, e);
+	case CONTROL_DUMP: return machine_dump(m, rq->vcpu, result, e);
+	case CONTROL_STATS: return machine_stats(m, result, e);
+	case CONTROL_EVENTS: c->events = true; return 0;
+	case CONTROL_CMDS: break;
 	}
 	return err_set(e, EINVAL, "this VM does not know that command");
 }
@@ -300,8 +289,8 @@ static int set_nonblock(int fd)
 	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-int server_create(struct server **out, struct loop *l, int start_fd, void (*gone)(void *ctx), void *ctx,
-		  struct err *e)
+int server_create(struct server **out, struct loop *l, int start_fd, void (*gone)(void *ctx),
+		  void *ctx, struct err *e)
 {
 	struct server *s = calloc(1, sizeof(*s));
 	int r;

@@ -14,8 +14,8 @@ struct server;
 
 /* start_fd: the connection that started us. It stays the caller's, becomes non-blocking and gets every event. `gone` is
  * called when its peer went away. */
-int server_create(struct server **out, struct loop *l, int start_fd, void (*gone)(void *ctx), void *ctx,
-		  struct err *e);
+int server_create(struct server **out, struct loop *l, int start_fd, void (*gone)(void *ctx),
+		  void *ctx, struct err *e);
 /* Gives peers half a second to take what they have not yet read. Accepts NULL. */
 void server_destroy(struct server *s);
 

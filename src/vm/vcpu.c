@@ -52,9 +52,9 @@ struct vcpu {
 	bool wait_sipi; /* own thread while it runs, else the loop thread */
 	bool stopped;	/* triple fault or error: never enters the engine again; own thread */
 
-	uint32_t req;	 /* REQ_*, atomic */
-	uint32_t asleep; /* futex: 1 while the thread sleeps or is about to; atomic */
-	uint32_t phase;	 /* enum vcpu_phase, atomic; written by its own thread */
+	uint32_t req;	      /* REQ_*, atomic */
+	uint32_t asleep;      /* futex: 1 while the thread sleeps or is about to; atomic */
+	uint32_t phase;	      /* enum vcpu_phase, atomic; written by its own thread */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none; atomic */
 	uint64_t n_runs, n_halts, n_wakes; /* written by its own thread, read relaxed */
 } __attribute__((aligned(64)));
@@ -67,17 +67,17 @@ struct vcpu_set {
 	unsigned n;
 	struct vcpu *vcpu;
 
-	pthread_mutex_t lock;  /* innermost: nothing is taken and no owner called under it */
-	pthread_cond_t parked; /* n_parked or n_gone went up */
-	pthread_cond_t go;     /* want changed */
-	uint32_t want;	       /* enum want; written under lock, read atomically */
+	pthread_mutex_t lock;	   /* innermost: nothing is taken and no owner called under it */
+	pthread_cond_t parked;	   /* n_parked or n_gone went up */
+	pthread_cond_t go;	   /* want changed */
+	uint32_t want;		   /* enum want; written under lock, read atomically */
 	unsigned n_parked, n_gone; /* under lock */
 	uint32_t n_dead;	   /* vCPUs DEAD or WAITING, atomic */
 };
 
 const char *const vcpu_phase_names[] = {
-	[VCPU_PARKED] = "parked",   [VCPU_RUNNING] = "running", [VCPU_ASLEEP] = "asleep",
-	[VCPU_DEAD] = "dead",	    [VCPU_WAITING] = "waiting", [VCPU_GONE] = "gone",
+	[VCPU_PARKED] = "parked", [VCPU_RUNNING] = "running", [VCPU_ASLEEP] = "asleep",
+	[VCPU_DEAD] = "dead",	  [VCPU_WAITING] = "waiting", [VCPU_GONE] = "gone",
 	[VCPU_PHASES] = NULL,
 };
 _Static_assert(ARRAY_SIZE(vcpu_phase_names) == VCPU_PHASES + 1, "a name for each phase");
@@ -100,7 +100,8 @@ static bool futex_wait(uint32_t *word, uint64_t deadline_ns)
 static void wake(struct vcpu *v)
 {
 	if (__atomic_exchange_n(&v->asleep, 0, __ATOMIC_SEQ_CST))
-		(void)syscall(SYS_futex, &v->asleep, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+		(void)syscall(SYS_futex, &v->asleep, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL,
+			      0);
 }
 
 /* Is there a reason not to sleep? `irqs`: a maskable interrupt is one. */
@@ -140,8 +141,8 @@ static void nap(struct vcpu *v, enum vcpu_phase phase)
 		while (load(&v->asleep) && futex_wait(&v->asleep, due))
 			;
 		if (load(&v->asleep)) {
-			__atomic_compare_exchange_n(&v->deadline_ns, &due, 0, false, __ATOMIC_SEQ_CST,
-						    __ATOMIC_SEQ_CST);
+			__atomic_compare_exchange_n(&v->deadline_ns, &due, 0, false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 			s->owner->deadline(s->owner->ctx, v->index);
 			continue;
 		}
@@ -151,7 +152,8 @@ static void nap(struct vcpu *v, enum vcpu_phase phase)
 	if (dead)
 		__atomic_sub_fetch(&s->n_dead, 1, __ATOMIC_SEQ_CST);
 	else
-		s->cls->kick(v->ev, false); /* the engine shall look at interrupts, whoever woke us */
+		s->cls->kick(v->ev,
+			     false); /* the engine shall look at interrupts, whoever woke us */
 	store(&v->phase, VCPU_RUNNING);
 }
 
@@ -251,17 +253,10 @@ static void *thread_main(void *arg)
 		exit.why[0] = '\0';
 		s->cls->run(v->ev, &exit);
 		switch (exit.reason) {
-		case ENGINE_EXIT_KICK:
-			break;
-		case ENGINE_EXIT_HALT:
-			halted(v);
-			break;
-		case ENGINE_EXIT_SHUTDOWN:
-			stop(v, VCPU_STOP_TRIPLE_FAULT, "triple fault");
-			break;
-		case ENGINE_EXIT_ERROR:
-			stop(v, VCPU_STOP_ERROR, exit.why);
-			break;
+		case ENGINE_EXIT_KICK: break;
+		case ENGINE_EXIT_HALT: halted(v); break;
+		case ENGINE_EXIT_SHUTDOWN: stop(v, VCPU_STOP_TRIPLE_FAULT, "triple fault"); break;
+		case ENGINE_EXIT_ERROR: stop(v, VCPU_STOP_ERROR, exit.why); break;
 		}
 	}
 }
@@ -456,7 +451,7 @@ void vcpu_stats(struct vcpu_set *s, unsigned i, struct vcpu_stats *out)
 	out->n_halts = __atomic_load_n(&v->n_halts, __ATOMIC_RELAXED);
 	out->n_wakes = __atomic_load_n(&v->n_wakes, __ATOMIC_RELAXED);
 	out->cpu_ns = 0;
-	if (v->started && out->phase != VCPU_GONE && pthread_getcpuclockid(v->thread, &clock) == 0 &&
-	    clock_gettime(clock, &ts) == 0)
+	if (v->started && out->phase != VCPU_GONE &&
+	    pthread_getcpuclockid(v->thread, &clock) == 0 && clock_gettime(clock, &ts) == 0)
 		out->cpu_ns = (uint64_t)ts.tv_sec * CLOCK_NS_PER_S + (uint64_t)ts.tv_nsec;
 }

@@ -20,7 +20,13 @@
 #include "engine/engine.h"
 
 enum vcpu_phase {
-	VCPU_PARKED, VCPU_RUNNING, VCPU_ASLEEP, VCPU_DEAD, VCPU_WAITING, VCPU_GONE, VCPU_PHASES
+	VCPU_PARKED,
+	VCPU_RUNNING,
+	VCPU_ASLEEP,
+	VCPU_DEAD,
+	VCPU_WAITING,
+	VCPU_GONE,
+	VCPU_PHASES
 };
 extern const char *const vcpu_phase_names[];
 
@@ -47,7 +53,8 @@ struct vcpu_set;
 /* Creates n vCPUs in the engine, in the state after power-up (vCPU 0 is the boot processor). No thread yet.
  * `host` is what irq_pending is asked of; all four pointers must outlive the set. */
 int vcpu_set_create(struct vcpu_set **out, const struct engine_class *cls, struct engine *en,
-		    const struct engine_host *host, const struct vcpu_owner *owner, unsigned n, struct err *e);
+		    const struct engine_host *host, const struct vcpu_owner *owner, unsigned n,
+		    struct err *e);
 /* Ends the threads; the vCPUs stay and may still be kicked. Loop thread, VM lock not held. */
 void vcpu_set_stop(struct vcpu_set *s);
 /* Stops, and destroys the engine's vCPUs. Accepts NULL and a half-built one. Loop thread, VM lock not held. */

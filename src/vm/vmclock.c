@@ -40,9 +40,9 @@ struct apic_timer {
 struct vmclock {
 	struct loop *loop;
 	pthread_mutex_t *lock;
-	bool running;	      /* loop thread writes, with no vCPU running; atomic */
-	uint64_t offset_ns;   /* while running; likewise */
-	uint64_t stopped_at_ns; /* board time while stopped; likewise */
+	bool running;		   /* loop thread writes, with no vCPU running; atomic */
+	uint64_t offset_ns;	   /* while running; likewise */
+	uint64_t stopped_at_ns;	   /* board time while stopped; likewise */
 	struct slot *slots, *free; /* VM lock */
 	struct vmclock_apic apic;
 	struct apic_timer *apic_timer;
@@ -201,8 +201,7 @@ void vmclock_start(struct vmclock *c)
 		store(&c->running, true);
 		for (struct slot *s = c->slots; s; s = s->next)
 			if (s->t && s->t->armed)
-				(void)loop_timer_set(&s->lt,
-						     vmclock_host_ns(c, s->t->deadline_ns));
+				(void)loop_timer_set(&s->lt, vmclock_host_ns(c, s->t->deadline_ns));
 	}
 	pthread_mutex_unlock(c->lock);
 }

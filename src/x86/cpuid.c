@@ -58,6 +58,7 @@
 	(BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | \
 	 BIT(12) | BIT(13) | BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(23) | BIT(24))
 
+#define FX8_EBX_HOST BIT(2) /* XSAVEERPTR: FXSAVE always saves the error pointers */
 /* AMD: "not affected", and automatic IBRS instead of return trampolines. */
 #define FX8_EBX_AMD (BIT(26) /* SSB_NO */ | BIT(29) /* BTC_NO */)
 #define FX21_EAX_LFENCE_SERIALIZING BIT(2)
@@ -297,15 +298,16 @@ static void add_extended(struct cpuid_table *t, cpuid_source host, unsigned n_vc
 	if (max >= 0x80000008) {
 		host(0x80000008, 0, r);
 		phys = r[CPUID_EAX] & 0xff;
+		ebx8 = r[CPUID_EBX] & (uint32_t)FX8_EBX_HOST;
 		if (phys < 36)
 			phys = PHYS_BITS_DEFAULT;
 	}
 	t->phys_bits = MIN(phys, PHYS_BITS_MAX);
 	if (amd) {
-		ebx8 = (uint32_t)FX8_EBX_AMD;
+		ebx8 |= (uint32_t)FX8_EBX_AMD;
 		ecx8 = (n_vcpus - 1) | bits_for(n_vcpus) << 12;
 	}
-	add_regs(t, 0x80000008, t->phys_bits | 48 << 8, ebx8, ecx8, 0);
+	add_regs(t, 0x80000008, t->phys_bits | 48 << 8, amd ? ebx8 : 0, ecx8, 0);
 	if (!amd)
 		return;
 

@@ -107,8 +107,8 @@ static const struct decode_row *const map_1[256] = {
 	[0x60] = ROWS(ROW(PUSHA, NO64, ATTR(STACK))),
 	[0x61] = ROWS(ROW(POPA, NO64, ATTR(STACK))),
 	[0x62] = ROWS(ROW(BOUND, NO64, G(V, R), .rm_acc = X86_ACC_R, MEM_ONLY, MEM(MEM_BOUND))),
+	/* MOVSXD of 16 bits reads 32, as on AMD. */
 	[0x63] = ROWS(ROW(ARPL, NO64, E(W, RW), G(W, R), WRITES(X86_ZF)),
-		      ROW(MOVSXD, ONLY64, PFX(PFX_66), W0, G(V, W), E(W, R), ATTR(NAT)),
 		      ROW(MOVSXD, ONLY64, G(V, W), E(D, R), ATTR(NAT))),
 	[0x68] = ROWS(ROW(PUSH, IMM(Z), SIZE(D64), ATTR(STACK))),
 	[0x69] = ROWS(ROW(IMUL, G(V, W), E(V, R), IMM(Z), ATTR(NAT), WRITES(ALLF), UNDEF(SZAP))),
@@ -326,9 +326,9 @@ static const struct decode_row *const map_0f[256] = {
 	[0x23] = ROWS(ROW(MOV_TO_DR, G(R, W), E(P, R), SIZE(MODE), ATTR(PRIV | END))),
 	[0x28] = ROWS(PS(G(X, W), E(X, R)), PD(G(X, W), E(X, R))),
 	[0x29] = ROWS(PS(G(X, R), E(X, W)), PD(G(X, R), E(X, W))),
-	/* CVTPI2PD of memory does not touch the MMX state. */
-	[0x2a] = ROWS(FP_(PFX(PFX_66), MEM_ONLY, G(X, RW), E(M, R), MEM(8), ATTR(SSE), SIZE(Y)),
-		      FP_(PFX(PFX_NP | PFX_66), G(X, RW), E(M, R), MEM(8), ATTR(MMX_TOO), SIZE(Y)),
+	/* Of memory they do not touch the MMX state (of CVTPI2PS that is so on AMD; SDM says otherwise). */
+	[0x2a] = ROWS(FP_(PFX(PFX_NP | PFX_66), MEM_ONLY, G(X, RW), E(M, R), MEM(8), ATTR(SSE), SIZE(Y)),
+		      FP_(PFX(PFX_NP | PFX_66), REG_ONLY, G(X, RW), E(M, R), ATTR(MMX_TOO), SIZE(Y)),
 		      FP_(PFX(PFX_F3 | PFX_F2), G(X, RW), E(Y, R), ATTR(SSE), SIZE(Y))),
 	[0x2b] = ROWS(PS(MEM_ONLY, G(X, R), E(X, W)), PD(MEM_ONLY, G(X, R), E(X, W))),
 	[0x2c] = ROWS(FP_(PFX(PFX_NP), G(M, W), E(X, R), MEM(8), ATTR(MMX_TOO), SIZE(Y)),

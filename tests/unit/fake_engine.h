@@ -72,7 +72,8 @@ static void fake_close(struct engine *en)
 	free(en);
 }
 
-static int fake_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu **out, struct err *e)
+static int fake_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu **out,
+			    struct err *e)
 {
 	struct engine_vcpu *v;
 
@@ -97,7 +98,8 @@ static void fake_vcpu_destroy(struct engine_vcpu *v)
 static int fake_vcpu_attach(struct engine_vcpu *v, struct err *e)
 {
 	(void)v;
-	return fake.fail_attach ? err_set(e, fake.fail_attach, "the fake engine does not attach") : 0;
+	return fake.fail_attach ? err_set(e, fake.fail_attach, "the fake engine does not attach") :
+				  0;
 }
 
 static void fake_run(struct engine_vcpu *v, struct engine_exit *exit)

@@ -172,6 +172,7 @@ static inline void fix_open(struct fix *f)
 
 	assert_int_equal(engine_soft.open(&f->en, &cfg, &e), 0);
 	assert_int_equal(engine_soft.vcpu_create(f->en, 0, &f->ev, &e), 0);
+	assert_int_equal(engine_soft.vcpu_attach(f->ev, &e), 0);
 	f->v = soft_vcpu_of(f->ev);
 	cpuid_build(&f->v->soft->cpuid, fix_cpuid, 1, cfg.tsc_khz);
 }

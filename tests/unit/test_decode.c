@@ -249,9 +249,9 @@ static void check_register(const struct trial *t, const ZydisDecodedOperand *o, 
 	/* XMM and x87 accesses are not told apart as finely; names and hints access nothing here. */
 	if (kind == X86_RK_XMM || kind == X86_RK_ST || kind == X86_RK_MMX || (in->attr & X86_A_LEA))
 		return;
-	/* Zydis: a 32-bit register where REX.W does not matter; MOVSXD of 16 bits reads a whole one. */
+	/* Zydis: a 32-bit register where REX.W does not matter, a 16-bit one where MOVSXD has 66. */
 	if (kind == X86_RK_GPR && o->size != bytes * 8 && !(o->size == 32 && bytes == 8) &&
-	    !(in->op == X86_OP_MOVSXD && bytes == 4))
+	    !(in->op == X86_OP_MOVSXD && in->opnd_bytes == 2))
 		complain(t, "%s: %u bits, not %u bytes", where, o->size, bytes);
 	/* BSF and BSR leave the register alone when the source is zero. */
 	if ((in->op == X86_OP_BSF || in->op == X86_OP_BSR) && acc == X86_ACC_RW)
@@ -302,7 +302,7 @@ static void check_memory(const struct trial *t, const ZydisDecodedOperand *o)
 		if (access_of(o) != in->rm_acc)
 			complain(t, "memory access %u, not %u", access_of(o), in->rm_acc);
 	}
-	if (size != in->mem_bytes && !(in->op == X86_OP_MOVSXD && in->opnd_bytes == 2))
+	if (size != in->mem_bytes)
 		complain(t, "memory %u bytes, not %u", in->mem_bytes, size);
 }
 

@@ -158,6 +158,29 @@ static void test_copies(void **st)
 	gmem_destroy(m);
 }
 
+/* Large writes take another way in. */
+static void test_large_write(void **st)
+{
+	struct gmem_range range[] = {{0, 600 * P}, {600 * P, 100 * P}};
+	uint8_t *buf = malloc(700 * P), *back = malloc(700 * P);
+	struct gmem *m;
+
+	(void)st;
+	assert_int_equal(gmem_create(&m, range, 2, -1, NULL), 0);
+	for (unsigned i = 0; i < 700 * P; i++)
+		buf[i] = (uint8_t)(i * 13 + i / 4096);
+	assert_int_equal(gmem_write(m, 3, buf, 700 * P - 5), 0);
+	assert_int_equal(gmem_read(m, 3, back, 700 * P - 5), 0);
+	assert_memory_equal(buf, back, 700 * P - 5);
+	assert_memory_equal(buf, m->base + 3, 700 * P - 5); /* the mapping sees it */
+	assert_int_equal(m->base[2], 0);
+	assert_int_equal(m->base[700 * P - 2], 0);
+	assert_int_equal(gmem_write(m, 550 * P, buf, 151 * P), -EFAULT);
+	gmem_destroy(m);
+	free(buf);
+	free(back);
+}
+
 static void test_dirty(void **st)
 {
 	struct gmem *m = three_regions();
@@ -168,7 +191,7 @@ static void test_dirty(void **st)
 	assert_int_equal(gmem_dirty_harvest(m, &map), 0);
 	assert_int_equal(map, 0);
 	assert_int_equal(gmem_dirty_start(m), 0);
-	assert_int_equal(gmem_write(m, 4 * P - 1, "ab", 2), 0); /* pages 3 and 4 */
+	assert_int_equal(gmem_write(m, 4 * P - 1, "ab", 2), 0);	 /* pages 3 and 4 */
 	assert_int_equal(gmem_write(m, 4 * GIB + P, "c", 1), 0); /* file page 7 */
 	gmem_dirty_mark(m, 2 * P, 1);
 	gmem_dirty_mark(m, 2 * P, 0);
@@ -242,10 +265,11 @@ static void test_hook(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_create),	 cmocka_unit_test(test_bad_layouts),
-		cmocka_unit_test(test_given_fd), cmocka_unit_test(test_at),
-		cmocka_unit_test(test_copies),	 cmocka_unit_test(test_dirty),
-		cmocka_unit_test(test_hook),	 cmocka_unit_test(test_clear),
+		cmocka_unit_test(test_create),	    cmocka_unit_test(test_bad_layouts),
+		cmocka_unit_test(test_given_fd),    cmocka_unit_test(test_at),
+		cmocka_unit_test(test_copies),	    cmocka_unit_test(test_dirty),
+		cmocka_unit_test(test_hook),	    cmocka_unit_test(test_clear),
+		cmocka_unit_test(test_large_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,17 +129,22 @@ static void test_create_fails(void **st)
 	(void)st;
 	fx_prepare(guest_idle);
 	fake.fail_open = EPERM;
-	assert_int_equal(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &fake_engine_class, &fx.owner, &e), -EPERM);
+	assert_int_equal(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &fake_engine_class,
+					&fx.owner, &e),
+			 -EPERM);
 	assert_string_equal(e.msg, "the fake engine does not open");
 	fake.fail_open = 0;
 	fake.fail_vcpu = EPERM;
 	memset(&e, 0, sizeof(e));
 	fx.cfg.cpus = 2;
-	assert_int_equal(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &fake_engine_class, &fx.owner, &e), -EPERM);
+	assert_int_equal(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &fake_engine_class,
+					&fx.owner, &e),
+			 -EPERM);
 	fake.fail_vcpu = 0;
 	memset(&e, 0, sizeof(e));
 	assert_int_equal(ftruncate(fx.fds.fd[CONFIG_FD_KERNEL], 100), 0);
-	assert_true(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &fake_engine_class, &fx.owner, &e) < 0);
+	assert_true(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &fake_engine_class, &fx.owner,
+				   &e) < 0);
 	assert_non_null(strstr(e.msg, "vmlinux"));
 	fx_finish();
 }
@@ -331,7 +336,7 @@ static void guest_timer(struct engine_vcpu *v, struct engine_exit *exit)
 	if (get(fx.step) == 0) {
 		guest_wrmsr(v, 0x1b, 0xfee00000 | BIT(11) | BIT(10) | BIT(8));
 		guest_wrmsr(v, X2APIC + 0xf, 0x1ff);
-		guest_wrmsr(v, X2APIC + 0x3e, 0xb); /* divide by 1 */
+		guest_wrmsr(v, X2APIC + 0x3e, 0xb);  /* divide by 1 */
 		guest_wrmsr(v, X2APIC + 0x32, 0x40); /* one-shot, vector 0x40 */
 	} else if (h->irq_pending(h->ctx, 0)) {
 		assert_int_equal(h->irq_ack(h->ctx, 0), 0x40);

@@ -42,8 +42,8 @@ static void begin(void)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	start_peer = pair[0];
 	start_fd = pair[1];
-	snprintf(listen_path, sizeof(listen_path), "%s/lodge-test-%d.sock", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp",
-		 getpid());
+	snprintf(listen_path, sizeof(listen_path), "%s/lodge-test-%d.sock",
+		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", getpid());
 	unlink(listen_path);
 	strcpy(sa.sun_path, listen_path);
 	listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -145,7 +145,8 @@ static void expect_error(int sock, uint64_t id, const char *code)
 {
 	json_t *j = reply(sock, id);
 
-	assert_string_equal(json_string_value(json_object_get(json_object_get(j, "error"), "code")), code);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(j, "error"), "code")),
+			    code);
 	json_decref(j);
 }
 
@@ -286,8 +287,10 @@ static void test_start_connection_goes(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_commands),	    cmocka_unit_test(test_bad_requests),
-		cmocka_unit_test(test_client_does_not_read), cmocka_unit_test(test_clients_come_and_go),
+		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_bad_requests),
+		cmocka_unit_test(test_client_does_not_read),
+		cmocka_unit_test(test_clients_come_and_go),
 		cmocka_unit_test(test_start_connection_goes),
 	};
 

@@ -35,14 +35,14 @@ static uint64_t now_ns(clockid_t c)
 }
 
 /* Waits for something that another thread is about to make true. */
-#define EVENTUALLY(cond)                                                                           \
-	do {                                                                                       \
-		uint64_t end_ = now_ns(CLOCK_MONOTONIC) + 20000000000u;                            \
-		while (!(cond)) {                                                                  \
-			if (now_ns(CLOCK_MONOTONIC) > end_)                                        \
-				fail_msg("never became true: %s", #cond);                          \
-			sched_yield();                                                             \
-		}                                                                                  \
+#define EVENTUALLY(cond)                                                  \
+	do {                                                              \
+		uint64_t end_ = now_ns(CLOCK_MONOTONIC) + 20000000000u;   \
+		while (!(cond)) {                                         \
+			if (now_ns(CLOCK_MONOTONIC) > end_)               \
+				fail_msg("never became true: %s", #cond); \
+			sched_yield();                                    \
+		}                                                         \
 	} while (0)
 
 static bool irq_pending(void *ctx, unsigned i)
@@ -80,8 +80,10 @@ static void all_dead(void *ctx)
 }
 
 static const struct engine_host host = {.irq_pending = irq_pending};
-static const struct vcpu_owner owner = {
-	.stopped = stopped, .init = init, .deadline = deadline, .all_dead = all_dead};
+static const struct vcpu_owner owner = {.stopped = stopped,
+					.init = init,
+					.deadline = deadline,
+					.all_dead = all_dead};
 static struct engine *en;
 static struct vcpu_set *s;
 

@@ -37,7 +37,7 @@ static struct {
 	char events[4096]; /* "started reset:guest " */
 	bool ended;
 	int status;
-	char text[512]; /* of the last crashed or error event */
+	char text[512];	      /* of the last crashed or error event */
 	uint32_t step, ready; /* for the guest; atomic */
 } fx;
 
@@ -57,7 +57,8 @@ static inline uint32_t guest_in(struct engine_vcpu *v, uint16_t port, unsigned s
 
 static inline void guest_wrmsr(struct engine_vcpu *v, uint32_t msr, uint64_t value)
 {
-	assert_int_equal(v->en->cfg.host->apic_msr_write(v->en->cfg.host->ctx, v->index, msr, value), 0);
+	assert_int_equal(v->en->cfg.host->apic_msr_write(v->en->cfg.host->ctx, v->index, msr, value),
+			 0);
 }
 
 static inline void guest_poweroff(struct engine_vcpu *v)
@@ -68,12 +69,13 @@ static inline void guest_poweroff(struct engine_vcpu *v)
 static void fx_event(void *ctx, enum control_event ev, json_t *details)
 {
 	const char *cause = json_string_value(json_object_get(details, "cause"));
-	const char *text = json_string_value(json_object_get(details, ev == CONTROL_EV_ERROR ? "message" : "text"));
+	const char *text = json_string_value(
+		json_object_get(details, ev == CONTROL_EV_ERROR ? "message" : "text"));
 	size_t n = strlen(fx.events);
 
 	(void)ctx;
-	snprintf(fx.events + n, sizeof(fx.events) - n, "%s%s%s ", control_event_names[ev], cause ? ":" : "",
-		 cause ? cause : "");
+	snprintf(fx.events + n, sizeof(fx.events) - n, "%s%s%s ", control_event_names[ev],
+		 cause ? ":" : "", cause ? cause : "");
 	if (ev == CONTROL_EV_GUEST_EXIT)
 		snprintf(fx.events + strlen(fx.events) - 1, 16, ":%d ",
 			 (int)json_integer_value(json_object_get(details, "code")));
@@ -138,14 +140,14 @@ static inline void fx_start(void)
 }
 
 /* Runs the loop until cond. */
-#define FX_UNTIL(cond)                                                                             \
-	do {                                                                                       \
-		uint64_t end_ = clock_ns() + DEADLINE_NS;                                          \
-		while (!(cond)) {                                                                  \
-			if (clock_ns() > end_)                                                     \
-				fail_msg("never became true: %s (events: %s)", #cond, fx.events);  \
-			loop_run_once(fx.loop, 1);                                                 \
-		}                                                                                  \
+#define FX_UNTIL(cond)                                                                            \
+	do {                                                                                      \
+		uint64_t end_ = clock_ns() + DEADLINE_NS;                                         \
+		while (!(cond)) {                                                                 \
+			if (clock_ns() > end_)                                                    \
+				fail_msg("never became true: %s (events: %s)", #cond, fx.events); \
+			loop_run_once(fx.loop, 1);                                                \
+		}                                                                                 \
 	} while (0)
 
 static inline void fx_finish(void)

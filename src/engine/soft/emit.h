@@ -140,6 +140,16 @@ static inline void emit_store_gs(struct emit *e, bool w, unsigned reg, uint32_t 
 	emit_gs(e, w, 0x89, reg, disp);
 }
 
+static inline void emit_store8_gs(struct emit *e, uint32_t disp, unsigned value)
+{
+	emit8(e, 0x65); /* mov byte gs:[disp], value */
+	emit8(e, 0xc6);
+	emit8(e, 0x04);
+	emit8(e, 0x25);
+	emit32(e, disp);
+	emit8(e, value);
+}
+
 /* op reg, gs:[base + disp] with a 32-bit displacement always. */
 static inline void emit_gs_base(struct emit *e, bool w, unsigned opcode, unsigned reg, unsigned base, uint32_t disp)
 {

@@ -162,14 +162,16 @@ static struct pair exchange_pair_slow(struct soft_vcpu *v, uint64_t la, unsigned
 
 static void exchange_pair(struct soft_vcpu *v, const struct x86_insn *in, unsigned half)
 {
-	uint64_t la = op_linear(v, in, 2 * half, SOFT_WRITE);
+	bool based = v->mode != X86_MODE_64 || in->seg >= X86_FS;
 	uint64_t mask = op_mask(half);
 	struct pair want = {v->s.gpr[X86_RAX] & mask, v->s.gpr[X86_RDX] & mask};
 	struct pair value = {v->s.gpr[X86_RBX] & mask, v->s.gpr[X86_RCX] & mask};
 	struct pair old = want;
 
-	if (half == 8 && (la & 15))
+	/* Alignment comes first, then the canonical form, which may be #SS. */
+	if (half == 8 && ((soft_ea(v, in) + (based ? v->s.seg[in->seg].base : 0)) & 15))
 		soft_raise_err(v, X86_EXC_GP, 0);
+	uint64_t la = op_linear(v, in, 2 * half, SOFT_WRITE);
 	void *p = soft_ptr(v, la, 2 * half, SOFT_WRITE);
 	if (p == NULL) {
 		old = exchange_pair_slow(v, la, half, want, value);

@@ -84,6 +84,8 @@ void sys_load_seg(struct soft_vcpu *v, unsigned sreg, uint16_t sel)
 
 	if (!sys_protected(v)) {
 		sys_load_seg_real(v, sreg, sel);
+		if (sreg == X86_SS)
+			soft_mode_changed(v);
 		return;
 	}
 	if (!(sel & SYS_SEL_INDEX)) {

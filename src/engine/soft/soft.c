@@ -72,6 +72,14 @@ static void soft_close(struct engine *en)
 	free(en);
 }
 
+/* In lock-step the guest's TSC counts instructions; the board's timers run by the host's clock. */
+static void hide_tsc_deadline(struct cpuid_table *t)
+{
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->entry[i].leaf == 1)
+			t->entry[i].reg[CPUID_ECX] &= ~(uint32_t)BIT(24);
+}
+
 static int soft_open(struct engine **out, const struct engine_config *cfg, struct err *e)
 {
 	struct engine *en = calloc(1, sizeof(*en));
@@ -93,6 +101,8 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 	en->so.host = cfg->host;
 	en->so.n_vcpus = cfg->n_vcpus;
 	cpuid_build(&en->so.cpuid, cpuid_host, cfg->n_vcpus, cfg->tsc_khz);
+	if (cfg->soft_mode == SOFT_MODE_LOCKSTEP)
+		hide_tsc_deadline(&en->so.cpuid);
 	r = make_view(&en->so, e);
 	if (!r)
 		r = soft_cache_create(&en->so, CODE_CACHE_SIZE, e);
@@ -127,6 +137,7 @@ static int soft_vcpu_create(struct engine *en, unsigned index, struct engine_vcp
 	x86_state_reset(&v->s, index == 0);
 	soft_mode_changed(v);
 	en->so.vcpu[index] = v;
+	soft_tr_init_jc(v);
 	soft_tlb_flush_all(v);
 	*out = p;
 	return 0;
@@ -210,6 +221,10 @@ static void soft_run(struct engine_vcpu *evcpu, struct engine_exit *exit)
 	enum soft_mode mode = v->soft->cfg.soft_mode;
 
 	exit->why[0] = 0;
+	if (v->halt_tsc) { /* lock-step: time goes on while the vCPU is halted */
+		v->soft->insn_clock += soft_host_tsc() - v->halt_tsc;
+		v->halt_tsc = 0;
+	}
 	for (;;) {
 		uint32_t req = 0;
 
@@ -232,6 +247,8 @@ static void soft_run(struct engine_vcpu *evcpu, struct engine_exit *exit)
 			if (__atomic_load_n(&v->req, __ATOMIC_SEQ_CST))
 				continue;
 			exit->reason = ENGINE_EXIT_HALT;
+			if (mode == SOFT_MODE_LOCKSTEP)
+				v->halt_tsc = soft_host_tsc();
 			break;
 		}
 		if (mode == SOFT_MODE_LOCKSTEP) {

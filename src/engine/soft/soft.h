@@ -118,6 +118,8 @@ struct soft_tr {
 	uint64_t jc_tag[SOFT_JCS][SOFT_JC_SIZE];
 	uint64_t jc_code[SOFT_JCS][SOFT_JC_SIZE];
 	uint32_t jc_key[SOFT_JCS]; /* mode key that the array is valid for */
+	uint16_t jc_used[SOFT_JCS][128]; /* indices filled since the array was emptied */
+	uint16_t jc_n_used[SOFT_JCS];	 /* 0xffff: more than that */
 	uint64_t jc_pages[64]; /* Bloom filter of pages that jump cache targets lie in */
 	bool jc_nonglobal;     /* a kernel array has an entry for a page that is not global */
 	uint8_t *native_code;  /* this vCPU's thunk area: writable address */
@@ -166,6 +168,7 @@ struct soft_vcpu {
 	struct soft_tr tr;
 	struct soft_lockstep *lockstep;	      /* while the reference way's stores are to be noted, else NULL */
 	struct soft_lockstep *lockstep_state; /* lockstep.c */
+	uint64_t halt_tsc;		      /* lock-step: host TSC when HLT was left for, else 0 */
 	uint32_t undef_flags;		      /* lockstep.c: flags not to compare */
 	uint64_t step_rip;		      /* address of the last instruction that soft_step() began */
 	uint64_t n_steps, n_tlb_fill, n_flush, n_exc, n_irq, n_mmio, n_pio; /* counters */

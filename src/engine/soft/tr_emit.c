@@ -8,7 +8,7 @@
  */
 #include "engine/soft/tr_emit.h"
 
-static struct tr_cold *cold(struct tr *t, enum tr_cold_kind kind, uint8_t *from)
+struct tr_cold *tr_cold(struct tr *t, enum tr_cold_kind kind, uint8_t *from)
 {
 	static struct tr_cold spill;
 
@@ -24,7 +24,7 @@ static struct tr_cold *cold(struct tr *t, enum tr_cold_kind kind, uint8_t *from)
 
 /* ---- status flags ---- */
 
-static void flags_to_slot(struct tr *t)
+void tr_flags_to_slot(struct tr *t)
 {
 	if (t->loc & LOC_SLOT)
 		return;
@@ -33,15 +33,15 @@ static void flags_to_slot(struct tr *t)
 }
 
 /* Before code that clobbers EFLAGS. */
-static void flags_clobber(struct tr *t)
+void tr_flags_clobber(struct tr *t)
 {
 	if (t->live_before)
-		flags_to_slot(t);
+		tr_flags_to_slot(t);
 	t->loc &= LOC_SLOT;
 }
 
 /* Before an instruction that reads EFLAGS or changes a part of them. */
-static void flags_to_native(struct tr *t)
+void tr_flags_to_native(struct tr *t)
 {
 	if (t->loc & LOC_NATIVE)
 		return;
@@ -52,7 +52,7 @@ static void flags_to_native(struct tr *t)
 /* ---- registers and addresses ---- */
 
 /* The host register that holds guest register g; a homed one is loaded into `scratch`. */
-static unsigned gpr(struct tr *t, unsigned g, unsigned scratch)
+unsigned tr_gpr(struct tr *t, unsigned g, unsigned scratch)
 {
 	unsigned hr = soft_host_reg(g);
 
@@ -63,7 +63,7 @@ static unsigned gpr(struct tr *t, unsigned g, unsigned scratch)
 }
 
 /* Effective address (linear, segment base added) into dst; dst may be S0 or a guest's register. */
-static void address(struct tr *t, const struct x86_insn *in, unsigned dst, bool with_segment)
+void tr_address(struct tr *t, const struct x86_insn *in, unsigned dst, bool with_segment)
 {
 	struct emit *e = &t->e;
 	bool w = in->addr_bytes == 8;
@@ -75,8 +75,8 @@ static void address(struct tr *t, const struct x86_insn *in, unsigned dst, bool 
 			va += t->va + t->off[t->i] + in->len;
 		emit_mov_imm(e, dst, w ? va : (uint32_t)va);
 	} else {
-		unsigned base = in->base == 0xff ? HR_NONE : gpr(t, in->base, S0);
-		unsigned index = in->index == 0xff ? HR_NONE : gpr(t, in->index, S1);
+		unsigned base = in->base == 0xff ? HR_NONE : tr_gpr(t, in->base, S0);
+		unsigned index = in->index == 0xff ? HR_NONE : tr_gpr(t, in->index, S1);
 
 		if (index == HR_NONE && in->disp == 0)
 			emit_mov_rr(e, w, dst, base);
@@ -91,7 +91,7 @@ static void address(struct tr *t, const struct x86_insn *in, unsigned dst, bool 
 }
 
 /* S0: guest address in, host address out. Clobbers S1 and EFLAGS. Returns the cold entry, to set `next`. */
-static struct tr_cold *tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size, uint8_t *retry)
+struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size, uint8_t *retry)
 {
 	struct emit *e = &t->e;
 	unsigned mmu = t->key & SOFT_KEY_MMU;
@@ -105,7 +105,7 @@ static struct tr_cold *tlb_check(struct tr *t, const struct x86_insn *in, bool w
 	emit_gs_base(e, true, 0x2b, S0, S1, write ? GS_TLB(mmu, tag_w) : GS_TLB(mmu, tag_r));
 	emit_alu_imm(e, true, 7, S0, 4096 - (int)size);
 
-	struct tr_cold *c = cold(t, TR_COLD_MISS, emit_jcc32(e, CC_A));
+	struct tr_cold *c = tr_cold(t, TR_COLD_MISS, emit_jcc32(e, CC_A));
 
 	emit_gs_base(e, true, 0x03, S0, S1, GS_TLB(mmu, host));
 	c->retry = retry;
@@ -117,17 +117,17 @@ static struct tr_cold *tlb_check(struct tr *t, const struct x86_insn *in, bool w
 	return c;
 }
 
-static struct tr_cold *memory_operand(struct tr *t, const struct x86_insn *in, bool write, unsigned size)
+struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool write, unsigned size)
 {
-	flags_clobber(t);
+	tr_flags_clobber(t);
 
 	uint8_t *retry = emit_here(&t->e);
 
-	address(t, in, S0, true);
-	return tlb_check(t, in, write, size, retry);
+	tr_address(t, in, S0, true);
+	return tr_tlb_check(t, in, write, size, retry);
 }
 
-static void done(struct tr *t, struct tr_cold *c)
+void tr_done(struct tr *t, struct tr_cold *c)
 {
 	c->next = emit_here(&t->e);
 }
@@ -149,7 +149,7 @@ static void by_c(struct tr *t, const struct x86_insn *in)
 	bool end = in->attr & (X86_A_END | X86_A_BRANCH);
 
 	if (t->live_before)
-		flags_to_slot(t);
+		tr_flags_to_slot(t);
 	struct soft_rec r = { .block = t->b->index, .off = t->off[t->i], .len = in->len };
 
 	struct x86_insn *copy = soft_cache_alloc(t->so->cache, sizeof(*copy));
@@ -183,7 +183,7 @@ static void look_up(struct tr *t, unsigned flags, int rsp_undo)
 	emit8(e, 0x65); /* cmp S0, gs:[S1 * 8 + tags] */
 	emit_rm(e, true, 0x3b, S0, HR_NONE, S1, 3, (int32_t)(GS(tr.jc_tag) + part));
 
-	struct tr_cold *c = cold(t, TR_COLD_IND, emit_jcc32(e, CC_NE));
+	struct tr_cold *c = tr_cold(t, TR_COLD_IND, emit_jcc32(e, CC_NE));
 
 	c->off = t->off[t->i];
 	c->len = t->insn[t->i].len;
@@ -201,7 +201,7 @@ void tr_emit_edge(struct tr *t, uint64_t target, unsigned live, uint8_t *jcc)
 
 	if (!same_page && !(kernel && t->page_global)) {
 		if (jcc) {
-			struct tr_cold *c = cold(t, TR_COLD_EDGE, jcc);
+			struct tr_cold *c = tr_cold(t, TR_COLD_EDGE, jcc);
 
 			c->va = target;
 			c->live = (uint16_t)live;
@@ -225,7 +225,7 @@ void tr_emit_edge(struct tr *t, uint64_t target, unsigned live, uint8_t *jcc)
 	l->loc = (uint8_t)(live ? t->loc : LOC_BOTH);
 	l->polled = target <= t->va + t->off[t->i];
 	l->cross_page = !same_page;
-	cold(t, TR_COLD_LINK, jcc)->link = l;
+	tr_cold(t, TR_COLD_LINK, jcc)->link = l;
 }
 
 static uint64_t branch_target(const struct tr *t, const struct x86_insn *in)
@@ -235,7 +235,7 @@ static uint64_t branch_target(const struct tr *t, const struct x86_insn *in)
 
 static void jcc(struct tr *t, const struct x86_insn *in)
 {
-	flags_to_native(t);
+	tr_flags_to_native(t);
 	emit_align_rel32(&t->e, 2);
 
 	uint8_t *site = emit_jcc32(&t->e, in->cond);
@@ -252,34 +252,34 @@ static unsigned stack_bytes(const struct tr *t)
 	return t->mode == X86_MODE_64 ? 8 : 4;
 }
 
-static void move_rsp(struct tr *t, int32_t by)
+void tr_move_rsp(struct tr *t, int32_t by)
 {
 	emit_lea(&t->e, t->mode == X86_MODE_64, HR_GUEST_RSP, HR_GUEST_RSP, HR_NONE, 0, by);
 }
 
 /* S0: host address of the new top of stack. */
-static struct tr_cold *push_slot(struct tr *t, const struct x86_insn *in)
+struct tr_cold *tr_push_slot(struct tr *t, const struct x86_insn *in)
 {
 	unsigned n = stack_bytes(t);
 
-	flags_clobber(t);
+	tr_flags_clobber(t);
 
 	uint8_t *retry = emit_here(&t->e);
 
 	emit_lea(&t->e, n == 8, S0, HR_GUEST_RSP, HR_NONE, 0, -(int32_t)n);
-	return tlb_check(t, in, true, n, retry);
+	return tr_tlb_check(t, in, true, n, retry);
 }
 
 static struct tr_cold *pop_slot(struct tr *t, const struct x86_insn *in, unsigned from)
 {
 	unsigned n = stack_bytes(t);
 
-	flags_clobber(t);
+	tr_flags_clobber(t);
 
 	uint8_t *retry = emit_here(&t->e);
 
 	emit_mov_rr(&t->e, n == 8, S0, from);
-	return tlb_check(t, in, false, n, retry);
+	return tr_tlb_check(t, in, false, n, retry);
 }
 
 static void store_imm(struct tr *t, uint64_t value)
@@ -304,16 +304,16 @@ static void push(struct tr *t, const struct x86_insn *in)
 		by_c(t, in);
 		return;
 	}
-	c = push_slot(t, in);
+	c = tr_push_slot(t, in);
 	if (in->imm_bytes) {
 		store_imm(t, (uint64_t)in->imm);
 	} else {
-		unsigned r = gpr(t, in->opreg != 0xff ? in->opreg : in->rm, S1);
+		unsigned r = tr_gpr(t, in->opreg != 0xff ? in->opreg : in->rm, S1);
 
 		emit_rm(&t->e, stack_bytes(t) == 8, 0x89, r, S0, HR_NONE, 0, 0);
 	}
-	move_rsp(t, -(int32_t)stack_bytes(t));
-	done(t, c);
+	tr_move_rsp(t, -(int32_t)stack_bytes(t));
+	tr_done(t, c);
 }
 
 static void pop(struct tr *t, const struct x86_insn *in)
@@ -333,8 +333,8 @@ static void pop(struct tr *t, const struct x86_insn *in)
 	if (hr == HR_HOMED)
 		emit_store_gs(&t->e, true, S1, GS_GPR(g));
 	if (g != X86_RSP)
-		move_rsp(t, (int32_t)stack_bytes(t));
-	done(t, c);
+		tr_move_rsp(t, (int32_t)stack_bytes(t));
+	tr_done(t, c);
 }
 
 static void leave(struct tr *t, const struct x86_insn *in)
@@ -350,17 +350,17 @@ static void leave(struct tr *t, const struct x86_insn *in)
 	emit_rm(&t->e, w, 0x8b, S1, S0, HR_NONE, 0, 0);
 	emit_lea(&t->e, w, HR_GUEST_RSP, HR_RBP, HR_NONE, 0, (int32_t)stack_bytes(t));
 	emit_mov_rr(&t->e, w, HR_RBP, S1);
-	done(t, c);
+	tr_done(t, c);
 }
 
 /* ---- calls, returns, indirect jumps ---- */
 
 static void call(struct tr *t, const struct x86_insn *in)
 {
-	struct tr_cold *c = push_slot(t, in);
+	struct tr_cold *c = tr_push_slot(t, in);
 
 	store_imm(t, tr_va(t, t->va + t->off[t->i] + in->len));
-	move_rsp(t, -(int32_t)stack_bytes(t));
+	tr_move_rsp(t, -(int32_t)stack_bytes(t));
 	c->next = NULL; /* the instruction after it is somewhere else */
 	tr_emit_edge(t, branch_target(t, in), t->live_taken, NULL);
 	t->ended = true;
@@ -376,7 +376,7 @@ static void ret(struct tr *t, const struct x86_insn *in)
 	}
 	(void)pop_slot(t, in, HR_GUEST_RSP);
 	emit_rm(&t->e, stack_bytes(t) == 8, 0x8b, S0, S0, HR_NONE, 0, 0);
-	move_rsp(t, (int32_t)n);
+	tr_move_rsp(t, (int32_t)n);
 	look_up(t, REC_REDO, -(int)n);
 	t->ended = true;
 }
@@ -386,11 +386,11 @@ static void jmp_ind(struct tr *t, const struct x86_insn *in)
 	bool w = stack_bytes(t) == 8;
 
 	if (in->has_mem) {
-		(void)memory_operand(t, in, false, stack_bytes(t));
+		(void)tr_memory_operand(t, in, false, stack_bytes(t));
 		emit_rm(&t->e, w, 0x8b, S0, S0, HR_NONE, 0, 0);
 	} else {
-		flags_clobber(t);
-		unsigned hr = gpr(t, in->rm, S0);
+		tr_flags_clobber(t);
+		unsigned hr = tr_gpr(t, in->rm, S0);
 
 		if (hr != S0 || !w)
 			emit_mov_rr(&t->e, w, S0, hr);
@@ -405,21 +405,21 @@ static void call_ind(struct tr *t, const struct x86_insn *in)
 	bool w = stack_bytes(t) == 8;
 
 	if (in->has_mem) {
-		(void)memory_operand(t, in, false, stack_bytes(t));
+		(void)tr_memory_operand(t, in, false, stack_bytes(t));
 		emit_rm(e, w, 0x8b, S0, S0, HR_NONE, 0, 0);
 		emit_store_gs(e, true, S0, GS(tr.tmp));
 	}
-	(void)push_slot(t, in);
+	(void)tr_push_slot(t, in);
 	store_imm(t, tr_va(t, t->va + t->off[t->i] + in->len));
 	if (in->has_mem) {
 		emit_load_gs(e, true, S0, GS(tr.tmp));
 	} else {
-		unsigned hr = gpr(t, in->rm, S0);
+		unsigned hr = tr_gpr(t, in->rm, S0);
 
 		if (hr != S0 || !w)
 			emit_mov_rr(e, w, S0, hr);
 	}
-	move_rsp(t, -(int32_t)stack_bytes(t));
+	tr_move_rsp(t, -(int32_t)stack_bytes(t));
 	look_up(t, REC_REDO, (int)stack_bytes(t));
 	t->ended = true;
 }
@@ -432,12 +432,12 @@ static void lea(struct tr *t, const struct x86_insn *in)
 	unsigned hr = soft_host_reg(in->reg);
 	unsigned dst = hr == HR_HOMED || in->opnd_bytes == 2 ? S0 : hr;
 
-	address(t, in, dst, false);
+	tr_address(t, in, dst, false);
 	if (in->opnd_bytes == 4) { /* cut; a 32-bit address is cut already */
 		if (in->addr_bytes == 8)
 			emit_mov_rr(e, false, dst, dst);
 	} else if (in->opnd_bytes == 2) {
-		unsigned r = gpr(t, in->reg, S1);
+		unsigned r = tr_gpr(t, in->reg, S1);
 
 		emit8(e, 0x66);
 		emit_mov_rr(e, false, r, S0);
@@ -453,7 +453,7 @@ static void inc_dec_short(struct tr *t, const struct x86_insn *in)
 	struct emit *e = &t->e;
 
 	if ((t->live & ~(unsigned)in->flags_write) != 0)
-		flags_to_native(t);
+		tr_flags_to_native(t);
 	unsigned r = soft_host_reg(in->opreg); /* 0..7: never homed */
 
 	if (in->opnd_bytes == 2)
@@ -462,161 +462,6 @@ static void inc_dec_short(struct tr *t, const struct x86_insn *in)
 	emit8(e, 0xff);
 	emit8(e, 0xc0 | (in->op == X86_OP_DEC ? 8 : 0) | (r & 7));
 	t->loc = LOC_NATIVE;
-}
-
-/* ---- system instructions that need no look around ---- */
-
-bool tr_inline_system(const struct tr *t, const struct x86_insn *in)
-{
-	bool kernel64 = t->mode == X86_MODE_64 && !(t->key & SOFT_KEY_CPL3);
-
-	switch (in->op) {
-	case X86_OP_CLI:
-	case X86_OP_STI:
-		return kernel64;
-	case X86_OP_STAC:
-	case X86_OP_CLAC:
-		return kernel64 && (t->key & SOFT_KEY_SMAP);
-	case X86_OP_RDTSC:
-	case X86_OP_RDTSCP:
-		return !(t->key & SOFT_KEY_TSD) && t->so->cfg.soft_mode == SOFT_MODE_TRANSLATE;
-	case X86_OP_PUSHF:
-		return t->mode == X86_MODE_64 && in->opnd_bytes == 8;
-	default:
-		return false;
-	}
-}
-
-/* op dword gs:[disp], imm32: group 1 with ext (1 or, 4 and). */
-static void gs_alu_imm(struct emit *e, unsigned ext, uint32_t disp, uint32_t imm)
-{
-	emit8(e, 0x65);
-	emit8(e, 0x81);
-	emit8(e, 0x04 | ext << 3);
-	emit8(e, 0x25);
-	emit32(e, disp);
-	emit32(e, imm);
-}
-
-static void store_byte_gs(struct emit *e, uint32_t disp, unsigned value)
-{
-	emit8(e, 0x65); /* mov byte gs:[disp], value */
-	emit8(e, 0xc6);
-	emit8(e, 0x04);
-	emit8(e, 0x25);
-	emit32(e, disp);
-	emit8(e, value);
-}
-
-/* Interrupts wait one more instruction after STI; if one waits, leave with the shadow set. */
-static void sti(struct tr *t, const struct x86_insn *in)
-{
-	struct emit *e = &t->e;
-
-	gs_alu_imm(e, 1, GS(s.rflags), X86_IF);
-	emit8(e, 0x65); /* cmp byte gs:[irq_check], 0 */
-	emit8(e, 0x80);
-	emit8(e, 0x3c);
-	emit8(e, 0x25);
-	emit32(e, GS(tr.irq_check));
-	emit8(e, 0);
-
-	struct tr_cold *c = cold(t, TR_COLD_STI, emit_jcc32(e, CC_NE));
-
-	c->va = tr_va(t, t->va + t->off[t->i] + in->len);
-}
-
-static void rdtsc(struct tr *t, const struct x86_insn *in)
-{
-	struct emit *e = &t->e;
-
-	if (in->op == X86_OP_RDTSCP) { /* waits for earlier instructions */
-		emit8(e, 0x0f);
-		emit8(e, 0xae);
-		emit8(e, 0xe8);
-	}
-	emit8(e, 0x0f);
-	emit8(e, 0x31);
-	emit8(e, 0x48); /* shl rdx, 32 */
-	emit8(e, 0xc1);
-	emit8(e, 0xe2);
-	emit8(e, 32);
-	emit_rr(e, true, 0x09, HR_RDX, HR_RAX);
-	emit_gs(e, true, 0x03, HR_RAX, GS(s.msr.tsc_offset));
-	emit_mov_rr(e, true, HR_RDX, HR_RAX);
-	emit8(e, 0x48); /* shr rdx, 32 */
-	emit8(e, 0xc1);
-	emit8(e, 0xea);
-	emit8(e, 32);
-	emit_mov_rr(e, false, HR_RAX, HR_RAX);
-	if (in->op == X86_OP_RDTSCP)
-		emit_load_gs(e, false, HR_RCX, GS(s.msr.tsc_aux));
-}
-
-static void pushf(struct tr *t, const struct x86_insn *in)
-{
-	struct emit *e = &t->e;
-	struct tr_cold *c = push_slot(t, in);
-
-	/* rflags without its status bits, which are in the slot: high byte as they are, low byte OF. */
-	emit_load_gs(e, false, S1, GS(s.rflags));
-	emit_alu_imm(e, false, 4, S1, (int32_t)~(X86_STATUS_FLAGS | X86_RF | X86_VM));
-	emit_rm(e, true, 0x89, S1, S0, HR_NONE, 0, 0);
-	emit8(e, 0x65); /* movzx r11d, byte gs:[slot + 1] */
-	emit8(e, 0x44);
-	emit8(e, 0x0f);
-	emit8(e, 0xb6);
-	emit8(e, 0x1c);
-	emit8(e, 0x25);
-	emit32(e, GS(tr.flags_slot) + 1);
-	emit_alu_imm(e, false, 4, S1, 0xd5);
-	emit_rm(e, true, 0x09, S1, S0, HR_NONE, 0, 0);
-	emit8(e, 0x65); /* movzx r11d, byte gs:[slot] */
-	emit8(e, 0x44);
-	emit8(e, 0x0f);
-	emit8(e, 0xb6);
-	emit8(e, 0x1c);
-	emit8(e, 0x25);
-	emit32(e, GS(tr.flags_slot));
-	emit_rex(e, false, 0, 0, S1); /* shl r11d, 11 */
-	emit8(e, 0xc1);
-	emit8(e, 0xe0 | (S1 & 7));
-	emit8(e, 11);
-	emit_rm(e, true, 0x09, S1, S0, HR_NONE, 0, 0);
-	move_rsp(t, -8);
-	done(t, c);
-}
-
-static void inline_system(struct tr *t, const struct x86_insn *in)
-{
-	struct emit *e = &t->e;
-
-	if (in->op == X86_OP_PUSHF) {
-		pushf(t, in);
-		return;
-	}
-	flags_clobber(t);
-	switch (in->op) {
-	case X86_OP_CLI:
-		gs_alu_imm(e, 4, GS(s.rflags), ~X86_IF);
-		break;
-	case X86_OP_STI:
-		sti(t, in);
-		break;
-	case X86_OP_STAC:
-		gs_alu_imm(e, 1, GS(s.rflags), X86_AC);
-		store_byte_gs(e, GS(mmu), SOFT_MMU_KERNEL_USER);
-		t->key = (t->key & ~SOFT_KEY_MMU) | SOFT_MMU_KERNEL_USER;
-		break;
-	case X86_OP_CLAC:
-		gs_alu_imm(e, 4, GS(s.rflags), ~X86_AC);
-		store_byte_gs(e, GS(mmu), SOFT_MMU_KERNEL);
-		t->key = (t->key & ~SOFT_KEY_MMU) | SOFT_MMU_KERNEL;
-		break;
-	default:
-		rdtsc(t, in);
-		break;
-	}
 }
 
 static bool is_high8(const struct x86_insn *in)
@@ -648,28 +493,28 @@ static void native(struct tr *t, const struct x86_insn *in)
 	unsigned opreg = in->has_modrm ? 0xff : in->opreg;
 
 	if (in->has_mem) {
-		c = memory_operand(t, in, in->rm_acc & X86_ACC_W, in->mem_bytes);
+		c = tr_memory_operand(t, in, in->rm_acc & X86_ACC_W, in->mem_bytes);
 		rm = S0;
 	}
 	if (in->flags_read || (in->flags_may_write && (t->live & ~(unsigned)in->flags_write)))
-		flags_to_native(t);
+		tr_flags_to_native(t);
 	if (opreg != 0xff) {
 		/* A high byte register (mov ah, imm) is its full register for the encoder. */
 		bool high = in->opnd_bytes == 1 && x86_reg8_high(in, opreg);
 
 		reg_homed = soft_host_reg(opreg) == HR_HOMED;
-		reg = high ? opreg : gpr(t, opreg, S1);
+		reg = high ? opreg : tr_gpr(t, opreg, S1);
 	} else if (in->has_modrm && in->reg_kind == X86_RK_GPR) {
 		bool high = in->reg_bytes == 1 && x86_reg8_high(in, in->reg);
 
 		reg_homed = soft_host_reg(in->reg) == HR_HOMED;
-		reg = high ? in->reg : gpr(t, in->reg, S1);
+		reg = high ? in->reg : tr_gpr(t, in->reg, S1);
 	}
 	if (in->has_modrm && !in->has_mem && in->rm_kind == X86_RK_GPR) {
 		bool high = in->rm_bytes == 1 && x86_reg8_high(in, in->rm);
 
 		rm_homed = soft_host_reg(in->rm) == HR_HOMED;
-		rm = high ? in->rm : gpr(t, in->rm, S0);
+		rm = high ? in->rm : tr_gpr(t, in->rm, S0);
 	}
 	bool encoded = soft_emit_insn(e, in, reg, rm);
 
@@ -681,7 +526,7 @@ static void native(struct tr *t, const struct x86_insn *in)
 	if (in->flags_may_write)
 		t->loc = LOC_NATIVE;
 	if (c)
-		done(t, c);
+		tr_done(t, c);
 }
 
 static bool must_be_by_c(const struct tr *t, const struct x86_insn *in)
@@ -701,10 +546,8 @@ void tr_emit_one(struct tr *t, const struct x86_insn *in)
 		by_c(t, in);
 		return;
 	}
-	if (tr_inline_system(t, in)) {
-		inline_system(t, in);
+	if (tr_inline_system(t, in) && tr_emit_system(t, in))
 		return;
-	}
 	switch (in->op) {
 	case X86_OP_LEA:
 		lea(t, in);
@@ -760,7 +603,7 @@ void tr_emit_one(struct tr *t, const struct x86_insn *in)
 
 void tr_cold_exit(struct tr *t, uint8_t *from, uint64_t va, unsigned loc)
 {
-	struct tr_cold *c = cold(t, TR_COLD_EXIT, from);
+	struct tr_cold *c = tr_cold(t, TR_COLD_EXIT, from);
 
 	c->va = va;
 	c->loc = (uint8_t)loc;
@@ -801,7 +644,7 @@ void tr_emit_cold(struct tr *t)
 			cold_record(t, c);
 			break;
 		case TR_COLD_STI:
-			store_byte_gs(e, GS(s.ev.sti_shadow), 1);
+			emit_store8_gs(e, GS(s.ev.sti_shadow), 1);
 			emit_call(e, st->exit_pc);
 			emit64(e, c->va);
 			break;

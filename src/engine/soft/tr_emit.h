@@ -16,6 +16,30 @@ static inline uint64_t tr_va(const struct tr *t, uint64_t va)
 /* Privileged or serialising instructions that are nevertheless done inside a block. */
 bool tr_inline_system(const struct tr *t, const struct x86_insn *in);
 
+/* Emits one for which that is true; false: it cannot here, by C. */
+bool tr_emit_system(struct tr *t, const struct x86_insn *in);
+
+/* ---- for the emitters of single instructions ---- */
+
+struct tr_cold *tr_cold(struct tr *t, enum tr_cold_kind kind, uint8_t *from);
+/* Status flags: before code that clobbers EFLAGS; before an instruction that reads them or changes a part of them. */
+void tr_flags_to_slot(struct tr *t);
+void tr_flags_clobber(struct tr *t);
+void tr_flags_to_native(struct tr *t);
+/* The host register that holds guest register g; a homed one is loaded into `scratch`. */
+unsigned tr_gpr(struct tr *t, unsigned g, unsigned scratch);
+/* Effective address (with_segment: linear, FS or GS base added) into dst: S0, or a guest's register. */
+void tr_address(struct tr *t, const struct x86_insn *in, unsigned dst, bool with_segment);
+/* S0: guest address in, host address out. Clobbers S1 and EFLAGS. `retry`: where the address is computed. */
+struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size, uint8_t *retry);
+/* S0: host address of the memory operand. */
+struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool write, unsigned size);
+/* The instruction is complete: where the slow path goes on. */
+void tr_done(struct tr *t, struct tr_cold *c);
+/* S0: host address of the new top of stack; and the change of RSP afterwards. */
+struct tr_cold *tr_push_slot(struct tr *t, const struct x86_insn *in);
+void tr_move_rsp(struct tr *t, int32_t by);
+
 /* Emits instruction t->i; sets t->ended when it emitted the end of the block. */
 void tr_emit_one(struct tr *t, const struct x86_insn *in);
 

@@ -63,10 +63,26 @@ static unsigned jc_array(uint32_t key)
 	return key & SOFT_KEY_COMPAT ? SOFT_JCS - 1 : key & SOFT_KEY_MMU;
 }
 
+/* A change of address space empties an array, often: it visits only what was filled, unless that was a lot. */
 static void jc_clear(struct soft_vcpu *v, unsigned a)
 {
-	for (unsigned i = 0; i < SOFT_JC_SIZE; i++)
-		v->tr.jc_tag[a][i] = i ^ 1;
+	struct soft_tr *tr = &v->tr;
+	bool all = tr->jc_n_used[a] == 0xffff;
+	unsigned n = all ? SOFT_JC_SIZE : tr->jc_n_used[a];
+
+	for (unsigned j = 0; j < n; j++) {
+		unsigned i = all ? j : tr->jc_used[a][j];
+
+		tr->jc_tag[a][i] = i ^ 1;
+	}
+	tr->jc_n_used[a] = 0;
+}
+
+void soft_tr_init_jc(struct soft_vcpu *v)
+{
+	for (unsigned a = 0; a < SOFT_JCS; a++)
+		v->tr.jc_n_used[a] = 0xffff;
+	soft_tr_flush_jc(v);
 }
 
 void soft_tr_flush_jc(struct soft_vcpu *v)
@@ -86,6 +102,10 @@ static void jc_insert(struct soft_vcpu *v, uint32_t key, const struct soft_block
 {
 	unsigned a = jc_array(key), i = b->va & (SOFT_JC_SIZE - 1);
 
+	if (v->tr.jc_n_used[a] < ARRAY_SIZE(v->tr.jc_used[a]))
+		v->tr.jc_used[a][v->tr.jc_n_used[a]++] = (uint16_t)i;
+	else
+		v->tr.jc_n_used[a] = 0xffff;
 	v->tr.jc_tag[a][i] = b->va;
 	v->tr.jc_code[a][i] = (uint64_t)(uintptr_t)b->e_slot_polled;
 	v->tr.jc_pages[bloom(b->va) / 64] |= BIT(bloom(b->va) % 64);

@@ -277,6 +277,7 @@ bool soft_tr_block_ends_at_once(struct soft_vcpu *v, const struct soft_block *b)
 void soft_tr_run_block(struct soft_vcpu *v);
 uint64_t soft_tr_miss(struct soft_vcpu *v, unsigned write); /* called by stubs */
 uint64_t soft_tr_step(struct soft_vcpu *v);
+void soft_tr_init_jc(struct soft_vcpu *v);
 void soft_tr_flush_jc(struct soft_vcpu *v);
 int soft_signal_init(struct err *e); /* signal.c */
 void soft_signal_attach(struct soft_vcpu *v);
