@@ -80,28 +80,25 @@ static void decode_prefixes(struct x86_insn *in, struct cursor *c)
 		uint8_t byte = (uint8_t)take(c, 1);
 
 		switch (byte) {
-		case 0x26: case 0x2e: case 0x36: case 0x3e:
+		case 0x26:
+		case 0x2e:
+		case 0x36:
+		case 0x3e:
 			if (!mode64) {
 				in->seg = (byte >> 3) & 3;
 				in->seg_override = true;
 			}
 			break;
-		case 0x64: case 0x65:
+		case 0x64:
+		case 0x65:
 			in->seg = X86_FS + (byte & 1);
 			in->seg_override = true;
 			break;
-		case 0x66:
-			in->pfx66 = true;
-			break;
-		case 0x67:
-			in->pfx67 = true;
-			break;
-		case 0xf0:
-			in->lock = true;
-			break;
-		case 0xf2: case 0xf3:
-			in->rep = byte;
-			break;
+		case 0x66: in->pfx66 = true; break;
+		case 0x67: in->pfx67 = true; break;
+		case 0xf0: in->lock = true; break;
+		case 0xf2:
+		case 0xf3: in->rep = byte; break;
 		case 0x40 ... 0x4f:
 			if (!mode64 || c->bad) {
 				in->opcode = byte;
@@ -117,9 +114,7 @@ static void decode_prefixes(struct x86_insn *in, struct cursor *c)
 				in->opcode = (uint8_t)take(c, 1);
 			}
 			return;
-		default:
-			in->opcode = byte;
-			return;
+		default: in->opcode = byte; return;
 		}
 		in->rex = 0; /* only directly before the opcode does REX count */
 	}
@@ -165,41 +160,27 @@ static unsigned operand_size(const struct x86_insn *in, unsigned rule)
 	unsigned size = in->pfx66 == (in->mode == X86_MODE_16) ? 4 : 2;
 
 	switch (rule) {
-	case SIZE_B:
-		return 1;
-	case SIZE_Z:
-		return w ? 4 : size;
-	case SIZE_Y:
-		return w ? 8 : 4;
-	case SIZE_D64:
-		return w ? 8 : mode64 && !in->pfx66 ? 8 : size;
+	case SIZE_B: return 1;
+	case SIZE_Z: return w ? 4 : size;
+	case SIZE_Y: return w ? 8 : 4;
+	case SIZE_D64: return w ? 8 : mode64 && !in->pfx66 ? 8 : size;
 	case SIZE_F64:
-	case SIZE_P:
-		return mode64 ? 8 : size;
-	case SIZE_MODE:
-		return mode64 ? 8 : 4;
-	default:
-		return w ? 8 : size;
+	case SIZE_P: return mode64 ? 8 : size;
+	case SIZE_MODE: return mode64 ? 8 : 4;
+	default: return w ? 8 : size;
 	}
 }
 
 static unsigned kind_size(const struct x86_insn *in, unsigned kind)
 {
 	switch (kind) {
-	case KIND_B:
-		return 1;
-	case KIND_W:
-		return 2;
-	case KIND_D:
-		return 4;
-	case KIND_V:
-		return in->opnd_bytes;
-	case KIND_Y:
-		return in->rex & 8 ? 8 : 4;
-	case KIND_P:
-		return in->mode == X86_MODE_64 ? 8 : 4;
-	default:
-		return 0;
+	case KIND_B: return 1;
+	case KIND_W: return 2;
+	case KIND_D: return 4;
+	case KIND_V: return in->opnd_bytes;
+	case KIND_Y: return in->rex & 8 ? 8 : 4;
+	case KIND_P: return in->mode == X86_MODE_64 ? 8 : 4;
+	default: return 0;
 	}
 }
 
@@ -208,28 +189,21 @@ static unsigned memory_size(const struct x86_insn *in, const struct decode_row *
 	if (row->attr & X86_A_LEA)
 		return 0;
 	switch (row->mem) {
-	case 0:
-		return kind_size(in, row->rm);
-	case MEM_FAR:
-		return in->opnd_bytes + 2u;
-	case MEM_BOUND:
-		return in->opnd_bytes * 2u;
-	case MEM_DTR:
-		return in->mode == X86_MODE_64 ? 10 : 6;
-	case MEM_ENV:
-		return in->opnd_bytes == 2 ? 14 : 28;
-	case MEM_SAVE:
-		return in->opnd_bytes == 2 ? 94 : 108;
-	default:
-		return row->mem;
+	case 0: return kind_size(in, row->rm);
+	case MEM_FAR: return in->opnd_bytes + 2u;
+	case MEM_BOUND: return in->opnd_bytes * 2u;
+	case MEM_DTR: return in->mode == X86_MODE_64 ? 10 : 6;
+	case MEM_ENV: return in->opnd_bytes == 2 ? 14 : 28;
+	case MEM_SAVE: return in->opnd_bytes == 2 ? 94 : 108;
+	default: return row->mem;
 	}
 }
 
 static const uint8_t kind_to_regkind[] = {
-	[KIND_NONE] = X86_RK_NONE, [KIND_B] = X86_RK_GPR,  [KIND_W] = X86_RK_GPR,
-	[KIND_D] = X86_RK_GPR,	   [KIND_V] = X86_RK_GPR,  [KIND_Y] = X86_RK_GPR,
-	[KIND_P] = X86_RK_GPR,	   [KIND_X] = X86_RK_XMM,  [KIND_M] = X86_RK_MMX,
-	[KIND_S] = X86_RK_SREG,	   [KIND_C] = X86_RK_CR,   [KIND_R] = X86_RK_DR,
+	[KIND_NONE] = X86_RK_NONE, [KIND_B] = X86_RK_GPR, [KIND_W] = X86_RK_GPR,
+	[KIND_D] = X86_RK_GPR,	   [KIND_V] = X86_RK_GPR, [KIND_Y] = X86_RK_GPR,
+	[KIND_P] = X86_RK_GPR,	   [KIND_X] = X86_RK_XMM, [KIND_M] = X86_RK_MMX,
+	[KIND_S] = X86_RK_SREG,	   [KIND_C] = X86_RK_CR,  [KIND_R] = X86_RK_DR,
 	[KIND_T] = X86_RK_ST,
 };
 
@@ -243,12 +217,9 @@ static bool decode_reg(struct x86_insn *in, const struct decode_row *row)
 	in->reg_bytes = (uint8_t)kind_size(in, row->reg);
 	in->reg_acc = row->reg_acc;
 	switch (row->reg) {
-	case KIND_NONE:
-		in->reg = 0xff;
-		return true;
+	case KIND_NONE: in->reg = 0xff; return true;
 	case KIND_M:
-	case KIND_T:
-		break;
+	case KIND_T: break;
 	case KIND_S: /* REX.R is ignored; CS can only be read */
 		if (reg > X86_GS || (reg == X86_CS && (row->reg_acc & X86_ACC_W)))
 			return false;
@@ -263,9 +234,7 @@ static bool decode_reg(struct x86_insn *in, const struct decode_row *row)
 		if (reg > 7)
 			return false;
 		break;
-	default:
-		reg |= ext;
-		break;
+	default: reg |= ext; break;
 	}
 	in->reg = (uint8_t)reg;
 	return true;
@@ -276,7 +245,8 @@ static void decode_mem16(struct x86_insn *in, struct cursor *c)
 {
 	static const uint8_t base[8] = {X86_RBX, X86_RBX, X86_RBP, X86_RBP,
 					X86_RSI, X86_RDI, X86_RBP, X86_RBX};
-	static const uint8_t index[8] = {X86_RSI, X86_RDI, X86_RSI, X86_RDI, 0xff, 0xff, 0xff, 0xff};
+	static const uint8_t index[8] = {X86_RSI, X86_RDI, X86_RSI, X86_RDI,
+					 0xff,	  0xff,	   0xff,    0xff};
 	unsigned mod = in->modrm >> 6, rm = in->modrm & 7;
 
 	if (mod == 0 && rm == 6) {
@@ -349,11 +319,8 @@ static void decode_imm(struct x86_insn *in, struct cursor *c, unsigned how)
 	unsigned size = 0;
 
 	switch (how) {
-	case IMM_NONE:
-		return;
-	case IMM_ONE:
-		in->imm = 1;
-		return;
+	case IMM_NONE: return;
+	case IMM_ONE: in->imm = 1; return;
 	case IMM_B:
 		in->imm_bytes = 1;
 		in->imm = take(c, 1);
@@ -383,16 +350,10 @@ static void decode_imm(struct x86_insn *in, struct cursor *c, unsigned how)
 		in->reg_bytes = in->opnd_bytes;
 		return;
 	case IMM_SB:
-	case IMM_REL8:
-		size = 1;
-		break;
+	case IMM_REL8: size = 1; break;
 	case IMM_Z:
-	case IMM_RELZ:
-		size = in->opnd_bytes == 2 ? 2 : 4;
-		break;
-	default:
-		size = in->opnd_bytes;
-		break;
+	case IMM_RELZ: size = in->opnd_bytes == 2 ? 2 : 4; break;
+	default: size = in->opnd_bytes; break;
 	}
 	in->imm_bytes = (uint8_t)size;
 	in->imm = sign_extend(take(c, size), size);
@@ -407,12 +368,8 @@ static void shift_flags(struct x86_insn *in, unsigned how)
 
 	in->flags_write = in->flags_may_write;
 	switch (how) {
-	case SHIFT_SHX:
-		undef |= X86_AF | (count >= bits ? X86_CF : 0);
-		break;
-	case SHIFT_SAR:
-		undef |= X86_AF;
-		break;
+	case SHIFT_SHX: undef |= X86_AF | (count >= bits ? X86_CF : 0); break;
+	case SHIFT_SAR: undef |= X86_AF; break;
 	case SHIFT_DBL:
 		undef |= X86_AF;
 		if (count > bits)
@@ -423,8 +380,7 @@ static void shift_flags(struct x86_insn *in, unsigned how)
 		if (bits < 32 && count % (bits + 1) == 0)
 			in->flags_write = 0;
 		break;
-	default:
-		break;
+	default: break;
 	}
 	in->flags_undef = undef;
 	if (count == 0) {
@@ -481,8 +437,9 @@ enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, siz
 	in->op = (enum x86_op)row->op;
 	in->attr = row->attr;
 	in->opnd_bytes = (uint8_t)operand_size(in, row->size);
-	in->addr_bytes = mode == X86_MODE_64 ? (in->pfx67 ? 4 : 8)
-			 : in->pfx67 == (mode == X86_MODE_16) ? 4 : 2;
+	in->addr_bytes = mode == X86_MODE_64		    ? (in->pfx67 ? 4 : 8) :
+			 in->pfx67 == (mode == X86_MODE_16) ? 4 :
+							      2;
 	/* Where 66 still means the operand size it selected nothing. */
 	if (row->pfx != 0 && !(sel == 0x66 && row->size == SIZE_V))
 		in->sse_pfx = (uint8_t)sel;
@@ -531,7 +488,9 @@ unsigned x86_forms(void (*fn)(void *ctx, const struct x86_form_info *f), void *c
 						.map = (uint8_t)map,
 						.opcode = (uint8_t)opcode,
 						.sse_pfx = prefix[bit],
-						.modrm_ext = row->modrm_mask ? (row->modrm_value >> 3) & 7 : -1,
+						.modrm_ext = row->modrm_mask ?
+								     (row->modrm_value >> 3) & 7 :
+								     -1,
 						.mod_class = (int8_t)row->mod,
 						.has_modrm = decode_row_modrm(row),
 						.only64 = row->only64,

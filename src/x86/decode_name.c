@@ -4,6 +4,7 @@
  */
 #include "x86/decode.h"
 
+/* clang-format off */
 static const char *const names[X86_OP_COUNT] = {
 	[X86_OP_ADD] = "add", [X86_OP_OR] = "or", [X86_OP_ADC] = "adc", [X86_OP_SBB] = "sbb",
 	[X86_OP_AND] = "and", [X86_OP_SUB] = "sub", [X86_OP_XOR] = "xor", [X86_OP_CMP] = "cmp",
@@ -67,6 +68,7 @@ static const char *const names[X86_OP_COUNT] = {
 	[X86_OP_FRSTOR] = "frstor", [X86_OP_FXSAVE] = "fxsave", [X86_OP_FXRSTOR] = "fxrstor",
 	[X86_OP_LDMXCSR] = "ldmxcsr", [X86_OP_STMXCSR] = "stmxcsr", [X86_OP_MASKMOV] = "maskmov",
 };
+/* clang-format on */
 
 const char *x86_op_name(enum x86_op op)
 {

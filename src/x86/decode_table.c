@@ -9,6 +9,9 @@
 #define SZAP (X86_SF | X86_ZF | X86_AF | X86_PF)
 #define NOT_CF (ALLF & ~X86_CF)
 
+/* Tables from here on. */
+/* clang-format off */
+
 /* The eight ALU operations of 00-3F; `lk` and `acc` differ for CMP. */
 #define ALU(base, name, acc, lk, fr, fu)                                                           \
 	[(base) + 0] = ROWS(ROW(name, E(B, acc), G(B, R), SIZE(B), ATTR(NAT | (lk)), READS(fr),    \

@@ -74,20 +74,20 @@ enum decode_imm {
 enum decode_shift { SHIFT_NONE, SHIFT_SHX, SHIFT_SAR, SHIFT_ROX, SHIFT_RCX, SHIFT_DBL };
 
 struct decode_row {
-	uint8_t op; /* enum x86_op; X86_OP_COUNT ends a list */
+	uint8_t op;			 /* enum x86_op; X86_OP_COUNT ends a list */
 	uint8_t modrm_mask, modrm_value; /* the ModRM byte under the mask */
 	uint8_t mod;			 /* 0 any, 1 memory, 3 register */
 	uint8_t pfx;			 /* PFX_*, 0 any */
 	uint8_t w;			 /* 0 any, 1: REX.W clear, 2: REX.W set */
 	bool only64, no64;
-	bool modrm; /* has a ModRM byte although nothing below says so */
-	bool acc;   /* opreg is the accumulator, not the low opcode bits */
-	bool low;   /* opreg is the low opcode bits */
+	bool modrm;	 /* has a ModRM byte although nothing below says so */
+	bool acc;	 /* opreg is the accumulator, not the low opcode bits */
+	bool low;	 /* opreg is the low opcode bits */
 	uint8_t reg, rm; /* enum decode_kind */
 	uint8_t reg_acc, rm_acc, opreg_acc;
-	uint8_t size, imm; /* enum decode_size, decode_imm */
-	uint8_t shift;	   /* enum decode_shift */
-	uint16_t mem;	   /* bytes of the memory operand; 0: as its GPR kind says */
+	uint8_t size, imm;	 /* enum decode_size, decode_imm */
+	uint8_t shift;		 /* enum decode_shift */
+	uint16_t mem;		 /* bytes of the memory operand; 0: as its GPR kind says */
 	uint16_t fr, fw, fm, fu; /* flags read, written, perhaps written besides, undefined */
 	uint32_t attr;
 };
@@ -110,7 +110,10 @@ extern const struct decode_row *const decode_map_0f3a[256];
 /* ---- the words of a row ---- */
 
 #define ROWS(...) ((const struct decode_row[]){__VA_ARGS__, {.op = (uint8_t)X86_OP_COUNT}})
-#define ROW(name, ...) {.op = (uint8_t)X86_OP_##name, __VA_ARGS__}
+#define ROW(name, ...)                                    \
+	{                                                 \
+		.op = (uint8_t)X86_OP_##name, __VA_ARGS__ \
+	}
 #define FP_(...) ROW(FP, __VA_ARGS__)
 
 #define MODRM .modrm = true

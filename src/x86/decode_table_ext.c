@@ -5,6 +5,9 @@
  */
 #include "x86/decode_table.h"
 
+/* Tables from here on. */
+/* clang-format off */
+
 /* ---- x87: eight lists, memory forms by /digit, then register forms ---- */
 
 #define FM(n, bytes, acc) FP_(EXT(n), MEM_ONLY, .rm_acc = X86_ACC_##acc, MEM(bytes), ATTR(X87))

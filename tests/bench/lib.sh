@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # lib.sh - how ./bench runs both sides, and its arithmetic. Sourced after scripts/common.sh.
 
-bench_rounds=${BENCH_ROUNDS:-5}
+bench_rounds=${BENCH_ROUNDS:-} # empty: the figure's own number
+bench_rounds_default=5
 bench_memory_mib=128
 marker_init="lodge-init: user space"
 # The peers: QEMU's CPU models, the best of which counts.
 qemu_cpus=(max,la57=off qemu64)
+[ "${BENCH_QEMU:-1}" != 0 ] || qemu_cpus=()
 
 bench_begin() {
 	bench_dir=$(mktemp -d)
@@ -52,9 +54,9 @@ median() { sort -g | awk '{v[NR] = $1} END {if (NR) print NR % 2 ? v[(NR + 1) / 
 # rounds FIGURE better-UP-or-DOWN UNIT FUNCTION: calls FUNCTION SIDE for each side in each round; it prints one number.
 # Prints the figure, the peer's, and the ratio.
 rounds() {
-	local figure=$1 better=$2 unit=$3 fn=$4 i s value lodge best=
+	local figure=$1 better=$2 unit=$3 fn=$4 n=${bench_rounds:-$bench_rounds_default} i s value lodge best=
 	rm -f "$bench_dir"/values.*
-	for ((i = 1; i <= bench_rounds; i++)); do
+	for ((i = 1; i <= n; i++)); do
 		for s in lodge "${qemu_cpus[@]}"; do
 			value=$("$fn" "$s")
 			if [ -z "$value" ]; then

@@ -109,12 +109,12 @@ static bool point(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint3
 	} else {
 		int32_t d = (int32_t)diff_rnd(&g->r, 0x1000) - 0x800;
 
-		if ((in->attr & X86_A_ALIGN16) && diff_chance(&g->r, 80))
+		if ((in->attr & X86_A_ALIGN16) && diff_chance(&g->r, 97))
 			d &= ~15;
 		memcpy(out + n, &d, 4);
 		n += 4;
 	}
-	if (mod == 1 && (in->attr & X86_A_ALIGN16) && diff_chance(&g->r, 80))
+	if (mod == 1 && (in->attr & X86_A_ALIGN16) && diff_chance(&g->r, 97))
 		out[n - 1] &= 0xf0;
 	memcpy(out + n, bytes + in->len - old_tail, old_tail);
 	n += old_tail;
@@ -204,18 +204,18 @@ bool diff_gen_block(struct diff_gen *g)
 	/* Pointers into the middle of the data, at times near an edge. */
 	for (unsigned i = 0; i < 8; i++)
 		if (ptrs & REG(i)) {
-			uint64_t p = DIFF_D1 - 0x600 + (diff_rnd(&g->r, 0xc00) & ~(diff_chance(&g->r, 70) ? 15u : 0u));
+			uint64_t p = DIFF_D1 - 0x600 + (diff_rnd(&g->r, 0xc00) & ~(diff_chance(&g->r, 92) ? 15u : 0u));
 
 			if (diff_chance(&g->r, 4))
 				p = diff_gen_target(g, 8);
-			else if (diff_chance(&g->r, 20))
+			else if (diff_chance(&g->r, 6))
 				p = DIFF_D1 - diff_rnd(&g->r, 32); /* crossing pages */
 			c->in.gpr[i] = p;
 		}
 	c->in.gpr[X86_RCX] = diff_chance(&g->r, 70) ? diff_rnd(&g->r, 40) : c->in.gpr[X86_RCX];
 	c->in.gpr[X86_RSP] = DIFF_D1 + (diff_rnd(&g->r, 0x800) & ~7u);
-	c->in.fs_base &= 0xff;
-	c->in.gs_base &= 0xff;
+	c->in.fs_base &= 0xf0;
+	c->in.gs_base &= 0xf0;
 	if (g->b->compat)
 		for (unsigned i = 0; i < 16; i++)
 			c->in.gpr[i] = (uint32_t)c->in.gpr[i];

@@ -554,24 +554,27 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 	}
 }
 
+/* A form for this batch's mode; NULL: none of those asked for exists in it. */
 const struct diff_form *diff_gen_pick(struct diff_gen *g)
 {
-	const char *only = g->o->form;
+	static uint16_t list[2][4096];
+	static unsigned n[2];
+	unsigned m = g->b->compat;
 
-	for (unsigned tries = 0; tries < 100000; tries++) {
-		const struct diff_form *f = &diff_forms[diff_rnd(&g->r, diff_n_forms)];
+	if (n[0] + n[1] == 0) {
+		const char *only = g->o->form;
 
-		if (only) {
-			if (strcmp(f->name, only) != 0 && strcmp(x86_op_name(f->f.op), only) != 0)
+		for (unsigned k = 0; k < 2 * diff_n_forms; k++) {
+			const struct diff_form *f = &diff_forms[k / 2];
+
+			if (k & 1 ? f->f.only64 : f->f.no64)
 				continue;
-		} else if (f->skip) {
-			continue;
+			if (only ? strcmp(f->name, only) == 0 || strcmp(x86_op_name(f->f.op), only) == 0 : !f->skip)
+				if (n[k & 1] < ARRAY_SIZE(list[0]))
+					list[k & 1][n[k & 1]++] = (uint16_t)(k / 2);
 		}
-		if (g->b->compat ? f->f.only64 : f->f.no64)
-			continue;
-		return f;
 	}
-	return NULL;
+	return n[m] ? &diff_forms[list[m][diff_rnd(&g->r, n[m])]] : NULL;
 }
 
 static bool gen_single(struct diff_gen *g)
@@ -672,7 +675,7 @@ void diff_gen_batch(struct diff_batch *b, const struct diff_gen_opts *o)
 		g.cell = i;
 		g.base = DIFF_CODE + DIFF_CELL / 2 + i * DIFF_CELL;
 		diff_rng_seed(&g.r, o->seed, b->first + i);
-		for (unsigned tries = 0; !ok && tries < 1000; tries++) {
+		for (unsigned tries = 0; !ok && tries < (o->form ? 50 : 1000); tries++) {
 			struct diff_case *c = g.c;
 
 			memset(c, 0, offsetof(struct diff_case, poke));

@@ -104,8 +104,7 @@ static bool out_of_scope(const ZydisDecodedInstruction *z)
 	case ZYDIS_ISA_EXT_WAITPKG:
 	case ZYDIS_ISA_EXT_XSAVEC:
 	case ZYDIS_ISA_EXT_XSAVEOPT:
-	case ZYDIS_ISA_EXT_XSAVES:
-		return true;
+	case ZYDIS_ISA_EXT_XSAVES: return true;
 	case ZYDIS_ISA_EXT_CET: /* without CET its hints are NOPs, the rest is #UD */
 		return z->mnemonic != ZYDIS_MNEMONIC_NOP;
 	case ZYDIS_ISA_EXT_SVM:
@@ -113,8 +112,7 @@ static bool out_of_scope(const ZydisDecodedInstruction *z)
 		return z->mnemonic != ZYDIS_MNEMONIC_VMCALL && z->mnemonic != ZYDIS_MNEMONIC_VMMCALL;
 	case ZYDIS_ISA_EXT_XSAVE:
 		return z->mnemonic != ZYDIS_MNEMONIC_XGETBV && z->mnemonic != ZYDIS_MNEMONIC_XSETBV;
-	default:
-		return false;
+	default: return false;
 	}
 }
 
@@ -147,14 +145,17 @@ static void check_op(const struct trial *t)
 	switch (t->in.op) {
 	case X86_OP_FP:
 		switch (t->z.meta.isa_ext) {
-		case ZYDIS_ISA_EXT_X87: case ZYDIS_ISA_EXT_MMX: case ZYDIS_ISA_EXT_SSE:
-		case ZYDIS_ISA_EXT_SSE2: case ZYDIS_ISA_EXT_SSE3: case ZYDIS_ISA_EXT_SSSE3:
-		case ZYDIS_ISA_EXT_SSE4: case ZYDIS_ISA_EXT_AES: case ZYDIS_ISA_EXT_PCLMULQDQ:
-		case ZYDIS_ISA_EXT_SHA:
-			ok = true;
-			break;
-		default:
-			ok = false;
+		case ZYDIS_ISA_EXT_X87:
+		case ZYDIS_ISA_EXT_MMX:
+		case ZYDIS_ISA_EXT_SSE:
+		case ZYDIS_ISA_EXT_SSE2:
+		case ZYDIS_ISA_EXT_SSE3:
+		case ZYDIS_ISA_EXT_SSSE3:
+		case ZYDIS_ISA_EXT_SSE4:
+		case ZYDIS_ISA_EXT_AES:
+		case ZYDIS_ISA_EXT_PCLMULQDQ:
+		case ZYDIS_ISA_EXT_SHA: ok = true; break;
+		default: ok = false;
 		}
 		break;
 	case X86_OP_FSTENV: ok = any_of(z, "fnstenv"); break;
@@ -164,24 +165,42 @@ static void check_op(const struct trial *t)
 	case X86_OP_SETCC: ok = strncmp(z, "set", 3) == 0; break;
 	case X86_OP_JCC: ok = z[0] == 'j' && t->z.meta.category == ZYDIS_CATEGORY_COND_BR; break;
 	case X86_OP_JCXZ: ok = any_of(z, "jcxz jecxz jrcxz"); break;
-	case X86_OP_JMP_IND: case X86_OP_JMP_FAR: ok = any_of(z, "jmp"); break;
-	case X86_OP_CALL_IND: case X86_OP_CALL_FAR: ok = any_of(z, "call"); break;
+	case X86_OP_JMP_IND:
+	case X86_OP_JMP_FAR: ok = any_of(z, "jmp"); break;
+	case X86_OP_CALL_IND:
+	case X86_OP_CALL_FAR: ok = any_of(z, "call"); break;
 	case X86_OP_RET_FAR: ok = any_of(z, "ret"); break;
 	case X86_OP_CBW: ok = any_of(z, "cbw cwde cdqe"); break;
 	case X86_OP_CWD: ok = any_of(z, "cwd cdq cqo"); break;
-	case X86_OP_MOV_FROM_SREG: case X86_OP_MOV_TO_SREG: case X86_OP_MOV_FROM_CR:
-	case X86_OP_MOV_TO_CR: case X86_OP_MOV_FROM_DR: case X86_OP_MOV_TO_DR:
+	case X86_OP_MOV_FROM_SREG:
+	case X86_OP_MOV_TO_SREG:
+	case X86_OP_MOV_FROM_CR:
+	case X86_OP_MOV_TO_CR:
+	case X86_OP_MOV_FROM_DR:
+	case X86_OP_MOV_TO_DR:
 	case X86_OP_MOV: ok = any_of(z, "mov"); break;
 	case X86_OP_PUSH_SREG: ok = any_of(z, "push"); break;
 	case X86_OP_POP_SREG: ok = any_of(z, "pop"); break;
-	case X86_OP_MOVS: case X86_OP_STOS: case X86_OP_LODS: case X86_OP_CMPS: case X86_OP_SCAS:
-	case X86_OP_INS: case X86_OP_OUTS: case X86_OP_XLAT: case X86_OP_PUSHF: case X86_OP_POPF:
-	case X86_OP_PUSHA: case X86_OP_POPA: case X86_OP_IRET: case X86_OP_UD: case X86_OP_PREFETCH:
-	case X86_OP_CLFLUSH: case X86_OP_FXSAVE: case X86_OP_FXRSTOR: case X86_OP_MASKMOV:
-		ok = strncmp(z, op, strlen(op)) == 0;
-		break;
-	default:
-		ok = any_of(z, op);
+	case X86_OP_MOVS:
+	case X86_OP_STOS:
+	case X86_OP_LODS:
+	case X86_OP_CMPS:
+	case X86_OP_SCAS:
+	case X86_OP_INS:
+	case X86_OP_OUTS:
+	case X86_OP_XLAT:
+	case X86_OP_PUSHF:
+	case X86_OP_POPF:
+	case X86_OP_PUSHA:
+	case X86_OP_POPA:
+	case X86_OP_IRET:
+	case X86_OP_UD:
+	case X86_OP_PREFETCH:
+	case X86_OP_CLFLUSH:
+	case X86_OP_FXSAVE:
+	case X86_OP_FXRSTOR:
+	case X86_OP_MASKMOV: ok = strncmp(z, op, strlen(op)) == 0; break;
+	default: ok = any_of(z, op);
 	}
 	if (!ok)
 		complain(t, "operation");
@@ -192,7 +211,9 @@ static void check_op(const struct trial *t)
 static unsigned reg_kind(ZydisRegister reg)
 {
 	switch (ZydisRegisterGetClass(reg)) {
-	case ZYDIS_REGCLASS_GPR8: case ZYDIS_REGCLASS_GPR16: case ZYDIS_REGCLASS_GPR32:
+	case ZYDIS_REGCLASS_GPR8:
+	case ZYDIS_REGCLASS_GPR16:
+	case ZYDIS_REGCLASS_GPR32:
 	case ZYDIS_REGCLASS_GPR64: return X86_RK_GPR;
 	case ZYDIS_REGCLASS_X87: return X86_RK_ST;
 	case ZYDIS_REGCLASS_MMX: return X86_RK_MMX;
@@ -245,7 +266,8 @@ static void check_register(const struct trial *t, const ZydisDecodedOperand *o, 
 	if (in->op == X86_OP_NOP)
 		return; /* an unused operand */
 	if (reg_number(o->reg.value) != number || reg_kind(o->reg.value) != kind)
-		complain(t, "%s: %s is %u kind %u", where, ZydisRegisterGetString(o->reg.value), number, kind);
+		complain(t, "%s: %s is %u kind %u", where, ZydisRegisterGetString(o->reg.value),
+			 number, kind);
 	/* XMM and x87 accesses are not told apart as finely; names and hints access nothing here. */
 	if (kind == X86_RK_XMM || kind == X86_RK_ST || kind == X86_RK_MMX || (in->attr & X86_A_LEA))
 		return;
@@ -270,7 +292,8 @@ static void check_memory(const struct trial *t, const ZydisDecodedOperand *o)
 		return;
 	}
 	/* No base with a 32-bit displacement, whatever REX.B: Zydis forgets this for 32-bit addresses. */
-	if (in->has_sib && (in->sib & 7) == 5 && in->modrm >> 6 == 0 && in->addr_bytes == 4 && (in->rex & 1))
+	if (in->has_sib && (in->sib & 7) == 5 && in->modrm >> 6 == 0 && in->addr_bytes == 4 &&
+	    (in->rex & 1))
 		return;
 	if (base_number(o->mem.base) != in->base || base_number(o->mem.index) != in->index)
 		complain(t, "base %u index %u", in->base, in->index);
@@ -281,7 +304,8 @@ static void check_memory(const struct trial *t, const ZydisDecodedOperand *o)
 	if (!in->has_modrm && in->disp_bytes < 8) /* an absolute address: not sign-extended here */
 		disp &= (int64_t)(BIT(8 * in->disp_bytes) - 1);
 	if (in->disp != disp)
-		complain(t, "disp %llx, not %llx", (unsigned long long)in->disp, (unsigned long long)disp);
+		complain(t, "disp %llx, not %llx", (unsigned long long)in->disp,
+			 (unsigned long long)disp);
 	if (o->mem.type == ZYDIS_MEMOP_TYPE_AGEN || (in->attr & X86_A_LEA)) {
 		if (in->mem_bytes != 0)
 			complain(t, "mem_bytes of a mere name");
@@ -291,13 +315,16 @@ static void check_memory(const struct trial *t, const ZydisDecodedOperand *o)
 	if (seg != in->seg)
 		complain(t, "segment %u, not %u", in->seg, seg);
 	switch (in->op) {
-	case X86_OP_CLFLUSH: /* a whole line, read as one byte */
-		return;
-	case X86_OP_LDMXCSR: case X86_OP_STMXCSR:
-		break;
-	case X86_OP_CALL_FAR: case X86_OP_JMP_FAR: case X86_OP_LES: case X86_OP_LDS:
-	case X86_OP_LSS: case X86_OP_LFS: case X86_OP_LGS:
-		break;
+	case X86_OP_CLFLUSH: /* a whole line, read as one byte */ return;
+	case X86_OP_LDMXCSR:
+	case X86_OP_STMXCSR: break;
+	case X86_OP_CALL_FAR:
+	case X86_OP_JMP_FAR:
+	case X86_OP_LES:
+	case X86_OP_LDS:
+	case X86_OP_LSS:
+	case X86_OP_LFS:
+	case X86_OP_LGS: break;
 	default:
 		if (access_of(o) != in->rm_acc)
 			complain(t, "memory access %u, not %u", access_of(o), in->rm_acc);
@@ -317,18 +344,23 @@ static void check_operands(const struct trial *t)
 		switch (o->type) {
 		case ZYDIS_OPERAND_TYPE_REGISTER:
 			if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG)
-				check_register(t, o, in->reg, in->reg_kind, in->reg_bytes, in->reg_acc, "reg");
+				check_register(t, o, in->reg, in->reg_kind, in->reg_bytes,
+					       in->reg_acc, "reg");
 			else if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM)
-				check_register(t, o, in->rm, in->rm_kind, in->rm_bytes, in->rm_acc, "rm");
-			else if (o->encoding == ZYDIS_OPERAND_ENCODING_OPCODE && in->op != X86_OP_NOP)
-				check_register(t, o, in->opreg, X86_RK_GPR, in->opnd_bytes, in->opreg_acc, "opreg");
+				check_register(t, o, in->rm, in->rm_kind, in->rm_bytes, in->rm_acc,
+					       "rm");
+			else if (o->encoding == ZYDIS_OPERAND_ENCODING_OPCODE &&
+				 in->op != X86_OP_NOP)
+				check_register(t, o, in->opreg, X86_RK_GPR, in->opnd_bytes,
+					       in->opreg_acc, "opreg");
 			break;
 		case ZYDIS_OPERAND_TYPE_MEMORY:
 			if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ||
 			    o->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64) {
 				memory = true;
 				check_memory(t, o);
-			} else if (o->mem.type == ZYDIS_MEMOP_TYPE_MEM && (in->attr & X86_A_STRING) &&
+			} else if (o->mem.type == ZYDIS_MEMOP_TYPE_MEM &&
+				   (in->attr & X86_A_STRING) &&
 				   o->mem.segment != ZYDIS_REGISTER_ES) {
 				if ((unsigned)ZydisRegisterGetId(o->mem.segment) != in->seg)
 					complain(t, "string segment");
@@ -345,15 +377,15 @@ static void check_operands(const struct trial *t)
 			if (bits < 64)
 				want &= BIT(bits) - 1, got &= BIT(bits) - 1;
 			if (want != got)
-				complain(t, "immediate %llx, not %llx", (unsigned long long)got, (unsigned long long)want);
+				complain(t, "immediate %llx, not %llx", (unsigned long long)got,
+					 (unsigned long long)want);
 			break;
 		}
 		case ZYDIS_OPERAND_TYPE_POINTER:
 			if (in->imm2 != o->ptr.segment || (uint32_t)in->imm != o->ptr.offset)
 				complain(t, "far pointer");
 			break;
-		default:
-			break;
+		default: break;
 		}
 	}
 	if (in->has_mem && !memory)
@@ -374,23 +406,31 @@ static void check_flags(const struct trial *t)
 		written = (f->modified | f->set_0 | f->set_1 | f->undefined) & X86_STATUS_FLAGS;
 	}
 	switch (in->op) {
-	case X86_OP_SBB: /* AF is defined (SDM) */
-		undefined = 0;
-		break;
-	case X86_OP_SHL: case X86_OP_SHR: case X86_OP_SAR: case X86_OP_ROL: case X86_OP_ROR:
-	case X86_OP_RCL: case X86_OP_RCR: case X86_OP_SHLD: case X86_OP_SHRD:
-		return; /* by count: test_shift_flags() */
-	case X86_OP_INT: case X86_OP_INT1: case X86_OP_INT3: case X86_OP_INTO: case X86_OP_SYSCALL:
+	case X86_OP_SBB: /* AF is defined (SDM) */ undefined = 0; break;
+	case X86_OP_SHL:
+	case X86_OP_SHR:
+	case X86_OP_SAR:
+	case X86_OP_ROL:
+	case X86_OP_ROR:
+	case X86_OP_RCL:
+	case X86_OP_RCR:
+	case X86_OP_SHLD:
+	case X86_OP_SHRD: return; /* by count: test_shift_flags() */
+	case X86_OP_INT:
+	case X86_OP_INT1:
+	case X86_OP_INT3:
+	case X86_OP_INTO:
+	case X86_OP_SYSCALL:
 		read = X86_STATUS_FLAGS; /* saved for the handler */
 		break;
 	case X86_OP_VMCALL:
 		written = 0; /* of VMX, not of hypercalls */
 		break;
-	case X86_OP_CMPS: case X86_OP_SCAS:
+	case X86_OP_CMPS:
+	case X86_OP_SCAS:
 		read = 0; /* REPE and REPNE test the flag that was just set */
 		break;
-	default:
-		break;
+	default: break;
 	}
 	if (in->flags_read != read)
 		complain(t, "reads %x, not %x", in->flags_read, read);
@@ -407,13 +447,26 @@ static void check_flags(const struct trial *t)
 static bool operand_size_matters(const struct x86_insn *in)
 {
 	switch (in->op) {
-	case X86_OP_FP: case X86_OP_LDMXCSR: case X86_OP_STMXCSR: case X86_OP_MASKMOV: case X86_OP_FXSAVE:
-	case X86_OP_FXRSTOR: case X86_OP_XLAT: case X86_OP_SYSCALL: case X86_OP_NOP: case X86_OP_INVLPG:
-	case X86_OP_INS: case X86_OP_OUTS: case X86_OP_CLFLUSH: case X86_OP_RDPID: case X86_OP_MOVNTI:
-	case X86_OP_RDFSBASE: case X86_OP_RDGSBASE: case X86_OP_WRFSBASE: case X86_OP_WRGSBASE:
-		return false;
-	default:
-		return true;
+	case X86_OP_FP:
+	case X86_OP_LDMXCSR:
+	case X86_OP_STMXCSR:
+	case X86_OP_MASKMOV:
+	case X86_OP_FXSAVE:
+	case X86_OP_FXRSTOR:
+	case X86_OP_XLAT:
+	case X86_OP_SYSCALL:
+	case X86_OP_NOP:
+	case X86_OP_INVLPG:
+	case X86_OP_INS:
+	case X86_OP_OUTS:
+	case X86_OP_CLFLUSH:
+	case X86_OP_RDPID:
+	case X86_OP_MOVNTI:
+	case X86_OP_RDFSBASE:
+	case X86_OP_RDGSBASE:
+	case X86_OP_WRFSBASE:
+	case X86_OP_WRGSBASE: return false;
+	default: return true;
 	}
 }
 
@@ -475,7 +528,8 @@ static unsigned opcode_bytes(uint8_t *b, unsigned n, unsigned map)
 /* Half: prefixes and a random opcode. Half: a form of the table, so that the rare ones come too. */
 static void generate(uint8_t b[32])
 {
-	static const uint8_t prefix[] = {0x66, 0x66, 0xf2, 0xf3, 0x67, 0x2e, 0x36, 0x64, 0x65, 0xf0, 0x26, 0x3e};
+	static const uint8_t prefix[] = {0x66, 0x66, 0xf2, 0xf3, 0x67, 0x2e,
+					 0x36, 0x64, 0x65, 0xf0, 0x26, 0x3e};
 	const struct x86_form_info *f = rng() % 2 ? &form[rng() % n_forms] : NULL;
 	unsigned prefixes = rng() % 8 < 6 ? rng() % 3 : rng() % 6;
 	unsigned n = 0;
@@ -511,7 +565,8 @@ static void generate(uint8_t b[32])
 
 static void decoder(ZydisDecoder *zd, unsigned mode)
 {
-	static const ZydisMachineMode machine[] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32,
+	static const ZydisMachineMode machine[] = {ZYDIS_MACHINE_MODE_LEGACY_16,
+						   ZYDIS_MACHINE_MODE_LEGACY_32,
 						   ZYDIS_MACHINE_MODE_LONG_64};
 	static const ZydisStackWidth width[] = {ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32,
 						ZYDIS_STACK_WIDTH_64};
@@ -583,7 +638,8 @@ static void test_truncated(void **st)
 		if (x86_decode(&whole, bytes, sizeof(bytes), mode) != X86_DECODE_OK)
 			continue;
 		unsigned n = (unsigned)(rng() % whole.len);
-		uint8_t *exact = malloc(n + 1u); /* a checker of memory accesses sees a read beyond n */
+		uint8_t *exact =
+			malloc(n + 1u); /* a checker of memory accesses sees a read beyond n */
 		memcpy(exact + 1, bytes, n);
 		assert_int_equal(x86_decode(&part, exact + 1, n, mode), X86_DECODE_TRUNCATED);
 		free(exact);
@@ -621,29 +677,34 @@ static void test_shift_flags(void **st)
 		uint8_t bytes[5], len;
 		uint16_t write, may, undef;
 	} row[] = {
-		{{0xc1, 0xe0, 0}, 3, 0, 0, 0},			       /* shl eax, 0 */
-		{{0xc1, 0xe0, 0x20}, 3, 0, 0, 0},		       /* shl eax, 32 */
-		{{0x48, 0xc1, 0xe0, 0x40}, 4, 0, 0, 0},		       /* shl rax, 64 */
+		{{0xc1, 0xe0, 0}, 3, 0, 0, 0},		/* shl eax, 0 */
+		{{0xc1, 0xe0, 0x20}, 3, 0, 0, 0},	/* shl eax, 32 */
+		{{0x48, 0xc1, 0xe0, 0x40}, 4, 0, 0, 0}, /* shl rax, 64 */
 		{{0xd1, 0xe0}, 2, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF},
 		{{0xc1, 0xe0, 3}, 3, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF | X86_OF},
 		{{0xc0, 0xe0, 8}, 3, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF | X86_OF | X86_CF},
 		{{0xc0, 0xf8, 9}, 3, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF | X86_OF},
 		{{0xd3, 0xe0}, 2, 0, X86_STATUS_FLAGS, X86_AF | X86_OF},
 		{{0xd2, 0xe0}, 2, 0, X86_STATUS_FLAGS, X86_AF | X86_OF | X86_CF},
-		{{0xc1, 0xc0, 0}, 3, 0, 0, 0},			       /* rol eax, 0 */
+		{{0xc1, 0xc0, 0}, 3, 0, 0, 0}, /* rol eax, 0 */
 		{{0xc1, 0xc0, 1}, 3, X86_CF | X86_OF, X86_CF | X86_OF, 0},
 		{{0xd1, 0xd0}, 2, X86_CF | X86_OF, X86_CF | X86_OF, 0}, /* rcl eax, 1 */
-		{{0xc0, 0xd0, 9}, 3, 0, X86_CF | X86_OF, X86_OF},      /* rcl al, 9 */
-		{{0x0f, 0xa4, 0xc0, 0}, 4, 0, 0, 0},		       /* shld eax, eax, 0 */
+		{{0xc0, 0xd0, 9}, 3, 0, X86_CF | X86_OF, X86_OF},	/* rcl al, 9 */
+		{{0x0f, 0xa4, 0xc0, 0}, 4, 0, 0, 0},			/* shld eax, eax, 0 */
 		{{0x0f, 0xa4, 0xc0, 1}, 4, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_AF},
-		{{0x66, 0x0f, 0xa4, 0xc0, 17}, 5, X86_STATUS_FLAGS, X86_STATUS_FLAGS, X86_STATUS_FLAGS},
+		{{0x66, 0x0f, 0xa4, 0xc0, 17},
+		 5,
+		 X86_STATUS_FLAGS,
+		 X86_STATUS_FLAGS,
+		 X86_STATUS_FLAGS},
 	};
 
 	(void)st;
 	for (unsigned i = 0; i < ARRAY_SIZE(row); i++) {
 		struct x86_insn in;
 
-		assert_int_equal(x86_decode(&in, row[i].bytes, row[i].len, X86_MODE_64), X86_DECODE_OK);
+		assert_int_equal(x86_decode(&in, row[i].bytes, row[i].len, X86_MODE_64),
+				 X86_DECODE_OK);
 		assert_int_equal(in.flags_write, row[i].write);
 		assert_int_equal(in.flags_may_write, row[i].may);
 		assert_int_equal(in.flags_undef, row[i].undef);
@@ -675,9 +736,9 @@ static void test_forms(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_64),	  cmocka_unit_test(test_32),
-		cmocka_unit_test(test_16),	  cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_too_long),  cmocka_unit_test(test_shift_flags),
+		cmocka_unit_test(test_64),	 cmocka_unit_test(test_32),
+		cmocka_unit_test(test_16),	 cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_too_long), cmocka_unit_test(test_shift_flags),
 		cmocka_unit_test(test_forms),
 	};
 

@@ -612,6 +612,34 @@ static void test_breakpoints(void **state)
 	assert_false(v->trap_pending);
 }
 
+static void test_alignment(void **state)
+{
+	struct fix *f = *state;
+	struct soft_vcpu *v = f->v;
+
+	long_mode(f);
+	v->s.cr0 |= X86_CR0_AM;
+	v->s.rflags |= X86_AC;
+	set_cpl(f, 0);
+	assert_true(fix_read(v, VA + 1, 4, NULL));
+	set_cpl(f, 3);
+	assert_true(fix_read(v, VA + 4, 4, NULL));
+	for (unsigned round = 0; round < 2; round++) {
+		assert_false(fix_write(v, VA + 1, 0, 4));
+		assert_int_equal(v->exc.vector, X86_EXC_AC);
+		assert_true(v->exc.has_error && v->exc.error == 0);
+		assert_false(fix_read(v, VA + 0xfff, 2, NULL));
+		assert_true(fix_read(v, VA + 1, 1, NULL));
+	}
+	/* A page fault comes first; the supervisor's own accesses are not checked. */
+	assert_false(fix_read(v, 0x800001, 2, NULL));
+	assert_int_equal(v->exc.vector, X86_EXC_PF);
+	assert_int_equal(soft_read_sys(v, VA + 1, 4), 0);
+	v->s.rflags &= ~(uint64_t)X86_AC;
+	soft_mode_changed(v);
+	assert_true(fix_read(v, VA + 1, 4, NULL));
+}
+
 static void test_dirty_log(void **state)
 {
 	struct fix *f = *state;
@@ -715,6 +743,7 @@ int main(void)
 		TEST(test_fill),
 		TEST(test_fetch),
 		TEST(test_breakpoints),
+		TEST(test_alignment),
 		TEST(test_dirty_log),
 		TEST(test_linear),
 	};

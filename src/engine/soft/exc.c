@@ -33,7 +33,7 @@ struct event {
 void soft_mode_changed(struct soft_vcpu *v)
 {
 	const struct x86_state *s = &v->s;
-	bool data = false;
+	bool data = false, align;
 
 	v->cpl = (uint8_t)x86_state_cpl(s);
 	if ((s->msr.efer & X86_EFER_LMA) && (s->seg[X86_CS].attr & X86_ATTR_L))
@@ -63,6 +63,10 @@ void soft_mode_changed(struct soft_vcpu *v)
 		soft_tlb_flush_all(v);
 	}
 	v->data_breakpoints = data;
+	align = v->cpl == 3 && (s->rflags & X86_AC) && (s->cr0 & X86_CR0_AM);
+	if (unlikely(align && !v->align_check))
+		soft_tlb_flush_all(v);
+	v->align_check = align;
 }
 
 /* ---- IA-32e mode ---- */

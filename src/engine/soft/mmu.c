@@ -5,8 +5,8 @@
  * Theory of operation. There is one direct-mapped array of entries for each way an access is checked
  * (enum soft_mmu), indexed by the page number. An entry always stands for one 4 KiB page, whatever the size
  * of the page in the page tables. A hit needs one subtraction and one comparison (soft.h). A miss walks the
- * page tables (mmu_walk.c) and fills the entry, unless the page is not RAM (MMIO is never cached) or data
- * breakpoints are on (then every access comes here and is looked at).
+ * page tables (mmu_walk.c) and fills the entry, unless the page is not RAM (MMIO is never cached), or data
+ * breakpoints or alignment checks are on (then every access comes here and is looked at).
  *
  * Flushing. MOV CR3 must drop all but global entries, often: the index of each non-global entry goes into a
  * journal when the entry is made, so that a flush visits only those; when the journal overflows, the
@@ -110,7 +110,8 @@ static enum mmu_result translate(struct soft_vcpu *v, unsigned kind, uint64_t la
 {
 	enum mmu_result r = mmu_walk(v, la, access, kind, x);
 
-	if (r == MMU_OK && x->host && access != SOFT_FETCH && !v->data_breakpoints)
+	if (r == MMU_OK && x->host && access != SOFT_FETCH && !v->data_breakpoints &&
+	    !(v->align_check && kind == SOFT_MMU_USER))
 		tlb_insert(v, kind, la, access, x);
 	return r;
 }
@@ -131,7 +132,7 @@ bool soft_tlb_fill(struct soft_vcpu *v, uint64_t la, unsigned size, unsigned acc
 	struct soft_tlb_entry *e = &v->tlb[v->mmu][tlb_index(la)];
 	struct mmu_xlate x;
 
-	if ((la & 0xfff) + size > 4096 || v->data_breakpoints)
+	if ((la & 0xfff) + size > 4096 || v->data_breakpoints || v->align_check)
 		return false;
 	if (translate(v, v->mmu, la, access, &x) != MMU_OK || !x.host)
 		return false;
@@ -156,6 +157,15 @@ static void check_breakpoints(struct soft_vcpu *v, uint64_t la, unsigned size, u
 			v->trap_dr6 |= BIT(i);
 		}
 	}
+}
+
+/* Alignment (SDM vol. 3 §6.15, interrupt 17): of the operand's size, but 8 for all that is larger. */
+static void check_alignment(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned size)
+{
+	unsigned align = size >= 8 ? 8 : size;
+
+	if (kind == SOFT_MMU_USER && (la & (align - 1)))
+		soft_raise_err(v, X86_EXC_AC, 0);
 }
 
 /* ---- Segments and effective addresses ---- */
@@ -248,6 +258,8 @@ static __attribute__((noinline)) uint64_t read_slow(struct soft_vcpu *v, unsigne
 	uint64_t r;
 
 	translate_or_raise(v, kind, la, SOFT_READ, &x);
+	if (unlikely(v->align_check))
+		check_alignment(v, kind, la, size);
 	if (unlikely(v->data_breakpoints))
 		check_breakpoints(v, la, size, SOFT_READ);
 	if (size <= first)
@@ -266,6 +278,8 @@ static __attribute__((noinline)) void write_slow(struct soft_vcpu *v, unsigned k
 	translate_or_raise(v, kind, la, SOFT_WRITE, &x);
 	if (size > first)
 		translate_or_raise(v, kind, la_add(v, la, first), SOFT_WRITE, &y);
+	if (unlikely(v->align_check))
+		check_alignment(v, kind, la, size);
 	if (unlikely(v->data_breakpoints))
 		check_breakpoints(v, la, size, SOFT_WRITE);
 	if (size <= first) {
@@ -361,6 +375,8 @@ static void block(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned size,
 	translate_or_raise(v, v->mmu, la, access, &x);
 	if (size > first)
 		translate_or_raise(v, v->mmu, la_add(v, la, first), access, &y);
+	if (unlikely(v->align_check))
+		check_alignment(v, v->mmu, la, size);
 	if (unlikely(v->data_breakpoints))
 		check_breakpoints(v, la, size, access);
 	block_part(v, &x, buf, first, access == SOFT_WRITE);
@@ -403,7 +419,7 @@ void *soft_ptr(struct soft_vcpu *v, uint64_t la, unsigned size, unsigned access)
 
 	if (likely(off <= 4096 - size))
 		return entry_host(v, e) + off;
-	if ((la & 0xfff) + size > 4096 || v->data_breakpoints)
+	if ((la & 0xfff) + size > 4096 || v->data_breakpoints || v->align_check)
 		return NULL;
 	translate_or_raise(v, v->mmu, la, access, &x);
 	if (!x.host)

@@ -133,9 +133,11 @@ static bool fpu_error_pending(struct soft_vcpu *v)
 /* Does it look for a pending FPU error first? FNSTCW, FNSTSW, FNSTENV, FNSAVE do not. */
 static bool waits(const struct x86_insn *in)
 {
+	if (in->op != X86_OP_FP)
+		return in->op == X86_OP_FLDENV || in->op == X86_OP_FRSTOR;
 	if (in->attr & X86_A_MMX)
 		return true;
-	if (!(in->attr & X86_A_X87) || in->op == X86_OP_FSTENV || in->op == X86_OP_FSAVE)
+	if (!(in->attr & X86_A_X87))
 		return false;
 	return !(in->has_mem && in->map == X86_MAP_1 && (in->opcode == 0xd9 || in->opcode == 0xdd) && (in->modrm >> 3 & 7) == 7);
 }
@@ -154,15 +156,17 @@ static void maskmov(struct soft_vcpu *v, const struct x86_insn *in)
 		off = (uint16_t)off;
 	if (!xmm && fpu_error_pending(v))
 		soft_raise(v, X86_EXC_MF);
+	if (!xmm) { /* as any MMX instruction: TOP 0, all tags valid; processors do it first */
+		soft_fp_load(v);
+		__asm__ volatile("movd %%mm0, %%eax" : : : "eax");
+	}
 	soft_fp_save(v);
 	if (xmm) {
 		soft_copy(data, v->s.fx + 160 + 16 * in->reg, n);
 		soft_copy(mask, v->s.fx + 160 + 16 * in->rm, n);
-	} else { /* the image has ST(i), MMX registers are not relative to TOP */
-		unsigned top = (v->s.fx[3] >> 3) & 7;
-
-		soft_copy(data, v->s.fx + 32 + 16 * ((in->reg - top) & 7), n);
-		soft_copy(mask, v->s.fx + 32 + 16 * ((in->rm - top) & 7), n);
+	} else {
+		soft_copy(data, v->s.fx + 32 + 16 * in->reg, n);
+		soft_copy(mask, v->s.fx + 32 + 16 * in->rm, n);
 	}
 	for (unsigned i = 0; i < n; i++)
 		if (mask[i] & 0x80)
@@ -170,10 +174,6 @@ static void maskmov(struct soft_vcpu *v, const struct x86_insn *in)
 	for (unsigned i = 0; i < n; i++)
 		if (mask[i] & 0x80)
 			soft_write(v, soft_linear(v, in->seg, off + i, 1, SOFT_WRITE), data[i], 1);
-	if (!xmm) { /* as any MMX instruction: TOP 0, all tags valid */
-		soft_fp_load(v);
-		__asm__ volatile("movq %mm0, %mm0");
-	}
 }
 
 void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
@@ -195,10 +195,14 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 	if (mem && waits(in) && fpu_error_pending(v))
 		soft_raise(v, X86_EXC_MF);
 	if (mem) {
-		la = soft_linear(v, in->seg, soft_ea(v, in), size, write ? SOFT_WRITE : SOFT_READ);
-		operand = v->tr.bounce + (la & 63);
-		if ((in->attr & X86_A_ALIGN16) && (la & 15))
+		uint64_t ea = soft_ea(v, in);
+		bool based = v->mode != X86_MODE_64 || in->seg == X86_FS || in->seg == X86_GS;
+
+		/* Alignment comes before canonical form (which would be #SS for a stack address). */
+		if ((in->attr & X86_A_ALIGN16) && ((ea + (based ? v->s.seg[in->seg].base : 0)) & 15))
 			soft_raise_err(v, X86_EXC_GP, 0);
+		la = soft_linear(v, in->seg, ea, size, write ? SOFT_WRITE : SOFT_READ);
+		operand = v->tr.bounce + (la & 63);
 		if (write)
 			soft_probe_write(v, la, size);
 		soft_read_block(v, la, operand, size);

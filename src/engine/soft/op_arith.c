@@ -14,7 +14,7 @@ HOST_BINARY(test, test)
 HOST_UNARY(inc, inc)
 HOST_UNARY(dec, dec)
 HOST_UNARY(neg, neg)
-HOST_UNARY(not, not)
+HOST_UNARY(not, not )
 HOST_BINARY_WLQ(imul, imul)
 
 /* The six shapes of an ALU operation (opcodes 00-3F and group 1). */
@@ -31,14 +31,16 @@ op_inline void alu(struct soft_vcpu *v, const struct x86_insn *in, op_calc calc)
 		uint64_t b = op_rm_read(v, in);
 		uint64_t a = op_reg(v, in, in->reg, in->reg_bytes);
 
-		op_reg_set(v, in, in->reg, calc(a, b, 0, in->reg_bytes, &v->s.rflags), in->reg_bytes);
+		op_reg_set(v, in, in->reg, calc(a, b, 0, in->reg_bytes, &v->s.rflags),
+			   in->reg_bytes);
 	} else {
 		op_rmw(v, in, calc, op_reg(v, in, in->reg, in->reg_bytes), 0, in->lock);
 	}
 }
 
 /* CMP and TEST: the same, with nothing stored. */
-op_inline void alu_flags(struct soft_vcpu *v, const struct x86_insn *in, op_calc calc, bool reversible)
+op_inline void alu_flags(struct soft_vcpu *v, const struct x86_insn *in, op_calc calc,
+			 bool reversible)
 {
 	if (in->opreg != 0xff) {
 		calc(op_reg(v, in, in->opreg, in->opnd_bytes), (uint64_t)in->imm, 0, in->opnd_bytes,
@@ -57,10 +59,10 @@ op_inline void alu_flags(struct soft_vcpu *v, const struct x86_insn *in, op_calc
 		calc(a, b, 0, in->rm_bytes, &v->s.rflags);
 }
 
-#define ALU_OP(name)                                                                               \
-	void soft_op_##name(struct soft_vcpu *v, const struct x86_insn *in)                        \
-	{                                                                                          \
-		alu(v, in, host_##name);                                                           \
+#define ALU_OP(name)                                                        \
+	void soft_op_##name(struct soft_vcpu *v, const struct x86_insn *in) \
+	{                                                                   \
+		alu(v, in, host_##name);                                    \
 	}
 
 ALU_OP(add)
@@ -87,25 +89,27 @@ op_inline void unary(struct soft_vcpu *v, const struct x86_insn *in, op_calc cal
 	if (in->opreg != 0xff) {
 		uint64_t a = op_reg(v, in, in->opreg, in->opnd_bytes);
 
-		op_reg_set(v, in, in->opreg, calc(a, 0, 0, in->opnd_bytes, &v->s.rflags), in->opnd_bytes);
+		op_reg_set(v, in, in->opreg, calc(a, 0, 0, in->opnd_bytes, &v->s.rflags),
+			   in->opnd_bytes);
 	} else {
 		op_rmw(v, in, calc, 0, 0, in->lock);
 	}
 }
 
-#define UNARY_OP(name)                                                                             \
-	void soft_op_##name(struct soft_vcpu *v, const struct x86_insn *in)                        \
-	{                                                                                          \
-		unary(v, in, host_##name);                                                         \
+#define UNARY_OP(name)                                                      \
+	void soft_op_##name(struct soft_vcpu *v, const struct x86_insn *in) \
+	{                                                                   \
+		unary(v, in, host_##name);                                  \
 	}
 
 UNARY_OP(inc)
 UNARY_OP(dec)
 UNARY_OP(neg)
-UNARY_OP(not)
+UNARY_OP(not )
 
 /* ---- multiplication ---- */
 
+/* clang-format off */
 #define MUL_CASE(insn, width, fmt)                                                                 \
 	__asm__ volatile(HOST_IN "movq %[lo], %%rax; " #insn #width " %" fmt "[b]; movq %%rax, %[lo]" HOST_OUT \
 			 : "+&a"(ax), [lo] "+&r"(lo), "+&d"(hi) : [b] "r"(b) : "cc")
@@ -132,6 +136,8 @@ UNARY_OP(not)
 		}                                                                                  \
 	}
 
+/* clang-format on */
+
 MUL_OP(mul, mul)
 MUL_OP(imul1, imul)
 
@@ -145,6 +151,7 @@ void soft_op_imul(struct soft_vcpu *v, const struct x86_insn *in)
 
 /* ---- division: the quotient is known to fit before the host divides ---- */
 
+/* clang-format off */
 #define DIV_CASE(insn, width, fmt)                                                                 \
 	__asm__ volatile(HOST_IN "movq %[lo], %%rax; " #insn #width " %" fmt "[b]; movq %%rax, %[lo]" HOST_OUT \
 			 : "+&a"(ax), [lo] "+&r"(lo), "+&d"(hi) : [b] "r"(b) : "cc")
@@ -159,7 +166,10 @@ void soft_op_imul(struct soft_vcpu *v, const struct x86_insn *in)
 		}                                                                                  \
 	} while (0)
 
-static void divided(struct soft_vcpu *v, const struct x86_insn *in, uint64_t lo, uint64_t hi, uint64_t ax)
+/* clang-format on */
+
+static void divided(struct soft_vcpu *v, const struct x86_insn *in, uint64_t lo, uint64_t hi,
+		    uint64_t ax)
 {
 	v->s.rflags = host_flags_out(v->s.rflags, ax);
 	if (in->rm_bytes == 1) { /* AL, AH */
@@ -188,7 +198,8 @@ void soft_op_div(struct soft_vcpu *v, const struct x86_insn *in)
 static bool idiv_fits(uint64_t hi, uint64_t lo, uint64_t b, unsigned size)
 {
 	int64_t divisor = (int64_t)op_sign_extend(b, size);
-	unsigned __int128 n = ((unsigned __int128)op_sign_extend(hi, size) << (8 * size)) | (lo & op_mask(size));
+	unsigned __int128 n = ((unsigned __int128)op_sign_extend(hi, size) << (8 * size)) |
+			      (lo & op_mask(size));
 	uint64_t d, limit = BIT(8 * size - 1);
 
 	if (divisor == 0)
@@ -302,8 +313,11 @@ void soft_op_aam(struct soft_vcpu *v, const struct x86_insn *in)
 
 	if (base == 0)
 		soft_raise(v, X86_EXC_DE);
-	op_gpr_set(v, X86_RAX, (uint64_t)(al / base) << 8, 2);
-	set_al(v, al % base, 0);
+	/* cppcheck-suppress zerodivcond ; it does not see that soft_raise() stays away */
+	uint8_t high = al / base, low = al % base;
+
+	op_gpr_set(v, X86_RAX, (uint64_t)high << 8, 2);
+	set_al(v, low, 0);
 }
 
 void soft_op_aad(struct soft_vcpu *v, const struct x86_insn *in)

@@ -122,7 +122,8 @@ static void need_feature(struct soft_vcpu *v, uint32_t leaf, enum cpuid_reg reg,
 {
 	uint32_t r[4];
 
-	cpuid_get(&v->soft->cpuid, leaf, 0, 0, &r[CPUID_EAX], &r[CPUID_EBX], &r[CPUID_ECX], &r[CPUID_EDX]);
+	cpuid_get(&v->soft->cpuid, leaf, 0, 0, &r[CPUID_EAX], &r[CPUID_EBX], &r[CPUID_ECX],
+		  &r[CPUID_EDX]);
 	if (!(r[reg] >> bit & 1))
 		soft_raise(v, X86_EXC_UD);
 }

@@ -45,7 +45,8 @@ static uint64_t byte_swap(uint64_t value, unsigned size)
 void soft_op_movbe(struct soft_vcpu *v, const struct x86_insn *in)
 {
 	if (in->reg_acc & X86_ACC_W)
-		op_reg_set(v, in, in->reg, byte_swap(op_rm_read(v, in), in->rm_bytes), in->reg_bytes);
+		op_reg_set(v, in, in->reg, byte_swap(op_rm_read(v, in), in->rm_bytes),
+			   in->reg_bytes);
 	else
 		op_rm_write(v, in, byte_swap(op_reg(v, in, in->reg, in->reg_bytes), in->rm_bytes));
 }
@@ -60,7 +61,8 @@ void soft_op_cmov(struct soft_vcpu *v, const struct x86_insn *in)
 	uint64_t src = op_rm_read(v, in); /* also when it is not moved */
 
 	/* A 32-bit destination is cleared above in both cases. */
-	op_reg_set(v, in, in->reg, op_condition(v, in->cond) ? src : v->s.gpr[in->reg], in->reg_bytes);
+	op_reg_set(v, in, in->reg, op_condition(v, in->cond) ? src : v->s.gpr[in->reg],
+		   in->reg_bytes);
 }
 
 void soft_op_setcc(struct soft_vcpu *v, const struct x86_insn *in)
@@ -105,12 +107,14 @@ void soft_op_xadd(struct soft_vcpu *v, const struct x86_insn *in)
 		uint64_t a = op_reg(v, in, in->rm, in->rm_bytes);
 
 		op_reg_set(v, in, in->reg, a, in->reg_bytes);
-		op_reg_set(v, in, in->rm, host_add(a, b, 0, in->rm_bytes, &v->s.rflags), in->rm_bytes);
+		op_reg_set(v, in, in->rm, host_add(a, b, 0, in->rm_bytes, &v->s.rflags),
+			   in->rm_bytes);
 	}
 }
 
 /* The new value of the destination; c is the accumulator. Flags as CMP accumulator, destination. */
-op_inline uint64_t compare_exchange(uint64_t a, uint64_t b, uint64_t c, unsigned size, uint64_t *flags)
+op_inline uint64_t compare_exchange(uint64_t a, uint64_t b, uint64_t c, unsigned size,
+				    uint64_t *flags)
 {
 	host_sub(c, a, 0, size, flags);
 	return *flags & X86_ZF ? b : a;
@@ -144,8 +148,8 @@ struct pair {
 };
 
 /* The slow way: no host address for the whole operand. */
-static struct pair exchange_pair_slow(struct soft_vcpu *v, uint64_t la, unsigned half, struct pair want,
-				      struct pair value)
+static struct pair exchange_pair_slow(struct soft_vcpu *v, uint64_t la, unsigned half,
+				      struct pair want, struct pair value)
 {
 	struct pair old;
 
@@ -213,7 +217,8 @@ void soft_op_cmpxchg16b(struct soft_vcpu *v, const struct x86_insn *in)
 /* CBW, CWDE, CDQE */
 void soft_op_cbw(struct soft_vcpu *v, const struct x86_insn *in)
 {
-	op_gpr_set(v, X86_RAX, op_sign_extend(v->s.gpr[X86_RAX], in->opnd_bytes / 2), in->opnd_bytes);
+	op_gpr_set(v, X86_RAX, op_sign_extend(v->s.gpr[X86_RAX], in->opnd_bytes / 2),
+		   in->opnd_bytes);
 }
 
 /* CWD, CDQ, CQO */

@@ -21,10 +21,10 @@ static inline uint64_t shift_count(const struct soft_vcpu *v, const struct x86_i
 	return (in->opcode & 0xfe) == 0xd2 ? v->s.gpr[X86_RCX] & 0xff : (uint64_t)in->imm;
 }
 
-#define SHIFT_OP(name)                                                                             \
-	void soft_op_##name(struct soft_vcpu *v, const struct x86_insn *in)                        \
-	{                                                                                          \
-		op_rmw(v, in, host_##name, shift_count(v, in), 0, false);                          \
+#define SHIFT_OP(name)                                                      \
+	void soft_op_##name(struct soft_vcpu *v, const struct x86_insn *in) \
+	{                                                                   \
+		op_rmw(v, in, host_##name, shift_count(v, in), 0, false);   \
 	}
 
 SHIFT_OP(rol)
@@ -35,11 +35,11 @@ SHIFT_OP(shl)
 SHIFT_OP(shr)
 SHIFT_OP(sar)
 
-#define DOUBLE_OP(name)                                                                            \
-	void soft_op_##name(struct soft_vcpu *v, const struct x86_insn *in)                        \
-	{                                                                                          \
-		uint64_t count = in->imm_bytes ? (uint64_t)in->imm : v->s.gpr[X86_RCX] & 0xff;     \
-		op_rmw(v, in, host_##name, v->s.gpr[in->reg], count, false);                       \
+#define DOUBLE_OP(name)                                                                        \
+	void soft_op_##name(struct soft_vcpu *v, const struct x86_insn *in)                    \
+	{                                                                                      \
+		uint64_t count = in->imm_bytes ? (uint64_t)in->imm : v->s.gpr[X86_RCX] & 0xff; \
+		op_rmw(v, in, host_##name, v->s.gpr[in->reg], count, false);                   \
 	}
 
 DOUBLE_OP(shld)

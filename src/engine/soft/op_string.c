@@ -15,7 +15,7 @@
  */
 #include "engine/soft/op_util.h"
 
-#define CHUNK_BYTES 65536u   /* done by host pointers in one call */
+#define CHUNK_BYTES 65536u  /* done by host pointers in one call */
 #define SLOW_ELEMENTS 4096u /* done one at a time in one call */
 
 /* The state of one string instruction. */
@@ -25,7 +25,7 @@ struct string {
 	unsigned size, addr_bytes;
 	uint64_t addr_mask;
 	bool down;
-	uint64_t count; /* elements left; 1 without REP */
+	uint64_t count;			/* elements left; 1 without REP */
 	unsigned bytes_left, slow_left; /* of this call's work */
 };
 
@@ -101,7 +101,8 @@ static void string_chunk_done(struct string *s, uint64_t n)
 }
 
 /* How many of n elements from offset `off`, whose first has linear address la, are in one page and in the segment. */
-static uint64_t string_span(const struct string *s, unsigned seg, uint64_t off, uint64_t la, uint64_t n)
+static uint64_t string_span(const struct string *s, unsigned seg, uint64_t off, uint64_t la,
+			    uint64_t n)
 {
 	const struct x86_seg *sg = &s->v->s.seg[seg];
 	unsigned in_page = la & 0xfff, size = s->size;
@@ -115,16 +116,18 @@ static uint64_t string_span(const struct string *s, unsigned seg, uint64_t off, 
 		if (s->v->mode == X86_MODE_64)
 			return n;
 		/* Below the lower limit of an expand-down segment there is nothing. */
-		return (s->v->s.cr0 & X86_CR0_PE) && !(sg->attr & X86_ATTR_CODE) && (sg->attr & X86_ATTR_EXPAND_DOWN)
-			       ? 0
-			       : n;
+		return (s->v->s.cr0 & X86_CR0_PE) && !(sg->attr & X86_ATTR_CODE) &&
+				       (sg->attr & X86_ATTR_EXPAND_DOWN) ?
+			       0 :
+			       n;
 	}
 	room = s->addr_mask - off + 1; /* zero: all of 2^64 */
 	if (room != 0)
 		n = MIN(n, room / size);
 	if (s->v->mode == X86_MODE_64)
 		return n;
-	if ((s->v->s.cr0 & X86_CR0_PE) && !(sg->attr & X86_ATTR_CODE) && (sg->attr & X86_ATTR_EXPAND_DOWN))
+	if ((s->v->s.cr0 & X86_CR0_PE) && !(sg->attr & X86_ATTR_CODE) &&
+	    (sg->attr & X86_ATTR_EXPAND_DOWN))
 		return 0;
 	return MIN(n, ((uint64_t)sg->limit - off + 1) / size);
 }
@@ -168,6 +171,7 @@ op_inline void copy_down(uint8_t *dst, const uint8_t *src, uint64_t n, unsigned 
 	}
 }
 
+/* clang-format off */
 #define BY_SIZE(fn, ...)                                                                           \
 	do {                                                                                       \
 		switch (s->size) {                                                                 \
@@ -177,6 +181,8 @@ op_inline void copy_down(uint8_t *dst, const uint8_t *src, uint64_t n, unsigned 
 		default: fn(__VA_ARGS__, 8); break;                                                \
 		}                                                                                  \
 	} while (0)
+
+/* clang-format on */
 
 static void copy_elements(const struct string *s, uint8_t *dst, const uint8_t *src, uint64_t n)
 {
@@ -222,7 +228,8 @@ void soft_op_movs(struct soft_vcpu *v, const struct x86_insn *in)
 		if (string_chunks(&s) && !string_crosses(&s, la_src)) {
 			/* A bad destination is found after the source is read. */
 			soft_ptr(v, la_src, s.size, SOFT_READ);
-			uint64_t la_dst = string_linear(&s, X86_ES, string_off(&s, X86_RDI), SOFT_WRITE);
+			uint64_t la_dst = string_linear(&s, X86_ES, string_off(&s, X86_RDI),
+							SOFT_WRITE);
 			if (movs_chunk(&s, la_src, la_dst))
 				continue;
 		}
@@ -241,24 +248,17 @@ void soft_op_movs(struct soft_vcpu *v, const struct x86_insn *in)
 static void fill(const struct string *s, uint8_t *dst, uint64_t value, uint64_t n)
 {
 	switch (s->size) {
-	case 1:
-		__asm__ volatile("rep stosb" : "+D"(dst), "+c"(n) : "a"(value) : "memory");
-		break;
-	case 2:
-		__asm__ volatile("rep stosw" : "+D"(dst), "+c"(n) : "a"(value) : "memory");
-		break;
-	case 4:
-		__asm__ volatile("rep stosl" : "+D"(dst), "+c"(n) : "a"(value) : "memory");
-		break;
-	default:
-		__asm__ volatile("rep stosq" : "+D"(dst), "+c"(n) : "a"(value) : "memory");
-		break;
+	case 1: __asm__ volatile("rep stosb" : "+D"(dst), "+c"(n) : "a"(value) : "memory"); break;
+	case 2: __asm__ volatile("rep stosw" : "+D"(dst), "+c"(n) : "a"(value) : "memory"); break;
+	case 4: __asm__ volatile("rep stosl" : "+D"(dst), "+c"(n) : "a"(value) : "memory"); break;
+	default: __asm__ volatile("rep stosq" : "+D"(dst), "+c"(n) : "a"(value) : "memory"); break;
 	}
 }
 
 static bool stos_chunk(struct string *s, uint64_t la)
 {
-	uint64_t n = string_span(s, X86_ES, string_off(s, X86_RDI), la, MIN(s->count, s->bytes_left / s->size));
+	uint64_t n = string_span(s, X86_ES, string_off(s, X86_RDI), la,
+				 MIN(s->count, s->bytes_left / s->size));
 	uint8_t *dst = n ? string_ptr(s, la, n, SOFT_WRITE) : NULL;
 
 	if (dst == NULL)
@@ -323,8 +323,9 @@ static bool string_repeats(const struct string *s, bool equal)
 }
 
 /* Compares up to n elements of a with those of b (step 0: one value); returns how many, and the last pair. */
-op_inline uint64_t compare_run(const struct string *s, const uint8_t *a, const uint8_t *b, bool b_moves, uint64_t n,
-			       uint64_t *last_a, uint64_t *last_b, unsigned size)
+op_inline uint64_t compare_run(const struct string *s, const uint8_t *a, const uint8_t *b,
+			       bool b_moves, uint64_t n, uint64_t *last_a, uint64_t *last_b,
+			       unsigned size)
 {
 	int64_t step = s->down ? -(int64_t)size : (int64_t)size;
 	bool while_equal = s->in->rep == 0xf3;
@@ -342,18 +343,14 @@ op_inline uint64_t compare_run(const struct string *s, const uint8_t *a, const u
 	return i;
 }
 
-static uint64_t compare_elements(const struct string *s, const uint8_t *a, const uint8_t *b, bool b_moves, uint64_t n,
-				 uint64_t *last_a, uint64_t *last_b)
+static uint64_t compare_elements(const struct string *s, const uint8_t *a, const uint8_t *b,
+				 bool b_moves, uint64_t n, uint64_t *last_a, uint64_t *last_b)
 {
 	switch (s->size) {
-	case 1:
-		return compare_run(s, a, b, b_moves, n, last_a, last_b, 1);
-	case 2:
-		return compare_run(s, a, b, b_moves, n, last_a, last_b, 2);
-	case 4:
-		return compare_run(s, a, b, b_moves, n, last_a, last_b, 4);
-	default:
-		return compare_run(s, a, b, b_moves, n, last_a, last_b, 8);
+	case 1: return compare_run(s, a, b, b_moves, n, last_a, last_b, 1);
+	case 2: return compare_run(s, a, b, b_moves, n, last_a, last_b, 2);
+	case 4: return compare_run(s, a, b, b_moves, n, last_a, last_b, 4);
+	default: return compare_run(s, a, b, b_moves, n, last_a, last_b, 8);
 	}
 }
 
@@ -363,7 +360,8 @@ static const uint8_t *first_element(const struct string *s, const uint8_t *low, 
 	return s->down ? low + (n - 1) * s->size : low;
 }
 
-static uint64_t cmps_chunk(struct string *s, uint64_t la_src, uint64_t la_dst, uint64_t *a, uint64_t *b)
+static uint64_t cmps_chunk(struct string *s, uint64_t la_src, uint64_t la_dst, uint64_t *a,
+			   uint64_t *b)
 {
 	uint64_t n = MIN(s->count, s->bytes_left / s->size);
 
@@ -373,7 +371,8 @@ static uint64_t cmps_chunk(struct string *s, uint64_t la_src, uint64_t la_dst, u
 	const uint8_t *dst = src ? string_ptr(s, la_dst, n, SOFT_READ) : NULL;
 	if (dst == NULL)
 		return 0;
-	return compare_elements(s, first_element(s, src, n), first_element(s, dst, n), true, n, a, b);
+	return compare_elements(s, first_element(s, src, n), first_element(s, dst, n), true, n, a,
+				b);
 }
 
 void soft_op_cmps(struct soft_vcpu *v, const struct x86_insn *in)
@@ -413,13 +412,15 @@ void soft_op_cmps(struct soft_vcpu *v, const struct x86_insn *in)
 
 static uint64_t scas_chunk(struct string *s, uint64_t la, uint64_t acc, uint64_t *value)
 {
-	uint64_t n = string_span(s, X86_ES, string_off(s, X86_RDI), la, MIN(s->count, s->bytes_left / s->size));
+	uint64_t n = string_span(s, X86_ES, string_off(s, X86_RDI), la,
+				 MIN(s->count, s->bytes_left / s->size));
 	const uint8_t *p = n ? string_ptr(s, la, n, SOFT_READ) : NULL;
 	uint64_t same;
 
 	if (p == NULL)
 		return 0;
-	return compare_elements(s, first_element(s, p, n), (const uint8_t *)&acc, false, n, value, &same);
+	return compare_elements(s, first_element(s, p, n), (const uint8_t *)&acc, false, n, value,
+				&same);
 }
 
 void soft_op_scas(struct soft_vcpu *v, const struct x86_insn *in)

@@ -38,10 +38,12 @@ static inline uint64_t op_sign_extend(uint64_t value, unsigned size)
 
 /* ---- registers ---- */
 
-static inline uint64_t op_reg(const struct soft_vcpu *v, const struct x86_insn *in, unsigned reg, unsigned size)
+static inline uint64_t op_reg(const struct soft_vcpu *v, const struct x86_insn *in, unsigned reg,
+			      unsigned size)
 {
 	if (size == 1)
-		return x86_reg8_high(in, reg) ? (v->s.gpr[reg - 4] >> 8) & 0xff : v->s.gpr[reg] & 0xff;
+		return x86_reg8_high(in, reg) ? (v->s.gpr[reg - 4] >> 8) & 0xff :
+						v->s.gpr[reg] & 0xff;
 	return v->s.gpr[reg] & op_mask(size);
 }
 
@@ -54,8 +56,8 @@ static inline void op_gpr_set(struct soft_vcpu *v, unsigned reg, uint64_t value,
 		v->s.gpr[reg] = (v->s.gpr[reg] & ~op_mask(size)) | (value & op_mask(size));
 }
 
-static inline void op_reg_set(struct soft_vcpu *v, const struct x86_insn *in, unsigned reg, uint64_t value,
-			      unsigned size)
+static inline void op_reg_set(struct soft_vcpu *v, const struct x86_insn *in, unsigned reg,
+			      uint64_t value, unsigned size)
 {
 	if (size == 1 && x86_reg8_high(in, reg))
 		v->s.gpr[reg - 4] = (v->s.gpr[reg - 4] & ~UINT64_C(0xff00)) | (value & 0xff) << 8;
@@ -76,37 +78,22 @@ static inline bool op_condition(const struct soft_vcpu *v, unsigned cond)
 	bool is;
 
 	switch (cond >> 1) {
-	case 0:
-		is = f & X86_OF;
-		break;
-	case 1:
-		is = f & X86_CF;
-		break;
-	case 2:
-		is = f & X86_ZF;
-		break;
-	case 3:
-		is = f & (X86_CF | X86_ZF);
-		break;
-	case 4:
-		is = f & X86_SF;
-		break;
-	case 5:
-		is = f & X86_PF;
-		break;
-	case 6:
-		is = less;
-		break;
-	default:
-		is = less || (f & X86_ZF);
-		break;
+	case 0: is = f & X86_OF; break;
+	case 1: is = f & X86_CF; break;
+	case 2: is = f & X86_ZF; break;
+	case 3: is = f & (X86_CF | X86_ZF); break;
+	case 4: is = f & X86_SF; break;
+	case 5: is = f & X86_PF; break;
+	case 6: is = less; break;
+	default: is = less || (f & X86_ZF); break;
 	}
 	return is != (cond & 1);
 }
 
 /* ---- memory ---- */
 
-static inline uint64_t op_linear(struct soft_vcpu *v, const struct x86_insn *in, unsigned size, unsigned access)
+static inline uint64_t op_linear(struct soft_vcpu *v, const struct x86_insn *in, unsigned size,
+				 unsigned access)
 {
 	return soft_linear(v, in->seg, soft_ea(v, in), size, access);
 }
@@ -122,8 +109,8 @@ static inline uint64_t op_rm_read(struct soft_vcpu *v, const struct x86_insn *in
 static inline void op_rm_write(struct soft_vcpu *v, const struct x86_insn *in, uint64_t value)
 {
 	if (in->has_mem)
-		soft_write(v, op_linear(v, in, in->rm_bytes, SOFT_WRITE), value & op_mask(in->rm_bytes),
-			   in->rm_bytes);
+		soft_write(v, op_linear(v, in, in->rm_bytes, SOFT_WRITE),
+			   value & op_mask(in->rm_bytes), in->rm_bytes);
 	else
 		op_reg_set(v, in, in->rm, value, in->rm_bytes);
 }
@@ -142,32 +129,20 @@ struct op_unaligned64 {
 op_inline uint64_t op_load(const void *p, unsigned size)
 {
 	switch (size) {
-	case 1:
-		return *(const uint8_t *)p;
-	case 2:
-		return ((const struct op_unaligned *)p)->u16;
-	case 4:
-		return ((const struct op_unaligned32 *)p)->u32;
-	default:
-		return ((const struct op_unaligned64 *)p)->u64;
+	case 1: return *(const uint8_t *)p;
+	case 2: return ((const struct op_unaligned *)p)->u16;
+	case 4: return ((const struct op_unaligned32 *)p)->u32;
+	default: return ((const struct op_unaligned64 *)p)->u64;
 	}
 }
 
 op_inline void op_store(void *p, uint64_t value, unsigned size)
 {
 	switch (size) {
-	case 1:
-		*(uint8_t *)p = (uint8_t)value;
-		break;
-	case 2:
-		((struct op_unaligned *)p)->u16 = (uint16_t)value;
-		break;
-	case 4:
-		((struct op_unaligned32 *)p)->u32 = (uint32_t)value;
-		break;
-	default:
-		((struct op_unaligned64 *)p)->u64 = value;
-		break;
+	case 1: *(uint8_t *)p = (uint8_t)value; break;
+	case 2: ((struct op_unaligned *)p)->u16 = (uint16_t)value; break;
+	case 4: ((struct op_unaligned32 *)p)->u32 = (uint32_t)value; break;
+	default: ((struct op_unaligned64 *)p)->u64 = value; break;
 	}
 }
 
@@ -179,19 +154,27 @@ static inline bool op_cas(void *p, uint64_t *old, uint64_t value, unsigned size)
 	switch (size) {
 	case 1:
 		__asm__ volatile("lock cmpxchgb %b[value], (%[p])"
-				 : "+a"(*old), "=@ccz"(done) : [p] "r"(p), [value] "q"(value) : "memory");
+				 : "+a"(*old), "=@ccz"(done)
+				 : [p] "r"(p), [value] "q"(value)
+				 : "memory");
 		break;
 	case 2:
 		__asm__ volatile("lock cmpxchgw %w[value], (%[p])"
-				 : "+a"(*old), "=@ccz"(done) : [p] "r"(p), [value] "r"(value) : "memory");
+				 : "+a"(*old), "=@ccz"(done)
+				 : [p] "r"(p), [value] "r"(value)
+				 : "memory");
 		break;
 	case 4:
 		__asm__ volatile("lock cmpxchgl %k[value], (%[p])"
-				 : "+a"(*old), "=@ccz"(done) : [p] "r"(p), [value] "r"(value) : "memory");
+				 : "+a"(*old), "=@ccz"(done)
+				 : [p] "r"(p), [value] "r"(value)
+				 : "memory");
 		break;
 	default:
 		__asm__ volatile("lock cmpxchgq %[value], (%[p])"
-				 : "+a"(*old), "=@ccz"(done) : [p] "r"(p), [value] "r"(value) : "memory");
+				 : "+a"(*old), "=@ccz"(done)
+				 : [p] "r"(p), [value] "r"(value)
+				 : "memory");
 		break;
 	}
 	*old &= op_mask(size);
@@ -210,10 +193,9 @@ typedef uint64_t (*op_calc)(uint64_t a, uint64_t b, uint64_t c, unsigned size, u
 
 /*
  * dst = calc(dst, b, c) for the ModRM.rm operand; commits flags after the store. Returns the old value.
- * `flags_too` false: calc's flags are not the guest's (XCHG, NOT).
  */
-op_inline uint64_t op_rmw(struct soft_vcpu *v, const struct x86_insn *in, op_calc calc, uint64_t b, uint64_t c,
-			  bool lock)
+op_inline uint64_t op_rmw(struct soft_vcpu *v, const struct x86_insn *in, op_calc calc, uint64_t b,
+			  uint64_t c, bool lock)
 {
 	unsigned size = in->rm_bytes;
 	uint64_t flags = v->s.rflags;
@@ -268,6 +250,7 @@ op_inline uint64_t host_flags_out(uint64_t rflags, uint64_t ax)
 #define HOST_IN "addb $0x7f, %%al; sahf; "
 #define HOST_OUT "; lahf; seto %%al"
 
+/* clang-format off */
 #define HOST_CASE(insn, width, fmt_b, fmt_a, cons)                                                 \
 	__asm__ volatile(HOST_IN #insn #width " %" fmt_b "[b], %" fmt_a "[a]" HOST_OUT             \
 			 : "+&a"(ax), [a] "+&" cons(a) : [b] cons(b) : "cc")
@@ -365,6 +348,8 @@ op_inline uint64_t host_flags_out(uint64_t rflags, uint64_t ax)
 		*flags = host_flags_out(*flags, ax);                                               \
 		return a;                                                                          \
 	}
+
+/* clang-format on */
 
 HOST_BINARY(sub, sub)
 HOST_BINARY(add, add)

@@ -95,10 +95,14 @@ static inline uint64_t soft_flags_of_slot(uint16_t slot)
 }
 
 /* Jump cache: guest address to host entry, one array for each of four kinds of code, so that the address
- * alone is the tag. Index: the low bits of the address; an empty entry i has the tag i ^ 1, which no address
- * with index i can equal. */
+ * alone is the tag. An empty entry i has the tag i ^ 1, whose own index is not i. */
 #define SOFT_JC_BITS 11
 #define SOFT_JC_SIZE (1u << SOFT_JC_BITS)
+#define SOFT_JC_SHIFT 12u
+static inline unsigned soft_jc_index(uint64_t va)
+{
+	return (unsigned)(((uint32_t)va >> SOFT_JC_SHIFT) ^ va) & (SOFT_JC_SIZE - 1);
+}
 #define SOFT_JCS 4u /* SOFT_MMU_* for 64-bit code, and compatibility mode */
 
 /* The translator's part of a vCPU (translate.h tells what it is for). Offsets are baked into code. */
@@ -146,6 +150,7 @@ struct soft_vcpu {
 	uint64_t trap_dr6;
 	bool data_breakpoints; /* DR7 enables a data or I/O breakpoint: no TLB entry is made while set */
 	bool code_breakpoints; /* DR7 enables an instruction breakpoint: no translated code is run */
+	bool align_check; /* unaligned accesses are #AC (CPL 3, CR0.AM, EFLAGS.AC): no TLB entry of user mode while set */
 
 	unsigned index;
 	struct soft *soft;

@@ -140,6 +140,7 @@ void soft_stubs_emit(struct soft *so, struct emit *e)
 	call_c(e, (uintptr_t)soft_tr_step);
 	go_on(e, st);
 
+	soft_stubs_emit_string(st, e);
 	st->link = exit_stub(e, st, TR_EXIT_LINK, true, false);
 	st->exit_pc = exit_stub(e, st, TR_EXIT_PC, true, false);
 	st->ind = exit_stub(e, st, TR_EXIT_IND, true, true);

@@ -142,16 +142,10 @@ static void record(struct emit *e, const struct soft_rec *r)
 		emit8(e, p[i]);
 }
 
-/* The instruction runs by soft_step(). */
-static void by_c(struct tr *t, const struct x86_insn *in)
+/* A record for the instruction with its decoded form, to be run by soft_step_decoded(). */
+static void step_record(struct tr *t, const struct x86_insn *in, unsigned flags)
 {
-	struct emit *e = &t->e;
-	bool end = in->attr & (X86_A_END | X86_A_BRANCH);
-
-	if (t->live_before)
-		tr_flags_to_slot(t);
 	struct soft_rec r = { .block = t->b->index, .off = t->off[t->i], .len = in->len };
-
 	struct x86_insn *copy = soft_cache_alloc(t->so->cache, sizeof(*copy));
 
 	if (!copy) {
@@ -161,13 +155,40 @@ static void by_c(struct tr *t, const struct x86_insn *in)
 	*copy = *in;
 	r.insn = copy;
 	r.key = (uint16_t)t->key;
-	r.flags = end ? REC_END : 0;
+	r.flags = (uint8_t)flags;
 	r.next = (int32_t)sizeof(r);
-	emit_call(e, t->so->cache->stub.step);
-	record(e, &r);
+	record(&t->e, &r);
+}
+
+/* The instruction runs by soft_step(). */
+static void by_c(struct tr *t, const struct x86_insn *in)
+{
+	bool end = in->attr & (X86_A_END | X86_A_BRANCH);
+
+	if (t->live_before)
+		tr_flags_to_slot(t);
+	emit_call(&t->e, t->so->cache->stub.step);
+	step_record(t, in, end ? REC_END : 0);
 	t->loc = LOC_BOTH;
 	if (end)
 		t->ended = true;
+}
+
+/* MOVS and STOS: a stub does the common case. */
+static void string(struct tr *t, const struct x86_insn *in)
+{
+	struct emit *e = &t->e;
+	unsigned lg = (unsigned)__builtin_ctz(in->opnd_bytes);
+
+	if (t->mode != X86_MODE_64 || in->addr_bytes != 8 || in->seg == X86_FS || in->seg == X86_GS) {
+		by_c(t, in);
+		return;
+	}
+	tr_flags_clobber(t);
+	emit_call(e, t->so->cache->stub.string[t->key & SOFT_KEY_MMU][in->op == X86_OP_MOVS][lg][in->rep != 0]);
+	emit8(e, 0xeb); /* over the record */
+	emit8(e, sizeof(struct soft_rec));
+	step_record(t, in, 0);
 }
 
 /* ---- edges ---- */
@@ -178,7 +199,12 @@ static void look_up(struct tr *t, unsigned flags, int rsp_undo)
 	unsigned jc = t->key & SOFT_KEY_COMPAT ? SOFT_JCS - 1 : t->key & SOFT_KEY_MMU;
 	uint32_t part = (uint32_t)(jc * SOFT_JC_SIZE * sizeof(uint64_t));
 
-	emit_mov_rr(e, false, S1, S0);
+	emit_mov_rr(e, false, S1, S0); /* soft_jc_index() */
+	emit_rex(e, false, 0, 0, S1);
+	emit8(e, 0xc1);
+	emit8(e, 0xe8 | (S1 & 7));
+	emit8(e, SOFT_JC_SHIFT);
+	emit_rr(e, false, 0x31, S0, S1);
 	emit_alu_imm(e, false, 4, S1, SOFT_JC_SIZE - 1);
 	emit8(e, 0x65); /* cmp S0, gs:[S1 * 8 + tags] */
 	emit_rm(e, true, 0x3b, S0, HR_NONE, S1, 3, (int32_t)(GS(tr.jc_tag) + part));
@@ -563,6 +589,10 @@ void tr_emit_one(struct tr *t, const struct x86_insn *in)
 		return;
 	case X86_OP_LEAVE:
 		leave(t, in);
+		return;
+	case X86_OP_MOVS:
+	case X86_OP_STOS:
+		string(t, in);
 		return;
 	case X86_OP_JMP:
 		tr_emit_edge(t, branch_target(t, in), t->live_taken, NULL);

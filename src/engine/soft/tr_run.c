@@ -73,7 +73,7 @@ static void jc_clear(struct soft_vcpu *v, unsigned a)
 	for (unsigned j = 0; j < n; j++) {
 		unsigned i = all ? j : tr->jc_used[a][j];
 
-		tr->jc_tag[a][i] = i ^ 1;
+		tr->jc_tag[a][i] = i ^ 1; /* has another index */
 	}
 	tr->jc_n_used[a] = 0;
 }
@@ -100,7 +100,7 @@ static unsigned bloom(uint64_t va)
 
 static void jc_insert(struct soft_vcpu *v, uint32_t key, const struct soft_block *b, bool global)
 {
-	unsigned a = jc_array(key), i = b->va & (SOFT_JC_SIZE - 1);
+	unsigned a = jc_array(key), i = soft_jc_index(b->va);
 
 	if (v->tr.jc_n_used[a] < ARRAY_SIZE(v->tr.jc_used[a]))
 		v->tr.jc_used[a][v->tr.jc_n_used[a]++] = (uint16_t)i;
@@ -171,7 +171,7 @@ static uint64_t go_on(struct soft_vcpu *v)
 {
 	uint32_t key = soft_tr_key(v);
 	uint64_t va = linear_rip(v);
-	unsigned a = jc_array(key), i = va & (SOFT_JC_SIZE - 1);
+	unsigned a = jc_array(key), i = soft_jc_index(va);
 
 	v->tr.exit = TR_EXIT_STEP;
 	if (key == SOFT_KEY_NONE || must_look(v))

@@ -184,7 +184,8 @@ struct tr {
 
 struct soft_stubs {
 	uint8_t *enter, *leave, *resume, *step, *link, *exit_pc, *ind, *fault, *native_done;
-	uint8_t *miss[SOFT_MMUS][2]; /* [mmu][write] */
+	uint8_t *miss[SOFT_MMUS][2];	     /* [mmu][write] */
+	uint8_t *string[SOFT_MMUS][2][4][2]; /* [mmu][0 STOS, 1 MOVS][log2 of the element's bytes][REP] */
 };
 
 struct soft_cache {
@@ -250,6 +251,7 @@ void soft_pages_clear(struct soft *so);
 
 /* stubs.c: emits the stubs at the start of code memory. */
 void soft_stubs_emit(struct soft *so, struct emit *e);
+void soft_stubs_emit_string(struct soft_stubs *st, struct emit *e); /* stubs_string.c */
 
 /* translate.c: translates the block at s.rip (linear address va, code bytes at host page `xt`).
  * NULL: nothing translatable here (the caller steps), or no room (*full set: the caller flushes). */

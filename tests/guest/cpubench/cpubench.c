@@ -35,24 +35,25 @@
 #define PROCS_MAX 16u
 #define TEST_LIMIT_S 120u
 
-/* The amounts are such that a native run takes about 40 ms, less where an emulator may be a hundred times slower. */
+/* The amounts are such that a native run takes about 30 ms, less where an emulator may be a
+ * hundred times slower. */
 static const struct bench benches[] = {
 	{"int-loop", 15000000, NULL, int_loop_run, NULL},
 	{"crc32", 150, crc32_prepare, crc32_run, NULL},
 	{"sha256", 80, sha256_prepare, sha256_run, NULL},
-	{"sse2-matmul", 150, matmul_prepare, matmul_run, NULL},
-	{"fp-scalar", 200000, NULL, fp_scalar_run, NULL},
-	{"x87", 60000, NULL, x87_run, NULL},
-	{"memcpy-1m", 300, memcpy_prepare, memcpy_run, memcpy_check},
-	{"rep-movsb", 400, memcpy_prepare, rep_movsb_run, memcpy_check},
+	{"sse2-matmul", 50, matmul_prepare, matmul_run, NULL},
+	{"fp-scalar", 120000, NULL, fp_scalar_run, NULL},
+	{"x87", 24000, NULL, x87_run, NULL},
+	{"memcpy-1m", 200, memcpy_prepare, memcpy_run, memcpy_check},
+	{"rep-movsb", 240, memcpy_prepare, rep_movsb_run, memcpy_check},
 	{"qsort", 40, qsort_prepare, qsort_run, NULL},
 	{"chase-256k", 4000, chase_256k_prepare, chase_run, NULL},
 	{"chase-64m", 100, chase_64m_prepare, chase_run, NULL},
 	{"hash", 25, hash_prepare, hash_run, NULL},
-	{"recursion", 600, NULL, recursion_run, NULL},
-	{"switch", 10000, switch_prepare, switch_run, NULL},
+	{"recursion", 400, NULL, recursion_run, NULL},
+	{"switch", 6000, switch_prepare, switch_run, NULL},
 	{"indirect", 200000, indirect_prepare, indirect_run, NULL},
-	{"patch", 100000, patch_prepare, patch_run, NULL},
+	{"patch", 40000, patch_prepare, patch_run, NULL},
 	{"getppid", 120000, NULL, getppid_run, NULL},
 	{"page-fault", 120, NULL, page_fault_run, NULL},
 	{"fork-exec", 30, NULL, fork_exec_run, NULL},
@@ -60,7 +61,7 @@ static const struct bench benches[] = {
 	{"tmpfs", 1000, NULL, tmpfs_run, NULL},
 	{"signals", 8000, signals_prepare, signals_run, NULL},
 	{"gzip", 12, gzip_prepare, gzip_run, gzip_check},
-	{"shell", 20000, NULL, shell_run, NULL},
+	{"shell", 12000, NULL, shell_run, NULL},
 };
 #define N_BENCHES (sizeof(benches) / sizeof(benches[0]))
 
@@ -208,12 +209,12 @@ static int run_bench(const struct bench *b, const struct options *o)
 	if (b->prepare && b->prepare())
 		return 1;
 	for (i = 0; i < o->runs; i++) {
-		if (o->procs > 1 ? run_many(b, turns, o->procs, &ns[i], &s)
-				 : run_once(b, turns, &ns[i], &s))
+		if (o->procs > 1 ? run_many(b, turns, o->procs, &ns[i], &s) :
+				   run_once(b, turns, &ns[i], &s))
 			return 1;
 		if (i && s != sum) {
-			printf("cpubench: FAIL %s: run %u gave %016" PRIx64 " instead of %016" PRIx64
-			       "\n",
+			printf("cpubench: FAIL %s: run %u gave %016" PRIx64
+			       " instead of %016" PRIx64 "\n",
 			       b->name, i + 1, s, sum);
 			return 1;
 		}
@@ -255,9 +256,8 @@ static bool run_apart(const struct bench *b, const struct options *o)
 
 static int usage(void)
 {
-	fprintf(stderr,
-		"usage: lodge-cpubench [--scale PERCENT] [--runs N] [--best] [--procs N]\n"
-		"                      [--tmp DIR] [--busybox PATH] [--list] [NAME...]\n");
+	fprintf(stderr, "usage: lodge-cpubench [--scale PERCENT] [--runs N] [--best] [--procs N]\n"
+			"                      [--tmp DIR] [--busybox PATH] [--list] [NAME...]\n");
 	return 2;
 }
 
@@ -331,30 +331,17 @@ int main(int argc, char **argv)
 	bench_env.self[n < 0 ? 0 : n] = 0;
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
-		case 's':
-			good &= number(optarg, 100000, &o.scale);
-			break;
-		case 'r':
-			good &= number(optarg, RUNS_MAX, &o.runs);
-			break;
-		case 'p':
-			good &= number(optarg, PROCS_MAX, &o.procs);
-			break;
-		case 'b':
-			o.best = true;
-			break;
-		case 't':
-			bench_env.tmp = optarg;
-			break;
-		case 'x':
-			bench_env.busybox = optarg;
-			break;
+		case 's': good &= number(optarg, 100000, &o.scale); break;
+		case 'r': good &= number(optarg, RUNS_MAX, &o.runs); break;
+		case 'p': good &= number(optarg, PROCS_MAX, &o.procs); break;
+		case 'b': o.best = true; break;
+		case 't': bench_env.tmp = optarg; break;
+		case 'x': bench_env.busybox = optarg; break;
 		case 'l':
 			for (i = 0; i < N_BENCHES; i++)
 				printf("%s\n", benches[i].name);
 			return 0;
-		default:
-			good = false;
+		default: good = false;
 		}
 	}
 	return good ? run_all(argv + optind, argc - optind, &o) : usage();

@@ -67,43 +67,43 @@ int matmul_run(uint64_t turns, uint64_t *sum)
 
 #define BODIES 5u
 
-#define DEFINE_BODIES(T, name, root) \
-	struct name { \
-		T x[3], v[3], m; \
-	}; \
-	static __attribute__((noipa)) void name##_step(struct name *b, T dt) \
-	{ \
-		unsigned i, j, k; \
-		for (i = 0; i < BODIES; i++) { \
-			for (j = i + 1; j < BODIES; j++) { \
-				T d[3], r2 = (T)0.01, f; \
-				for (k = 0; k < 3; k++) { \
-					d[k] = b[i].x[k] - b[j].x[k]; \
-					r2 += d[k] * d[k]; \
-				} \
-				f = dt / (r2 * root(r2)); \
-				for (k = 0; k < 3; k++) { \
-					b[i].v[k] -= d[k] * b[j].m * f; \
-					b[j].v[k] += d[k] * b[i].m * f; \
-				} \
-			} \
-		} \
-		for (i = 0; i < BODIES; i++) { \
-			for (k = 0; k < 3; k++) \
-				b[i].x[k] += dt * b[i].v[k]; \
-		} \
-	} \
-	static void name##_start(struct name *b) \
-	{ \
-		uint64_t x = 31415; \
-		unsigned i, k; \
-		for (i = 0; i < BODIES; i++) { \
-			b[i].m = (T)1 / (T)(i + 1); \
-			for (k = 0; k < 3; k++) { \
-				b[i].x[k] = (T)(int64_t)(bench_random(&x) >> 44) / (T)65536; \
+#define DEFINE_BODIES(T, name, root)                                                           \
+	struct name {                                                                          \
+		T x[3], v[3], m;                                                               \
+	};                                                                                     \
+	static __attribute__((noipa)) void name##_step(struct name *b, T dt)                   \
+	{                                                                                      \
+		unsigned i, j, k;                                                              \
+		for (i = 0; i < BODIES; i++) {                                                 \
+			for (j = i + 1; j < BODIES; j++) {                                     \
+				T d[3], r2 = (T)0.01, f;                                       \
+				for (k = 0; k < 3; k++) {                                      \
+					d[k] = b[i].x[k] - b[j].x[k];                          \
+					r2 += d[k] * d[k];                                     \
+				}                                                              \
+				f = dt / (r2 * root(r2));                                      \
+				for (k = 0; k < 3; k++) {                                      \
+					b[i].v[k] -= d[k] * b[j].m * f;                        \
+					b[j].v[k] += d[k] * b[i].m * f;                        \
+				}                                                              \
+			}                                                                      \
+		}                                                                              \
+		for (i = 0; i < BODIES; i++) {                                                 \
+			for (k = 0; k < 3; k++)                                                \
+				b[i].x[k] += dt * b[i].v[k];                                   \
+		}                                                                              \
+	}                                                                                      \
+	static void name##_start(struct name *b)                                               \
+	{                                                                                      \
+		uint64_t x = 31415;                                                            \
+		unsigned i, k;                                                                 \
+		for (i = 0; i < BODIES; i++) {                                                 \
+			b[i].m = (T)1 / (T)(i + 1);                                            \
+			for (k = 0; k < 3; k++) {                                              \
+				b[i].x[k] = (T)(int64_t)(bench_random(&x) >> 44) / (T)65536;   \
 				b[i].v[k] = (T)(int64_t)(bench_random(&x) >> 44) / (T)4194304; \
-			} \
-		} \
+			}                                                                      \
+		}                                                                              \
 	}
 
 DEFINE_BODIES(double, body_sse, __builtin_sqrt)

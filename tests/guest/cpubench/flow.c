@@ -54,54 +54,22 @@ static __attribute__((noipa)) uint64_t interpret(const uint8_t *p, uint64_t a)
 
 	for (; p < end; p++) {
 		switch (*p) {
-		case 0:
-			a += b;
-			break;
-		case 1:
-			b ^= a;
-			break;
-		case 2:
-			c = c * 5 + 1;
-			break;
-		case 3:
-			a = a << 7 | a >> 57;
-			break;
-		case 4:
-			b -= c;
-			break;
-		case 5:
-			a ^= c >> 3;
-			break;
-		case 6:
-			c += a & b;
-			break;
-		case 7:
-			b = ~b;
-			break;
-		case 8:
-			a *= 13;
-			break;
-		case 9:
-			c ^= b << 9;
-			break;
-		case 10:
-			a -= 0x1234567;
-			break;
-		case 11:
-			b |= c & 0xff;
-			break;
-		case 12:
-			c = a + 77;
-			break;
-		case 13:
-			b += a >> 17;
-			break;
-		case 14:
-			a = __builtin_bswap64(a);
-			break;
-		case 15:
-			c -= b ^ a;
-			break;
+		case 0: a += b; break;
+		case 1: b ^= a; break;
+		case 2: c = c * 5 + 1; break;
+		case 3: a = a << 7 | a >> 57; break;
+		case 4: b -= c; break;
+		case 5: a ^= c >> 3; break;
+		case 6: c += a & b; break;
+		case 7: b = ~b; break;
+		case 8: a *= 13; break;
+		case 9: c ^= b << 9; break;
+		case 10: a -= 0x1234567; break;
+		case 11: b |= c & 0xff; break;
+		case 12: c = a + 77; break;
+		case 13: b += a >> 17; break;
+		case 14: a = __builtin_bswap64(a); break;
+		case 15: c -= b ^ a; break;
 		}
 	}
 	return a ^ b ^ c;
@@ -123,10 +91,10 @@ int switch_run(uint64_t turns, uint64_t *sum)
 
 typedef uint64_t (*step_fn)(uint64_t a);
 
-#define STEP(n, expr) \
+#define STEP(n, expr)                                              \
 	static __attribute__((noipa)) uint64_t step##n(uint64_t a) \
-	{ \
-		return expr; \
+	{                                                          \
+		return expr;                                       \
 	}
 STEP(0, a + 0x9e3779b9)
 STEP(1, a ^ a >> 7)

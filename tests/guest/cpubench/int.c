@@ -118,13 +118,13 @@ static void sha256_block(uint32_t h[8], const uint8_t *p)
 
 		w[i] = w[i - 16] + s0 + w[i - 7] + s1;
 	}
-#define ROUND(a, b, c, d, e, f, g, x, i) \
-	do { \
+#define ROUND(a, b, c, d, e, f, g, x, i)                                         \
+	do {                                                                     \
 		uint32_t t = (x) + (ror32(e, 6) ^ ror32(e, 11) ^ ror32(e, 25)) + \
-			     (((e) & (f)) ^ (~(e) & (g))) + sha_k[i] + w[i]; \
-		(d) += t; \
-		(x) = t + (ror32(a, 2) ^ ror32(a, 13) ^ ror32(a, 22)) + \
-		      (((a) & (b)) ^ ((a) & (c)) ^ ((b) & (c))); \
+			     (((e) & (f)) ^ (~(e) & (g))) + sha_k[i] + w[i];     \
+		(d) += t;                                                        \
+		(x) = t + (ror32(a, 2) ^ ror32(a, 13) ^ ror32(a, 22)) +          \
+		      (((a) & (b)) ^ ((a) & (c)) ^ ((b) & (c)));                 \
 	} while (0)
 	for (i = 0; i < 64; i += 8) {
 		ROUND(a, b, c, d, e, f, g, x, i);
@@ -181,7 +181,8 @@ int qsort_prepare(void)
 	if (!records || !unsorted)
 		return -1;
 	for (i = 0; i < SORT_RECORDS; i++) {
-		unsorted[i].key = bench_random(&x) % 3000; /* some keys are equal: the value decides */
+		unsorted[i].key = bench_random(&x) %
+				  3000; /* some keys are equal: the value decides */
 		unsorted[i].value = bench_random(&x);
 	}
 	return 0;
