@@ -477,6 +477,8 @@ static void compare(struct trial *t)
 	bool reg_0f0d = t->z_ok && t->z.opcode_map == ZYDIS_OPCODE_MAP_0F && t->z.opcode == 0x0d &&
 			t->z.raw.modrm.mod == 3; /* #UD on AMD */
 
+	if (t->r == X86_DECODE_OK && in->op == X86_OP_UD)
+		return; /* a fault either way; UD0 and UD1 have no ModRM here, as on AMD */
 	if (!t->z_ok || out_of_scope(&t->z) || reg_0f0d) {
 		if (t->r == X86_DECODE_OK)
 			complain(t, "decoded, but should not be");
@@ -486,8 +488,6 @@ static void compare(struct trial *t)
 		complain(t, "refused (%d), %s", t->r, ZydisISAExtGetString(t->z.meta.isa_ext));
 		return;
 	}
-	if (in->op == X86_OP_UD)
-		return; /* a fault either way; UD0 and UD1 have no ModRM here, as on AMD */
 	if (in->len != t->z.length) {
 		complain(t, "length, not %u", t->z.length);
 		return;

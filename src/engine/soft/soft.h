@@ -103,6 +103,11 @@ static inline unsigned soft_jc_index(uint64_t va)
 {
 	return (unsigned)(((uint32_t)va >> SOFT_JC_SHIFT) ^ va) & (SOFT_JC_SIZE - 1);
 }
+/* What a collision drives out goes to a second array, which a stub looks at before C does. Empty: (i ^ 1) << 4. */
+static inline unsigned soft_jc_index2(uint64_t va)
+{
+	return (((uint32_t)va >> 4) ^ ((uint32_t)va >> 15)) & (SOFT_JC_SIZE - 1);
+}
 #define SOFT_JCS 4u /* SOFT_MMU_* for 64-bit code, and compatibility mode */
 
 /* The translator's part of a vCPU (translate.h tells what it is for). Offsets are baked into code. */
@@ -121,8 +126,10 @@ struct soft_tr {
 	uint8_t bounce[640] __attribute__((aligned(64))); /* native.c: the memory operand */
 	uint64_t jc_tag[SOFT_JCS][SOFT_JC_SIZE];
 	uint64_t jc_code[SOFT_JCS][SOFT_JC_SIZE];
+	uint64_t jc2_tag[SOFT_JCS][SOFT_JC_SIZE];
+	uint64_t jc2_code[SOFT_JCS][SOFT_JC_SIZE];
 	uint32_t jc_key[SOFT_JCS]; /* mode key that the array is valid for */
-	uint16_t jc_used[SOFT_JCS][128]; /* indices filled since the array was emptied */
+	uint16_t jc_used[SOFT_JCS][128]; /* indices filled since the arrays were emptied; second one: + SOFT_JC_SIZE */
 	uint16_t jc_n_used[SOFT_JCS];	 /* 0xffff: more than that */
 	uint64_t jc_pages[64]; /* Bloom filter of pages that jump cache targets lie in */
 	bool jc_nonglobal;     /* a kernel array has an entry for a page that is not global */

@@ -68,12 +68,42 @@ static void go_on(struct emit *e, const struct soft_stubs *st)
 	emit_jmp(e, st->resume);
 }
 
-static uint8_t *exit_stub(struct emit *e, const struct soft_stubs *st, unsigned why, bool rec, bool va)
+/* An indirect jump to S0 that missed the jump cache: the second array, else out. */
+static uint8_t *ind_stub(struct emit *e, const struct soft_stubs *st, unsigned a)
+{
+	uint8_t *at = start(e), *miss;
+	uint32_t part = (uint32_t)(a * SOFT_JC_SIZE * sizeof(uint64_t));
+
+	emit_store_gs(e, true, S0, GS(tr.va));
+	pop_rec(e);
+	emit_mov_rr(e, false, S1, S0); /* soft_jc_index2() */
+	emit_rex(e, false, 0, 0, S1);
+	emit8(e, 0xc1);
+	emit8(e, 0xe8 | (S1 & 7));
+	emit8(e, 4);
+	emit_rex(e, false, 0, 0, S0);
+	emit8(e, 0xc1);
+	emit8(e, 0xe8 | (S0 & 7));
+	emit8(e, 15);
+	emit_rr(e, false, 0x31, S0, S1);
+	emit_alu_imm(e, false, 4, S1, SOFT_JC_SIZE - 1);
+	emit_load_gs(e, true, S0, GS(tr.va));
+	emit8(e, 0x65); /* cmp S0, gs:[S1 * 8 + tags] */
+	emit_rm(e, true, 0x3b, S0, HR_NONE, S1, 3, (int32_t)(GS(tr.jc2_tag) + part));
+	miss = emit_jcc32(e, CC_NE);
+	emit8(e, 0x65); /* jmp gs:[S1 * 8 + codes] */
+	emit_rm(e, false, 0xff, 4, HR_NONE, S1, 3, (int32_t)(GS(tr.jc2_code) + part));
+	emit_patch32(e, miss, e->p);
+	save_regs(e);
+	set_exit(e, TR_EXIT_IND);
+	emit_jmp(e, st->leave);
+	return at;
+}
+
+static uint8_t *exit_stub(struct emit *e, const struct soft_stubs *st, unsigned why, bool rec)
 {
 	uint8_t *at = start(e);
 
-	if (va)
-		emit_store_gs(e, true, S0, GS(tr.va));
 	if (rec)
 		pop_rec(e);
 	save_regs(e);
@@ -141,9 +171,10 @@ void soft_stubs_emit(struct soft *so, struct emit *e)
 	go_on(e, st);
 
 	soft_stubs_emit_string(st, e);
-	st->link = exit_stub(e, st, TR_EXIT_LINK, true, false);
-	st->exit_pc = exit_stub(e, st, TR_EXIT_PC, true, false);
-	st->ind = exit_stub(e, st, TR_EXIT_IND, true, true);
-	st->fault = exit_stub(e, st, TR_EXIT_FAULT, false, false);
-	st->native_done = exit_stub(e, st, TR_EXIT_NATIVE, false, false);
+	st->link = exit_stub(e, st, TR_EXIT_LINK, true);
+	st->exit_pc = exit_stub(e, st, TR_EXIT_PC, true);
+	for (unsigned a = 0; a < SOFT_JCS; a++)
+		st->ind[a] = ind_stub(e, st, a);
+	st->fault = exit_stub(e, st, TR_EXIT_FAULT, false);
+	st->native_done = exit_stub(e, st, TR_EXIT_NATIVE, false);
 }

@@ -38,6 +38,7 @@ void tr_flags_clobber(struct tr *t)
 	if (t->live_before)
 		tr_flags_to_slot(t);
 	t->loc &= LOC_SLOT;
+	t->site[t->i].loc = (uint8_t)t->loc; /* where a host fault of this instruction finds them */
 }
 
 /* Before an instruction that reads EFLAGS or changes a part of them. */
@@ -193,11 +194,15 @@ static void string(struct tr *t, const struct x86_insn *in)
 
 /* ---- edges ---- */
 
+static unsigned jc_array(uint32_t key)
+{
+	return key & SOFT_KEY_COMPAT ? SOFT_JCS - 1 : key & SOFT_KEY_MMU;
+}
+
 static void look_up(struct tr *t, unsigned flags, int rsp_undo)
 {
 	struct emit *e = &t->e;
-	unsigned jc = t->key & SOFT_KEY_COMPAT ? SOFT_JCS - 1 : t->key & SOFT_KEY_MMU;
-	uint32_t part = (uint32_t)(jc * SOFT_JC_SIZE * sizeof(uint64_t));
+	uint32_t part = (uint32_t)(jc_array(t->key) * SOFT_JC_SIZE * sizeof(uint64_t));
 
 	emit_mov_rr(e, false, S1, S0); /* soft_jc_index() */
 	emit_rex(e, false, 0, 0, S1);
@@ -561,7 +566,8 @@ static bool must_be_by_c(const struct tr *t, const struct x86_insn *in)
 		return true;
 	if (in->has_mem && in->addr_bytes == 2)
 		return true;
-	if (in->has_mem && t->mode == X86_MODE_32 && (in->seg == X86_FS || in->seg == X86_GS))
+	/* FS and GS are not flat; CS cannot be written. */
+	if (in->has_mem && t->mode == X86_MODE_32 && (in->seg == X86_FS || in->seg == X86_GS || in->seg == X86_CS))
 		return true;
 	return (in->attr & X86_A_BRANCH) && in->opnd_bytes != stack_bytes(t);
 }
@@ -670,7 +676,7 @@ void tr_emit_cold(struct tr *t)
 			cold_record(t, c);
 			break;
 		case TR_COLD_IND:
-			emit_call(e, st->ind);
+			emit_call(e, st->ind[jc_array(c->key)]);
 			cold_record(t, c);
 			break;
 		case TR_COLD_STI:

@@ -68,12 +68,16 @@ static void jc_clear(struct soft_vcpu *v, unsigned a)
 {
 	struct soft_tr *tr = &v->tr;
 	bool all = tr->jc_n_used[a] == 0xffff;
-	unsigned n = all ? SOFT_JC_SIZE : tr->jc_n_used[a];
+	unsigned n = all ? 2 * SOFT_JC_SIZE : tr->jc_n_used[a];
 
 	for (unsigned j = 0; j < n; j++) {
 		unsigned i = all ? j : tr->jc_used[a][j];
 
-		tr->jc_tag[a][i] = i ^ 1; /* has another index */
+		/* Addresses that have another index. */
+		if (i < SOFT_JC_SIZE)
+			tr->jc_tag[a][i] = i ^ 1;
+		else
+			tr->jc2_tag[a][i - SOFT_JC_SIZE] = (uint64_t)((i - SOFT_JC_SIZE) ^ 1) << 4;
 	}
 	tr->jc_n_used[a] = 0;
 }
@@ -98,16 +102,29 @@ static unsigned bloom(uint64_t va)
 	return (unsigned)((va >> 12) * 0x9e3779b97f4a7c15u >> 52);
 }
 
-static void jc_insert(struct soft_vcpu *v, uint32_t key, const struct soft_block *b, bool global)
+static void jc_note(struct soft_vcpu *v, unsigned a, unsigned i)
 {
-	unsigned a = jc_array(key), i = soft_jc_index(b->va);
-
 	if (v->tr.jc_n_used[a] < ARRAY_SIZE(v->tr.jc_used[a]))
 		v->tr.jc_used[a][v->tr.jc_n_used[a]++] = (uint16_t)i;
 	else
 		v->tr.jc_n_used[a] = 0xffff;
+}
+
+static void jc_insert(struct soft_vcpu *v, uint32_t key, const struct soft_block *b, bool global)
+{
+	unsigned a = jc_array(key), i = soft_jc_index(b->va);
+	uint64_t old = v->tr.jc_tag[a][i];
+
+	if (old != (i ^ 1) && old != b->va) { /* keep what a collision drives out */
+		unsigned i2 = soft_jc_index2(old);
+
+		v->tr.jc2_tag[a][i2] = old;
+		v->tr.jc2_code[a][i2] = v->tr.jc_code[a][i];
+		jc_note(v, a, SOFT_JC_SIZE + i2);
+	}
 	v->tr.jc_tag[a][i] = b->va;
 	v->tr.jc_code[a][i] = (uint64_t)(uintptr_t)b->e_slot_polled;
+	jc_note(v, a, i);
 	v->tr.jc_pages[bloom(b->va) / 64] |= BIT(bloom(b->va) % 64);
 	if (!global && a <= SOFT_MMU_KERNEL_USER)
 		v->tr.jc_nonglobal = true;
@@ -295,6 +312,7 @@ static void indirect(struct soft_vcpu *v)
 	if (v->mode == X86_MODE_64 && (r.flags & REC_REDO) && unlikely(!canonical(v->tr.va))) {
 		v->s.gpr[X86_RSP] += (uint64_t)(int64_t)r.rsp_undo;
 		v->s.rip = v->soft->cache->block[r.block]->va + r.off;
+		v->tr.exit = TR_EXIT_FAULT; /* the caller steps */
 	}
 }
 

@@ -183,7 +183,8 @@ struct tr {
 #define SOFT_MAX_BLOCKS (1u << 18)
 
 struct soft_stubs {
-	uint8_t *enter, *leave, *resume, *step, *link, *exit_pc, *ind, *fault, *native_done;
+	uint8_t *enter, *leave, *resume, *step, *link, *exit_pc, *fault, *native_done;
+	uint8_t *ind[SOFT_JCS]; /* S0: target */
 	uint8_t *miss[SOFT_MMUS][2];	     /* [mmu][write] */
 	uint8_t *string[SOFT_MMUS][2][4][2]; /* [mmu][0 STOS, 1 MOVS][log2 of the element's bytes][REP] */
 };

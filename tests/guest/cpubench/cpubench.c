@@ -11,7 +11,8 @@
  *	cpubench: begin / cpubench: end NS  around it all, with the time that passed by our clock: the host can
  *	                                    compare it with its own
  *
- * With --procs N each run is done by N processes at once, and its time is that until all of them are done.
+ * With --procs N each run is done by N processes at once, each on a CPU of its own as far as there are so many,
+ * and its time is that until all of them are done.
  *
  * The exit status is 0 when every test came to a result.
  */
@@ -140,6 +141,23 @@ static int run_once(const struct bench *b, uint64_t turns, uint64_t *ns, uint64_
 	return r ? r : b->check ? b->check(sum) : 0;
 }
 
+/* The i-th of --procs has the i-th CPU of those that we may use, over and over: the schedulers' balance of short-lived
+ * processes is not what is measured. */
+static void take_cpu(unsigned i)
+{
+	cpu_set_t all, one;
+	unsigned cpu, skip;
+
+	if (sched_getaffinity(0, sizeof(all), &all))
+		return;
+	skip = i % (unsigned)CPU_COUNT(&all);
+	for (cpu = 0; !CPU_ISSET(cpu, &all) || skip; cpu++)
+		skip -= CPU_ISSET(cpu, &all) ? 1 : 0;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
 /* One of --procs: says on `ready` that it is there, works when `go` is closed by all others, sends its sum. */
 static void one_of_many(const struct bench *b, uint64_t turns, int ready, int go, int result)
 {
@@ -171,6 +189,7 @@ static int run_many(const struct bench *b, uint64_t turns, unsigned procs, uint6
 			return bench_fail("fork");
 		if (!pid) {
 			close(go[1]);
+			take_cpu(i);
 			one_of_many(b, turns, ready[1], go[0], result[1]);
 		}
 	}
