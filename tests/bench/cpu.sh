@@ -61,7 +61,8 @@ cpu_run() {
 	sed -nE "s/^([a-z0-9-]+\t[0-9]+\t[0-9a-f]{16})\$/$label\t\1/p" "$out" >>"$bench_dir/cpu.data"
 }
 
-# cpu_clock SIDE LABEL: the guest's clock against ours, over the whole run: off by more than 3 % + 0.2 s, and its times are worth nothing.
+# cpu_clock SIDE LABEL: the guest's clock against ours, over the whole run. Off by more than 3 % + 0.2 s,
+# its times are worth nothing.
 cpu_clock() {
 	awk -F '\t' -v out="$bench_dir/cpu.out" -v label="$2" '
 		$1 == "cpubench: begin" { begin = $2 }

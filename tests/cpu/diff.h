@@ -41,7 +41,7 @@
 #define DIFF_LINE 64u
 #define DIFF_LINES (DIFF_DATA_SIZE / DIFF_LINE)
 
-#define DIFF_MAX_INSNS 32u
+#define DIFF_MAX_INSNS 34u
 #define DIFF_MAX_ENDS 8u
 #define DIFF_NO_VECTOR 0xffu
 #define DIFF_HUNG 0xfeu /* the engine did not finish */
@@ -193,6 +193,7 @@ struct diff_soft *diff_soft_create(void);
 void diff_soft_destroy(struct diff_soft *d);
 bool diff_soft_has_translate(void);
 void diff_soft_begin_batch(struct diff_soft *d, const struct diff_batch *b);
+/* Translate mode: max_insns 0 is the engine's own loop, else one block of at most so many at a time. */
 void diff_soft_run(struct diff_soft *d, const struct diff_batch *b, const struct diff_case *c, enum diff_mode mode,
 		   unsigned max_insns, struct diff_result *out);
 

@@ -4,7 +4,7 @@
  *
  * Memory operands go through a few registers that hold pointers into the data pages and that no instruction
  * of the block may write (string instructions move RSI and RDI, a little). Branches go forward, to a later
- * instruction or to one of two ends. An instruction that would read a status flag which is undefined at that
+ * instruction or to the end; every fourth block is a loop that RCX counts. An instruction that would read a status flag which is undefined at that
  * point on any path is not taken.
  */
 #include <string.h>
@@ -68,6 +68,8 @@ static uint32_t written(const struct x86_insn *in)
 	return w;
 }
 
+#define LOOP_BACK 0xff /* as a branch target: the first instruction */
+
 struct block {
 	struct x86_insn in[DIFF_MAX_INSNS];
 	uint8_t bytes[DIFF_MAX_INSNS][X86_INSN_MAX];
@@ -90,7 +92,7 @@ static bool point(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint3
 	old_tail = in->imm_bytes;
 	do
 		base = diff_rnd(&g->r, 8);
-	while (!(ptrs & REG(base)));
+	while (!(ptrs & REG(base)) || base == X86_RCX);
 	memcpy(out, bytes, at);
 	if (in->rex) /* base from the low eight, no index extension */
 		for (unsigned i = 0; i < at; i++)
@@ -171,9 +173,15 @@ bool diff_gen_block(struct diff_gen *g)
 	unsigned want = 2 + diff_rnd(&g->r, diff_chance(&g->r, 30) ? 29 : 9), tries = 0;
 	uint32_t ptrs = REG(X86_RBX) | REG(X86_RSI) | REG(X86_RDI) | REG(X86_RBP);
 	uint64_t rip, at;
+	bool loop = diff_chance(&g->r, 25);
 	uint16_t acc = 0;
 
 	memset(bl.target, 0, sizeof(bl.target));
+	if (loop) { /* RCX counts; any flag may be undefined when it comes round */
+		want = MIN(want, DIFF_MAX_INSNS - 2);
+		ptrs |= REG(X86_RCX);
+		acc = undef[0] = X86_STATUS_FLAGS;
+	}
 	while (bl.n < want && tries++ < 2000) {
 		struct x86_insn *in = &bl.in[bl.n];
 		uint8_t bytes[32];
@@ -200,10 +208,24 @@ bool diff_gen_block(struct diff_gen *g)
 	}
 	if (bl.n < 2)
 		return false;
+	if (loop) {
+		static const uint8_t dec[] = {0xff, 0xc9}, jnz[] = {0x0f, 0x85, 0, 0, 0, 0};
+		enum x86_mode mode = g->b->compat ? X86_MODE_32 : X86_MODE_64;
+
+		for (unsigned i = 0; i < bl.n; i++) /* branches that leave the block end the loop */
+			bl.target[i] = MIN(bl.target[i], (uint8_t)bl.n);
+		memcpy(bl.bytes[bl.n], dec, sizeof(dec));
+		x86_decode(&bl.in[bl.n++], dec, sizeof(dec), mode);
+		undef[bl.n] = acc & ~(X86_STATUS_FLAGS & ~X86_CF);
+		memcpy(bl.bytes[bl.n], jnz, sizeof(jnz));
+		x86_decode(&bl.in[bl.n], jnz, sizeof(jnz), mode);
+		bl.target[bl.n++] = LOOP_BACK;
+		undef[bl.n] = undef[bl.n - 1];
+	}
 	diff_gen_regs(g, true);
 	/* Pointers into the middle of the data, at times near an edge. */
 	for (unsigned i = 0; i < 8; i++)
-		if (ptrs & REG(i)) {
+		if ((ptrs & REG(i)) && i != X86_RCX) {
 			uint64_t p = DIFF_D1 - 0x600 + (diff_rnd(&g->r, 0xc00) & ~(diff_chance(&g->r, 92) ? 15u : 0u));
 
 			if (diff_chance(&g->r, 4))
@@ -212,7 +234,7 @@ bool diff_gen_block(struct diff_gen *g)
 				p = DIFF_D1 - diff_rnd(&g->r, 32); /* crossing pages */
 			c->in.gpr[i] = p;
 		}
-	c->in.gpr[X86_RCX] = diff_chance(&g->r, 70) ? diff_rnd(&g->r, 40) : c->in.gpr[X86_RCX];
+	c->in.gpr[X86_RCX] = loop ? 1 + diff_rnd(&g->r, 20) : diff_chance(&g->r, 70) ? diff_rnd(&g->r, 40) : c->in.gpr[X86_RCX];
 	c->in.gpr[X86_RSP] = DIFF_D1 + (diff_rnd(&g->r, 0x800) & ~7u);
 	c->in.fs_base &= 0xf0;
 	c->in.gs_base &= 0xf0;
@@ -238,7 +260,7 @@ bool diff_gen_block(struct diff_gen *g)
 
 		if (in->attr & X86_A_BRANCH) {
 			unsigned t = bl.target[i] < bl.n ? bl.target[i] : bl.n;
-			uint64_t to = t < bl.n ? c->insn[t].rip : at;
+			uint64_t to = bl.target[i] == LOOP_BACK ? rip : t < bl.n ? c->insn[t].rip : at;
 			int64_t rel = (int64_t)(to - (c->insn[i].rip + in->len));
 
 			if (in->imm_bytes == 1 && rel > 127)

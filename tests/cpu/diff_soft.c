@@ -298,10 +298,15 @@ void diff_soft_run(struct diff_soft *d, const struct diff_batch *b, const struct
 	out->err = 0;
 	out->cr2 = 0;
 	for (unsigned n = 0; n < 10000; n++) {
-		if (mode == DIFF_TRANSLATE)
+		if (mode == DIFF_TRANSLATE && max_insns) {
 			soft_run_block(v, max_insns);
-		else
+		} else if (mode == DIFF_TRANSLATE) {
+			struct engine_exit e;
+
+			engine_soft.run(d->ev, &e); /* the whole engine, until the HLT at the handler */
+		} else {
 			soft_step(v);
+		}
 		soft_fp_save(v); /* the guest's FPU state may be in our registers: nothing else before this */
 		vec = handler_vector(s);
 		if (vec >= 0 || v->shutdown)

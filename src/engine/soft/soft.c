@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "engine/soft/lockstep.h"
-#include "engine/soft/mmu.h"
 #include "engine/soft/translate.h"
 
 #define CODE_CACHE_SIZE (64 * MIB)
@@ -211,7 +210,6 @@ static void deliver(struct soft_vcpu *v)
 	if (vector < 0)
 		return;
 	ev->halted = false;
-	v->n_irq++;
 	soft_interrupt(v, (unsigned)vector);
 }
 
@@ -308,9 +306,7 @@ static int soft_set_state(struct engine_vcpu *ev, uint64_t mask, const struct x8
 	v->shutdown = v->trap_pending = false;
 	v->trap_dr6 = 0;
 	v->tr.irq_check = true;
-	soft_mode_changed(v);
-	soft_tlb_flush_all(v);
-	(void)mmu_load_pdptes(v, v->s.cr3);
+	soft_state_loaded(v);
 	return 0;
 }
 

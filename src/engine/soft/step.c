@@ -99,9 +99,25 @@ static uint64_t wrap_rip(const struct soft_vcpu *v, uint64_t rip)
 	return v->mode == X86_MODE_64 ? rip : v->mode == X86_MODE_32 ? (uint32_t)rip : (uint16_t)rip;
 }
 
+/* Instructions that clear TF as they enter a handler: single-stepping ends there (SDM vol. 3 §17.3.1.4). */
+static bool enters_handler(const struct x86_insn *in)
+{
+	switch (in->op) {
+	case X86_OP_INT:
+	case X86_OP_INT3:
+	case X86_OP_INTO:
+	case X86_OP_INT1:
+	case X86_OP_SYSCALL:
+	case X86_OP_SYSENTER:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static bool after(struct soft_vcpu *v, bool trap_flag)
 {
-	if (trap_flag) {
+	if (trap_flag && (!enters_handler(&v->insn) || (v->s.rflags & X86_TF))) {
 		v->trap_pending = true;
 		v->trap_dr6 |= UINT64_C(0x4000); /* BS */
 	}
@@ -128,7 +144,6 @@ static void execute(struct soft_vcpu *v, const struct x86_insn *in)
 bool soft_step(struct soft_vcpu *v)
 {
 	if (__builtin_setjmp(v->unwind)) {
-		v->n_exc++;
 		soft_exception(v);
 		return false;
 	}
@@ -147,7 +162,6 @@ bool soft_step(struct soft_vcpu *v)
 bool soft_step_decoded(struct soft_vcpu *v, const struct x86_insn *in)
 {
 	if (__builtin_setjmp(v->unwind)) {
-		v->n_exc++;
 		soft_exception(v);
 		return false;
 	}
