@@ -210,6 +210,12 @@ void diff_soft_begin_batch(struct diff_soft *d, const struct diff_batch *b)
 	/* By the checked gate, as a device would: the engine must drop what it translated. */
 	for (unsigned p = 0; p < DIFF_CODE_SIZE; p += 0x1000)
 		gmem_write(d->mem, G_CODE + DIFF_CODE_SIZE - 0x1000 - p, b->guest_code + p, 0x1000);
+	if (soft_run_block) {
+		struct engine_exit e;
+
+		engine_soft.kick(d->ev, true); /* the engine's loop does what the writes asked of it; soft_run_block() does not */
+		engine_soft.run(d->ev, &e);
+	}
 	memcpy(d->d0, b->data, 4096);
 	memcpy(d->d1, b->data + 4096, 4096);
 }

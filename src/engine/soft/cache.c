@@ -72,10 +72,11 @@ int soft_cache_create(struct soft *so, size_t size, struct err *e)
 	c->arena_size = ARENA_SIZE;
 	c->arena = map_zero(c->arena_size);
 	c->page = map_zero(c->n_pages * sizeof(*c->page));
+	c->page_stores = map_zero(c->n_pages);
 	c->page_code = map_zero(c->n_pages / 8 + 8);
 	c->block = map_zero(SOFT_MAX_BLOCKS * sizeof(*c->block));
 	c->cross = map_zero(MAX_CROSS * sizeof(*c->cross));
-	if (!c->arena || !c->page || !c->page_code || !c->block || !c->cross)
+	if (!c->arena || !c->page || !c->page_code || !c->page_stores || !c->block || !c->cross)
 		return err_set(e, ENOMEM, "no memory for the block tables of the software engine");
 
 	em = (struct emit){ .p = c->rw, .end = c->rw + 64 * KIB, .delta = c->rx - c->rw };
@@ -104,6 +105,8 @@ void soft_cache_destroy(struct soft *so)
 		munmap(c->arena, c->arena_size);
 	if (c->page)
 		munmap(c->page, c->n_pages * sizeof(*c->page));
+	if (c->page_stores)
+		munmap(c->page_stores, c->n_pages);
 	if (c->page_code)
 		munmap(c->page_code, c->n_pages / 8 + 8);
 	if (c->block)
@@ -194,11 +197,6 @@ static void remove_from_page(struct soft_cache *c, struct soft_block *b, uint64_
 	}
 }
 
-static unsigned bloom(uint64_t va)
-{
-	return (unsigned)((va >> 12) * 0x9e3779b97f4a7c15u >> 52);
-}
-
 /* Points a direct jump at a block's entry for where its flags are, with one atomic store. Lock held. */
 void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to)
 {
@@ -218,7 +216,7 @@ void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to
 	to->in = l;
 	if (l->cross_page) {
 		c->cross[c->n_cross++] = l;
-		c->cross_pages[bloom(to->va) / 64] |= BIT(bloom(to->va) % 64);
+		c->cross_pages[soft_bloom(to->va) / 64] |= BIT(soft_bloom(to->va) % 64);
 	}
 	int32_t rel = (int32_t)(entry - (soft_cache_rx(c, l->site) + 4));
 

@@ -4,7 +4,9 @@
  *
  * A page that holds code has a bit set and gets no write tag in any TLB, so every store to it comes through C
  * (soft_wrote, soft_write) and ends in soft_code_written(), which drops just the blocks that depend on the
- * 64-byte granules written. A page whose last block is gone becomes an ordinary page again.
+ * 64-byte granules written. A page whose last block is gone becomes an ordinary page again, but not at once: code that is
+ * patched and run in turns would pay for the change of state each time. It takes some stores without a new
+ * block in between, or one that covers the whole page.
  *
  * Stale write tags. When a page gets its first block, this vCPU drops its own write tag; another vCPU may
  * have one too, and may be in the middle of translated code. Waiting for it would cost a scheduling delay for
@@ -16,6 +18,8 @@
 #include <sys/mman.h>
 
 #include "engine/soft/translate.h"
+
+#define STORES_TO_DATA 32u
 
 uint64_t soft_page_number(const struct soft *so, gpa_t gpa)
 {
@@ -58,6 +62,7 @@ void soft_page_mark(struct soft *so, struct soft_vcpu *v, uint64_t n, gpa_t page
 {
 	struct soft_cache *c = so->cache;
 
+	c->page_stores[n] = 0;
 	if (has_code(c, n))
 		return;
 	__atomic_or_fetch(&c->page_code[n / 64], BIT(n % 64), __ATOMIC_SEQ_CST);
@@ -83,7 +88,7 @@ static bool page_written(struct soft *so, uint64_t n, unsigned start, unsigned l
 	pthread_mutex_lock(&c->lock);
 	if (has_code(c, n)) {
 		any = soft_cache_drop_page(so, n, soft_granules(start, len));
-		if (!c->page[n]) {
+		if (!c->page[n] && (len == GMEM_PAGE || ++c->page_stores[n] >= STORES_TO_DATA)) {
 			__atomic_and_fetch(&c->page_code[n / 64], ~BIT(n % 64), __ATOMIC_SEQ_CST);
 			protect(so, n, 1, PROT_READ | PROT_WRITE);
 		}

@@ -96,6 +96,13 @@ static inline uint64_t soft_flags_of_slot(uint16_t slot)
 
 /* Jump cache: guest address to host entry, one array for each of four kinds of code, so that the address
  * alone is the tag. An empty entry i has the tag i ^ 1, whose own index is not i. */
+/* Bloom filters of pages: how many bits, and which one stands for the page of va. */
+#define SOFT_BLOOM_BITS 32768u
+static inline unsigned soft_bloom(uint64_t va)
+{
+	return (unsigned)(((va >> 12) * 0x9e3779b97f4a7c15u) >> 49);
+}
+
 #define SOFT_JC_BITS 11
 #define SOFT_JC_SIZE (1u << SOFT_JC_BITS)
 #define SOFT_JC_SHIFT 12u
@@ -131,7 +138,7 @@ struct soft_tr {
 	uint32_t jc_key[SOFT_JCS]; /* mode key that the array is valid for */
 	uint16_t jc_used[SOFT_JCS][128]; /* indices filled since the arrays were emptied; second one: + SOFT_JC_SIZE */
 	uint16_t jc_n_used[SOFT_JCS];	 /* 0xffff: more than that */
-	uint64_t jc_pages[64]; /* Bloom filter of pages that jump cache targets lie in */
+	uint64_t jc_pages[SOFT_BLOOM_BITS / 64]; /* Bloom filter of pages that jump cache targets lie in */
 	bool jc_nonglobal;     /* a kernel array has an entry for a page that is not global */
 	uint8_t *native_code;  /* this vCPU's thunk area: writable address */
 	bool irq_check;	       /* an interrupt may be deliverable: ask the host once IF is set */

@@ -97,11 +97,6 @@ void soft_tr_flush_jc(struct soft_vcpu *v)
 	v->tr.jc_nonglobal = false;
 }
 
-static unsigned bloom(uint64_t va)
-{
-	return (unsigned)((va >> 12) * 0x9e3779b97f4a7c15u >> 52);
-}
-
 static void jc_note(struct soft_vcpu *v, unsigned a, unsigned i)
 {
 	if (v->tr.jc_n_used[a] < ARRAY_SIZE(v->tr.jc_used[a]))
@@ -125,7 +120,7 @@ static void jc_insert(struct soft_vcpu *v, uint32_t key, const struct soft_block
 	v->tr.jc_tag[a][i] = b->va;
 	v->tr.jc_code[a][i] = (uint64_t)(uintptr_t)b->e_slot_polled;
 	jc_note(v, a, i);
-	v->tr.jc_pages[bloom(b->va) / 64] |= BIT(bloom(b->va) % 64);
+	v->tr.jc_pages[soft_bloom(b->va) / 64] |= BIT(soft_bloom(b->va) % 64);
 	if (!global && a <= SOFT_MMU_KERNEL_USER)
 		v->tr.jc_nonglobal = true;
 }
@@ -148,7 +143,7 @@ void soft_tr_flushed(struct soft_vcpu *v, bool global)
 
 void soft_tr_flushed_page(struct soft_vcpu *v, uint64_t la)
 {
-	unsigned n = bloom(la);
+	unsigned n = soft_bloom(la);
 	struct soft_cache *c = v->soft->cache;
 
 	if (v->tr.jc_pages[n / 64] & BIT(n % 64))

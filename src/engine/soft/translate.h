@@ -205,10 +205,11 @@ struct soft_cache {
 	size_t arena_used, arena_size;
 	struct soft_block **page; /* by page number of guest memory: blocks whose bytes lie there */
 	uint64_t n_pages;
+	uint8_t *page_stores; /* by page number: stores since its last block went (smc.c) */
 	uint64_t *page_code; /* bit a page: has code. Atomic reads without the lock */
 	struct soft_link **cross; /* chained cross-page links */
 	uint32_t n_cross;
-	uint64_t cross_pages[64]; /* Bloom filter of pages they lead to */
+	uint64_t cross_pages[SOFT_BLOOM_BITS / 64]; /* Bloom filter of pages they lead to */
 	uint32_t stop;		  /* atomic: rendezvous under way */
 	uint64_t n_translated, n_insns, n_bytes_guest, n_invalidated, n_flushes, n_unlinked;
 };
