@@ -17,7 +17,7 @@
 #include "engine/soft/translate.h"
 #include "tests/cpu/diff.h"
 
-#define KBASE UINT64_C(0x0000000080000000) /* linear = KBASE + gpa for the first MiB */
+#define KBASE UINT64_C(0xffffffff80000000) /* linear = KBASE + gpa for the first MiB */
 #define G_PML4 0x1000u
 #define G_TABLES 0x2000u /* further page tables, allocated upward */
 #define G_GDT 0x20000u

@@ -168,6 +168,7 @@ static void maskmov(struct soft_vcpu *v, const struct x86_insn *in)
 		soft_copy(data, v->s.fx + 32 + 16 * in->reg, n);
 		soft_copy(mask, v->s.fx + 32 + 16 * in->rm, n);
 	}
+	(void)soft_linear(v, in->seg, off, n, SOFT_WRITE); /* the segment is checked whatever the mask is */
 	for (unsigned i = 0; i < n; i++)
 		if (mask[i] & 0x80)
 			soft_probe_write(v, soft_linear(v, in->seg, off + i, 1, SOFT_WRITE), 1);
