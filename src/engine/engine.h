@@ -85,6 +85,8 @@ struct engine_class {
 	void (*nmi)(struct engine_vcpu *v);
 	void (*get_state)(struct engine_vcpu *v, uint64_t mask, struct x86_state *s);
 	int (*set_state)(struct engine_vcpu *v, uint64_t mask, const struct x86_state *s);
+	/* Gives back memory that can be made again; the VM has been idle for a while. Any thread but a vCPU's. NULL: none. */
+	void (*trim)(struct engine *en);
 	/* Counters for people: writes "name value\n" lines, returns as snprintf. */
 	int (*stats)(struct engine *en, char *buf, size_t size);
 };

@@ -69,6 +69,9 @@ struct machine {
 	json_t *end_details;
 	int end_status;
 	uint64_t end_pending; /* console bytes left when the timer was set */
+
+	struct loop_timer idle_timer; /* until ENDING */
+	uint64_t idle_cpu_ns;	      /* of all vCPUs when it last fired */
 };
 
 /* ---- from vCPU threads ---- */
@@ -112,6 +115,36 @@ static void hw_all_dead(void *ctx)
 	struct machine *m = ctx;
 
 	loop_post(m->loop, &m->dead);
+}
+
+/* ---- idle ---- */
+
+#define IDLE_LOOK_NS CLOCK_NS_PER_S
+#define IDLE_SHARE 50 /* idle: vCPUs used less than 1/50 of the time */
+
+/* A guest that has nothing to do keeps no more memory than its doing nothing needs. */
+static void idle_look(void *ctx)
+{
+	struct machine *m = ctx;
+	struct vcpu_stats st;
+	uint64_t cpu_ns = 0;
+
+	if (!m->hw)
+		return;
+	for (unsigned i = 0; i < m->cfg->cpus; i++) {
+		vcpu_stats(m->hw->vcpus, i, &st);
+		cpu_ns += st.cpu_ns;
+	}
+	if (m->state == MACHINE_RUNNING && cpu_ns - m->idle_cpu_ns < IDLE_LOOK_NS / IDLE_SHARE)
+		m->engine->trim(m->hw->engine);
+	m->idle_cpu_ns = cpu_ns;
+	(void)loop_timer_set(&m->idle_timer, clock_ns() + IDLE_LOOK_NS);
+}
+
+static void idle_start(struct machine *m)
+{
+	if (m->engine->trim)
+		(void)loop_timer_set(&m->idle_timer, clock_ns() + IDLE_LOOK_NS);
 }
 
 /* ---- the end ---- */
@@ -405,6 +438,7 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 	loop_work_init(&m->act, act, m);
 	loop_work_init(&m->dead, dead, m);
 	loop_timer_init(&m->flush_timer, l, flush_timeout, m);
+	loop_timer_init(&m->idle_timer, l, idle_look, m);
 	r = create_memory(m, e);
 	if (r == 0)
 		r = vmclock_create(&m->clock, l, &m->lock, e);
@@ -427,6 +461,7 @@ int machine_start(struct machine *m, struct err *e)
 
 	vmclock_start(m->clock);
 	m->state = MACHINE_RUNNING;
+	idle_start(m);
 	r = vcpu_set_start(m->hw->vcpus, false, e);
 	if (r == 0)
 		tell(m, CONTROL_EV_STARTED, NULL);
@@ -442,6 +477,7 @@ void machine_destroy(struct machine *m)
 	vmclock_destroy(m->clock);
 	gmem_destroy(m->mem);
 	loop_timer_cancel(&m->flush_timer);
+	loop_timer_cancel(&m->idle_timer);
 	loop_unpost(m->loop, &m->act);
 	loop_unpost(m->loop, &m->dead);
 	json_decref(m->end_details);

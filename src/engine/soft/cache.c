@@ -320,7 +320,17 @@ void soft_cache_park(struct soft_cache *c)
 		sched_yield();
 }
 
-void soft_cache_flush(struct soft *so, struct soft_vcpu *self)
+static void release_memory(struct soft_cache *c)
+{
+	size_t from = ALIGN_UP(c->stubs_end, 4096);
+
+	(void)fallocate(c->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(c->size - from));
+	(void)madvise(c->arena, c->arena_size, MADV_DONTNEED);
+	(void)madvise(c->block, SOFT_MAX_BLOCKS * sizeof(*c->block), MADV_DONTNEED);
+	(void)madvise(c->cross, MAX_CROSS * sizeof(*c->cross), MADV_DONTNEED);
+}
+
+void soft_cache_flush(struct soft *so, struct soft_vcpu *self, bool release)
 {
 	struct soft_cache *c = so->cache;
 	uint32_t free_stop = 0;
@@ -350,6 +360,8 @@ void soft_cache_flush(struct soft *so, struct soft_vcpu *self)
 	c->n_cross = 0;
 	soft_zero(c->cross_pages, sizeof(c->cross_pages));
 	c->n_flushes++;
+	if (release)
+		release_memory(c);
 	pthread_mutex_unlock(&c->lock);
 	soft_cache_clear_jump_caches(so, self);
 	__atomic_store_n(&c->stop, 0, __ATOMIC_SEQ_CST);

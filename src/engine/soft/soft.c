@@ -22,6 +22,7 @@
 #include "engine/soft/translate.h"
 
 #define CODE_CACHE_SIZE (64 * MIB)
+#define TRIM_ABOVE (2 * MIB) /* of code: what an idle guest runs is less */
 
 struct engine {
 	struct soft so;
@@ -310,6 +311,15 @@ static int soft_set_state(struct engine_vcpu *ev, uint64_t mask, const struct x8
 	return 0;
 }
 
+/* Most translated code of a boot is never run again. */
+static void soft_trim(struct engine *en)
+{
+	struct soft_cache *c = en->so.cache;
+
+	if (c->used - c->stubs_end > TRIM_ABOVE)
+		soft_cache_flush(&en->so, NULL, true);
+}
+
 static int soft_stats(struct engine *en, char *buf, size_t size)
 {
 	struct soft *so = &en->so;
@@ -379,5 +389,6 @@ const struct engine_class engine_soft = {
 	.nmi = soft_nmi_request,
 	.get_state = soft_get_state,
 	.set_state = soft_set_state,
+	.trim = soft_trim,
 	.stats = soft_stats,
 };

@@ -271,7 +271,7 @@ static struct soft_block *find(struct soft_vcpu *v, uint32_t key, bool *global)
 		b = soft_translate(v, va, x, key, &full);
 	}
 	if (!b && full) {
-		soft_cache_flush(v->soft, v);
+		soft_cache_flush(v->soft, v, false);
 		x = soft_fetch_page_peek(v, va);
 		b = x && x->host ? soft_translate(v, va, x, key, &full) : NULL;
 	}

@@ -232,8 +232,9 @@ void soft_cache_drop(struct soft_cache *c, struct soft_block *b);
 bool soft_cache_drop_page(struct soft *so, uint64_t n, uint64_t granules);
 /* Empties the jump caches: of `self` at once, of the other vCPUs before they enter code again or at a poll. */
 void soft_cache_clear_jump_caches(struct soft *so, struct soft_vcpu *self);
-/* Drops every block, after waiting until no other vCPU is in translated code. Caller: out of code, no lock. */
-void soft_cache_flush(struct soft *so, struct soft_vcpu *v);
+/* Drops every block, after waiting until no vCPU but `self` (may be NULL) is in translated code. Caller: out of
+ * code, no lock. `release`: the host gets the memory back. */
+void soft_cache_flush(struct soft *so, struct soft_vcpu *self, bool release);
 /* Parks while a rendezvous is under way. */
 void soft_cache_park(struct soft_cache *c);
 void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to);
