@@ -90,7 +90,7 @@ static uint8_t *thunk(struct soft_vcpu *v, const struct x86_insn *in, const uint
 		reg_homed = soft_host_reg(in->reg) == HR_HOMED;
 		reg = load_gpr(&e, in->reg, S1);
 	}
-	bool encoded = soft_emit_insn(&e, in, reg, rm);
+	bool encoded = soft_emit_insn(&e, in, reg, rm, 0);
 
 	ASSERT(encoded && !e.full);
 	if (reg_homed && (in->reg_acc & X86_ACC_W))

@@ -69,7 +69,7 @@ static bool reg_in_opcode(const struct x86_insn *in)
 	       (in->opcode >= 0xb0 && in->opcode < 0xc0);
 }
 
-bool soft_emit_insn(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm)
+bool soft_emit_insn(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm, int32_t disp)
 {
 	bool mem = in->has_modrm && in->modrm < 0xc0;
 	bool high = false, need_rex = false;
@@ -123,7 +123,7 @@ bool soft_emit_insn(struct emit *e, const struct x86_insn *in, unsigned reg, uns
 		emit8(e, in->opcode);
 	if (in->has_modrm) {
 		if (mem)
-			emit_modrm_mem(e, reg_field, rm_field, HR_NONE, 0, 0);
+			emit_modrm_mem(e, reg_field, rm_field, HR_NONE, 0, disp);
 		else
 			emit8(e, 0xc0 | (reg_field & 7) << 3 | (rm_field & 7));
 	}

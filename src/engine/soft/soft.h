@@ -124,6 +124,7 @@ struct soft_tr {
 	const void *rec;     /* record behind the call that left the code */
 	uint64_t resume;     /* host address to go on at */
 	uint64_t tmp;	     /* scratch of one instruction's code */
+	uint64_t keep;	     /* S0 while cold code of a memory operand runs */
 	uint16_t flags_slot; /* status flags while translated code has them not in EFLAGS */
 	uint32_t exit;	     /* enum soft_tr_exit */
 	uint64_t fault_rip;  /* host fault: the guest instruction's address */

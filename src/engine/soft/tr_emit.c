@@ -22,6 +22,15 @@ struct tr_cold *tr_cold(struct tr *t, enum tr_cold_kind kind, uint8_t *from)
 	return c;
 }
 
+void tr_site(struct tr *t)
+{
+	struct soft_site *s = &t->site[t->n_sites++];
+
+	s->host = (uint32_t)(emit_here(&t->e) - t->b->code);
+	s->off = t->off[t->i];
+	s->loc = (uint8_t)t->loc;
+}
+
 /* ---- status flags ---- */
 
 void tr_flags_to_slot(struct tr *t)
@@ -38,7 +47,7 @@ void tr_flags_clobber(struct tr *t)
 	if (t->live_before)
 		tr_flags_to_slot(t);
 	t->loc &= LOC_SLOT;
-	t->site[t->i].loc = (uint8_t)t->loc; /* where a host fault of this instruction finds them */
+	t->site[t->n_sites - 1].loc = (uint8_t)t->loc; /* where a host fault of this instruction finds them */
 }
 
 /* Before an instruction that reads EFLAGS or changes a part of them. */
@@ -285,6 +294,7 @@ static unsigned stack_bytes(const struct tr *t)
 
 void tr_move_rsp(struct tr *t, int32_t by)
 {
+	tr_chain_rsp(t, by);
 	emit_lea(&t->e, t->mode == X86_MODE_64, HR_GUEST_RSP, HR_GUEST_RSP, HR_NONE, 0, by);
 }
 
@@ -313,86 +323,85 @@ static struct tr_cold *pop_slot(struct tr *t, const struct x86_insn *in, unsigne
 	return tr_tlb_check(t, in, false, n, retry);
 }
 
-static void store_imm(struct tr *t, uint64_t value)
+static void store_imm(struct tr *t, uint64_t value, int32_t disp)
 {
 	struct emit *e = &t->e;
 	bool w = stack_bytes(t) == 8;
 
 	if (w && (int64_t)value != (int32_t)value) {
 		emit_mov_imm(e, S1, value);
-		emit_rm(e, true, 0x89, S1, S0, HR_NONE, 0, 0);
+		emit_rm(e, true, 0x89, S1, S0, HR_NONE, 0, disp);
 		return;
 	}
-	emit_rm(e, w, 0xc7, 0, S0, HR_NONE, 0, 0);
+	emit_rm(e, w, 0xc7, 0, S0, HR_NONE, 0, disp);
 	emit32(e, (uint32_t)value);
+}
+
+static void push_body(struct tr *t, const struct x86_insn *in, int32_t disp)
+{
+	if (in->imm_bytes) {
+		store_imm(t, (uint64_t)in->imm, disp);
+	} else {
+		unsigned r = tr_gpr(t, in->opreg != 0xff ? in->opreg : in->rm, S1);
+
+		emit_rm(&t->e, stack_bytes(t) == 8, 0x89, r, S0, HR_NONE, 0, disp);
+	}
+	tr_move_rsp(t, -(int32_t)stack_bytes(t));
 }
 
 static void push(struct tr *t, const struct x86_insn *in)
 {
-	struct tr_cold *c;
-
-	if (in->has_mem || in->opnd_bytes != stack_bytes(t)) {
+	if (in->has_mem || in->opnd_bytes != stack_bytes(t))
 		by_c(t, in);
-		return;
-	}
-	c = tr_push_slot(t, in);
-	if (in->imm_bytes) {
-		store_imm(t, (uint64_t)in->imm);
-	} else {
-		unsigned r = tr_gpr(t, in->opreg != 0xff ? in->opreg : in->rm, S1);
-
-		emit_rm(&t->e, stack_bytes(t) == 8, 0x89, r, S0, HR_NONE, 0, 0);
-	}
-	tr_move_rsp(t, -(int32_t)stack_bytes(t));
-	tr_done(t, c);
+	else
+		tr_stack_access(t, in, X86_RSP, -(int32_t)stack_bytes(t), true, push_body);
 }
 
-static void pop(struct tr *t, const struct x86_insn *in)
+static void pop_body(struct tr *t, const struct x86_insn *in, int32_t disp)
 {
-	bool w = stack_bytes(t) == 8;
 	unsigned g = in->opreg != 0xff ? in->opreg : in->rm;
-	struct tr_cold *c;
-
-	if (in->has_mem || in->opnd_bytes != stack_bytes(t)) {
-		by_c(t, in);
-		return;
-	}
 	unsigned hr = soft_host_reg(g);
 
-	c = pop_slot(t, in, HR_GUEST_RSP);
-	emit_rm(&t->e, w, 0x8b, hr == HR_HOMED ? S1 : hr, S0, HR_NONE, 0, 0);
+	emit_rm(&t->e, stack_bytes(t) == 8, 0x8b, hr == HR_HOMED ? S1 : hr, S0, HR_NONE, 0, disp);
 	if (hr == HR_HOMED)
 		emit_store_gs(&t->e, true, S1, GS_GPR(g));
 	if (g != X86_RSP)
 		tr_move_rsp(t, (int32_t)stack_bytes(t));
-	tr_done(t, c);
+}
+
+static void pop(struct tr *t, const struct x86_insn *in)
+{
+	if (in->has_mem || in->opnd_bytes != stack_bytes(t))
+		by_c(t, in);
+	else
+		tr_stack_access(t, in, X86_RSP, 0, false, pop_body);
+}
+
+static void leave_body(struct tr *t, const struct x86_insn *in, int32_t disp)
+{
+	bool w = stack_bytes(t) == 8;
+
+	(void)in;
+	emit_rm(&t->e, w, 0x8b, S1, S0, HR_NONE, 0, disp);
+	emit_lea(&t->e, w, HR_GUEST_RSP, HR_RBP, HR_NONE, 0, (int32_t)stack_bytes(t));
+	emit_mov_rr(&t->e, w, HR_RBP, S1);
 }
 
 static void leave(struct tr *t, const struct x86_insn *in)
 {
-	bool w = stack_bytes(t) == 8;
-	struct tr_cold *c;
-
-	if (in->opnd_bytes != stack_bytes(t)) {
+	if (in->opnd_bytes != stack_bytes(t))
 		by_c(t, in);
-		return;
-	}
-	c = pop_slot(t, in, HR_RBP);
-	emit_rm(&t->e, w, 0x8b, S1, S0, HR_NONE, 0, 0);
-	emit_lea(&t->e, w, HR_GUEST_RSP, HR_RBP, HR_NONE, 0, (int32_t)stack_bytes(t));
-	emit_mov_rr(&t->e, w, HR_RBP, S1);
-	tr_done(t, c);
+	else
+		tr_stack_access(t, in, X86_RBP, 0, false, leave_body);
 }
 
 /* ---- calls, returns, indirect jumps ---- */
 
 static void call(struct tr *t, const struct x86_insn *in)
 {
-	struct tr_cold *c = tr_push_slot(t, in);
-
-	store_imm(t, tr_va(t, t->va + t->off[t->i] + in->len));
+	(void)tr_push_slot(t, in); /* no `next`: the instruction after it is somewhere else */
+	store_imm(t, tr_va(t, t->va + t->off[t->i] + in->len), 0);
 	tr_move_rsp(t, -(int32_t)stack_bytes(t));
-	c->next = NULL; /* the instruction after it is somewhere else */
 	tr_emit_edge(t, branch_target(t, in), t->live_taken, NULL);
 	t->ended = true;
 }
@@ -441,7 +450,7 @@ static void call_ind(struct tr *t, const struct x86_insn *in)
 		emit_store_gs(e, true, S0, GS(tr.tmp));
 	}
 	(void)tr_push_slot(t, in);
-	store_imm(t, tr_va(t, t->va + t->off[t->i] + in->len));
+	store_imm(t, tr_va(t, t->va + t->off[t->i] + in->len), 0);
 	if (in->has_mem) {
 		emit_load_gs(e, true, S0, GS(tr.tmp));
 	} else {
@@ -464,6 +473,8 @@ static void lea(struct tr *t, const struct x86_insn *in)
 	unsigned dst = hr == HR_HOMED || in->opnd_bytes == 2 ? S0 : hr;
 
 	tr_address(t, in, dst, false);
+	/* A homed base is loaded into S0. */
+	t->keep_chain = dst != S0 && (in->base > X86_R15 || soft_host_reg(in->base) != HR_HOMED);
 	if (in->opnd_bytes == 4) { /* cut; a 32-bit address is cut already */
 		if (in->addr_bytes == 8)
 			emit_mov_rr(e, false, dst, dst);
@@ -515,18 +526,16 @@ static bool high8_conflict(const struct x86_insn *in)
 	return in->reg_kind == X86_RK_GPR && in->reg_bytes > 1 && in->reg == X86_RSP;
 }
 
-static void native(struct tr *t, const struct x86_insn *in)
+/* The instruction itself; a memory operand is at [S0 + disp]. */
+static void native_body(struct tr *t, const struct x86_insn *in, int32_t disp)
 {
 	struct emit *e = &t->e;
-	struct tr_cold *c = NULL;
 	unsigned reg = in->reg, rm = in->rm;
 	bool reg_homed = false, rm_homed = false;
 	unsigned opreg = in->has_modrm ? 0xff : in->opreg;
 
-	if (in->has_mem) {
-		c = tr_memory_operand(t, in, in->rm_acc & X86_ACC_W, in->mem_bytes);
+	if (in->has_mem)
 		rm = S0;
-	}
 	if (in->flags_read || (in->flags_may_write && (t->live & ~(unsigned)in->flags_write)))
 		tr_flags_to_native(t);
 	if (opreg != 0xff) {
@@ -547,7 +556,7 @@ static void native(struct tr *t, const struct x86_insn *in)
 		rm_homed = soft_host_reg(in->rm) == HR_HOMED;
 		rm = high ? in->rm : tr_gpr(t, in->rm, S0);
 	}
-	bool encoded = soft_emit_insn(e, in, reg, rm);
+	bool encoded = soft_emit_insn(e, in, reg, rm, disp);
 
 	ASSERT(encoded || e->full);
 	if (reg_homed && (opreg != 0xff ? in->opreg_acc : in->reg_acc) & X86_ACC_W)
@@ -556,8 +565,15 @@ static void native(struct tr *t, const struct x86_insn *in)
 		emit_store_gs(e, true, S0, GS_GPR(in->rm));
 	if (in->flags_may_write)
 		t->loc = LOC_NATIVE;
-	if (c)
-		tr_done(t, c);
+	t->keep_chain = !rm_homed;
+}
+
+static void native(struct tr *t, const struct x86_insn *in)
+{
+	if (in->has_mem)
+		tr_operand(t, in, native_body);
+	else
+		native_body(t, in, 0);
 }
 
 static bool must_be_by_c(const struct tr *t, const struct x86_insn *in)
@@ -572,7 +588,7 @@ static bool must_be_by_c(const struct tr *t, const struct x86_insn *in)
 	return (in->attr & X86_A_BRANCH) && in->opnd_bytes != stack_bytes(t);
 }
 
-void tr_emit_one(struct tr *t, const struct x86_insn *in)
+static void emit_one(struct tr *t, const struct x86_insn *in)
 {
 	if (must_be_by_c(t, in)) {
 		by_c(t, in);
@@ -586,6 +602,7 @@ void tr_emit_one(struct tr *t, const struct x86_insn *in)
 		return;
 	case X86_OP_NOP:
 	case X86_OP_PREFETCH:
+		t->keep_chain = true;
 		return;
 	case X86_OP_PUSH:
 		push(t, in);
@@ -633,6 +650,13 @@ void tr_emit_one(struct tr *t, const struct x86_insn *in)
 		by_c(t, in);
 	else
 		native(t, in);
+}
+
+void tr_emit_one(struct tr *t, const struct x86_insn *in)
+{
+	t->keep_chain = false;
+	emit_one(t, in);
+	tr_chain_after(t, in);
 }
 
 /* ---- cold code ---- */
@@ -696,6 +720,9 @@ void tr_emit_cold(struct tr *t)
 				soft_emit_flags_save(e);
 			emit_call(e, st->link);
 			emit64(e, (uint64_t)(uintptr_t)c->link);
+			break;
+		case TR_COLD_OTHER_PAGE:
+			tr_emit_other_page(t, c);
 			break;
 		case TR_COLD_EDGE:
 			t->key = c->key;

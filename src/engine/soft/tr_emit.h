@@ -21,6 +21,8 @@ bool tr_emit_system(struct tr *t, const struct x86_insn *in);
 
 /* ---- for the emitters of single instructions ---- */
 
+/* From here on host code is that of instruction t->i. */
+void tr_site(struct tr *t);
 struct tr_cold *tr_cold(struct tr *t, enum tr_cold_kind kind, uint8_t *from);
 /* Status flags: before code that clobbers EFLAGS; before an instruction that reads them or changes a part of them. */
 void tr_flags_to_slot(struct tr *t);
@@ -34,6 +36,19 @@ void tr_address(struct tr *t, const struct x86_insn *in, unsigned dst, bool with
 struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size, uint8_t *retry);
 /* S0: host address of the memory operand. */
 struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool write, unsigned size);
+/* ---- tr_mem.c ---- */
+
+/* Emits the access and, with its operand at hand, `body`. Shares the check of an earlier access where it can. */
+void tr_access(struct tr *t, const struct x86_insn *in, const struct tr_place *p, bool write, unsigned size,
+	       tr_body *body);
+void tr_operand(struct tr *t, const struct x86_insn *in, tr_body *body);
+/* At [base + disp], as wide as a stack slot. */
+void tr_stack_access(struct tr *t, const struct x86_insn *in, unsigned base, int32_t disp, bool write, tr_body *body);
+void tr_emit_other_page(struct tr *t, struct tr_cold *c);
+/* RSP has moved; and, after each instruction: is S0 still what the chain says? */
+void tr_chain_rsp(struct tr *t, int64_t by);
+void tr_chain_after(struct tr *t, const struct x86_insn *in);
+
 /* The instruction is complete: where the slow path goes on. */
 void tr_done(struct tr *t, struct tr_cold *c);
 /* S0: host address of the new top of stack; and the change of RSP afterwards. */

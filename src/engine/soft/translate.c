@@ -230,14 +230,10 @@ static void emit_body(struct tr *t)
 	if (t->crosses)
 		check_second_page(t);
 	for (unsigned i = 0; i < t->n; i++) {
-		struct soft_site *site = &t->site[i];
-
 		t->i = i;
 		t->live = t->live_after[i];
 		t->live_before = live_before(t, &t->insn[i], t->live);
-		site->host = (uint32_t)(emit_here(&t->e) - t->b->code);
-		site->off = t->off[i];
-		site->loc = (uint8_t)t->loc;
+		tr_site(t);
 		tr_emit_one(t, &t->insn[i]);
 	}
 	if (!t->ended)
@@ -256,8 +252,11 @@ static struct soft_block *finish(struct tr *t)
 	b->bytes = t->off[t->n];
 	b->n_insns = (uint16_t)t->n;
 	b->page[0].granules |= soft_granules(t->va & 0xfff, MIN((unsigned)b->bytes, 4096u - (unsigned)(t->va & 0xfff)));
-	b->n_sites = (uint16_t)t->n;
-	soft_copy(b->site, t->site, t->n * sizeof(*b->site));
+	b->n_sites = (uint16_t)t->n_sites;
+	b->site = soft_cache_alloc(c, t->n_sites * sizeof(*b->site));
+	if (!b->site)
+		return NULL;
+	soft_copy(b->site, t->site, t->n_sites * sizeof(*b->site));
 	c->used = (size_t)(t->e.p - c->rw);
 	c->block[b->index] = b;
 	__atomic_store_n(&c->n_blocks, b->index + 1, __ATOMIC_RELEASE);
@@ -279,8 +278,8 @@ static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va, con
 	t->page = xt->host;
 	t->page_global = xt->global;
 	t->mode = key & SOFT_KEY_COMPAT ? X86_MODE_32 : X86_MODE_64;
-	t->n_cold = 0;
-	t->ended = t->overflow = t->crosses = false;
+	t->n_cold = t->n_sites = 0;
+	t->ended = t->overflow = t->crosses = t->chain.valid = false;
 
 	size_t arena_mark = c->arena_used;
 	struct soft_block *b = soft_cache_alloc(c, sizeof(*b));
@@ -296,11 +295,6 @@ static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va, con
 	decode_block(t, v->tr.max_insns);
 	if (!t->n) {
 		c->arena_used = arena_mark;
-		return NULL;
-	}
-	b->site = soft_cache_alloc(c, t->n * sizeof(*b->site));
-	if (!b->site) {
-		*full = true;
 		return NULL;
 	}
 	b->va = va;

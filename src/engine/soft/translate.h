@@ -139,7 +139,34 @@ struct soft_block {
 };
 
 /* Cold code of a block under translation: what is behind a branch that is rarely taken. */
-enum tr_cold_kind { TR_COLD_MISS, TR_COLD_EXIT, TR_COLD_STI, TR_COLD_LINK, TR_COLD_IND, TR_COLD_EDGE };
+enum tr_cold_kind {
+	TR_COLD_MISS,
+	TR_COLD_EXIT,
+	TR_COLD_STI,
+	TR_COLD_LINK,
+	TR_COLD_IND,
+	TR_COLD_EDGE,
+	TR_COLD_OTHER_PAGE /* tr_mem.c */
+};
+
+struct tr;
+/* Emits what an instruction does with its operand at [S0 + disp]. May be called twice (tr_mem.c). */
+typedef void tr_body(struct tr *t, const struct x86_insn *in, int32_t disp);
+
+/* A guest address relative to registers that have not changed since. */
+struct tr_place {
+	uint8_t base, index, scale; /* 0xff: none; disp is the address then */
+	bool simple;		    /* 64-bit, no segment base: may share a check */
+	bool stack;		    /* of PUSH, POP and the like: not the instruction's own operand */
+	int64_t disp;
+};
+
+/* What S0 stands for (tr_mem.c). */
+struct tr_chain {
+	bool valid, write;
+	struct tr_place place;
+	unsigned first_cold; /* where the cold entries of its accesses begin */
+};
 
 struct tr_cold {
 	enum tr_cold_kind kind;
@@ -147,13 +174,17 @@ struct tr_cold {
 	uint8_t *retry, *next; /* executable addresses; MISS */
 	uint64_t va;	      /* EXIT, STI, EDGE: guest address */
 	struct soft_link *link;
+	struct tr_place place; /* OTHER_PAGE: the access, and where its code goes on */
+	tr_body *body;
+	uint8_t *back;
+	uint8_t i;
 	uint16_t off, size, live;
 	uint32_t key;
 	uint8_t len, mmu, write, flags, loc;
 	int16_t rsp_undo;
 };
 
-#define TR_MAX_COLD (4 * SOFT_BLOCK_INSNS + 16)
+#define TR_MAX_COLD (6 * SOFT_BLOCK_INSNS + 16)
 
 /* The translator's working state for one block (tr_emit.h). */
 struct tr {
@@ -170,10 +201,13 @@ struct tr {
 	unsigned n, i; /* instructions, the one being emitted */
 	struct x86_insn insn[SOFT_BLOCK_INSNS];
 	uint16_t off[SOFT_BLOCK_INSNS + 1], live_after[SOFT_BLOCK_INSNS];
-	struct soft_site site[SOFT_BLOCK_INSNS];
+	unsigned n_sites;
+	struct soft_site site[2 * SOFT_BLOCK_INSNS]; /* in order of `host`; an instruction may have a copy in cold code */
 	unsigned live_in, live_taken, live_next;
 	unsigned loc, live, live_before; /* flags: where, needed after and before the current instruction */
 	bool ended, overflow;
+	bool keep_chain; /* the current instruction leaves S0 as the chain says */
+	struct tr_chain chain;
 	unsigned n_cold;
 	struct tr_cold cold[TR_MAX_COLD];
 };
@@ -266,8 +300,8 @@ bool soft_block_valid(struct soft_vcpu *v, const struct soft_block *b);
 void soft_emit_flags_save(struct emit *e);
 void soft_emit_flags_restore(struct emit *e);
 /* Re-encodes `in` with host registers: reg (HR of ModRM.reg or the opcode's register), rm (HR when mod is 3, else
- * the HR of a base register that holds the operand's address). False: cannot be encoded (AH.. with REX). */
-bool soft_emit_insn(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm);
+ * the HR of a base register: the operand is at [rm + disp]). False: cannot be encoded (AH.. with REX). */
+bool soft_emit_insn(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm, int32_t disp);
 unsigned soft_host_reg(unsigned guest); /* HR_*, or HR_HOMED */
 
 /* tr_run.c */
