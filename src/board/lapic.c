@@ -250,7 +250,7 @@ int lapic_msr_read(struct lapic_set *s, unsigned cpu, uint32_t msr, uint64_t *va
 		return 0;
 	}
 	if (msr == MSR_TSC_DEADLINE) {
-		*value = lapic_timer_get_deadline(l);
+		*value = lapic_timer_get_deadline(s, l);
 		return 0;
 	}
 	if (!lapic_is_x2(l) || reg >= 0x40 || !(x2apic_access[reg] & R))

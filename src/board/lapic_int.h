@@ -151,7 +151,7 @@ void lapic_timer_set_initial(struct lapic_set *s, struct lapic *l, uint32_t init
 void lapic_timer_set_divide(struct lapic_set *s, struct lapic *l, uint32_t divide);
 uint32_t lapic_timer_current(struct lapic_set *s, struct lapic *l);
 void lapic_timer_set_deadline(struct lapic_set *s, struct lapic *l, uint64_t tsc);
-uint64_t lapic_timer_get_deadline(struct lapic *l);
+uint64_t lapic_timer_get_deadline(struct lapic_set *s, struct lapic *l);
 /* Called before the LVT timer entry becomes `lvt`. */
 void lapic_timer_mode(struct lapic_set *s, struct lapic *l, uint32_t lvt);
 void lapic_timer_pause(struct lapic_set *s, struct lapic *l);

@@ -75,6 +75,51 @@ static uint32_t current_locked(struct lapic_set *s, const struct lapic *l)
 	return gone >= l->initial ? 0 : l->initial - (uint32_t)gone;
 }
 
+/* Did it expire, as far as the clock says? Arms what comes next. Raise the LVT entry then, without the lock. */
+static bool expired_locked(struct lapic_set *s, struct lapic *l)
+{
+	unsigned mode = LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER]));
+	uint64_t now, period;
+
+	if (l->tsc_deadline)
+		return deadline_locked(s, l);
+	if (!l->armed)
+		return false;
+	now = now_ns(s);
+	if (now < l->deadline_ns) {
+		arm_locked(s, l, l->deadline_ns);
+		return false;
+	}
+	if (mode != TIMER_PERIODIC) {
+		l->armed = false;
+		return true;
+	}
+	period = period_ns(l);
+	now = MAX(now, l->deadline_ns + (period < MIN_PERIOD_NS ? MIN_PERIOD_NS - period : 0));
+	arm_locked(s, l, l->start_ns + ((now - l->start_ns) / period + 1) * period);
+	return true;
+}
+
+/*
+ * Before the guest sees or changes the timer: an expiry that the host timer is late with happens now, so that it
+ * comes before the count of 0, or the masked entry, that follows it. As with lapic_timer_fired(), its call is harmless.
+ */
+static void catch_up(struct lapic_set *s, struct lapic *l)
+{
+	bool fire = false;
+
+	pthread_mutex_lock(&l->lock);
+	if (!__atomic_load_n(&s->paused, __ATOMIC_SEQ_CST) &&
+	    (l->tsc_deadline ? s->cfg.host.guest_tsc(s->cfg.host.ctx, l->cpu) >= l->tsc_deadline
+			     : l->armed && now_ns(s) >= l->deadline_ns))
+		fire = expired_locked(s, l);
+	if (fire)
+		l->n_timer++;
+	pthread_mutex_unlock(&l->lock);
+	if (fire)
+		lapic_raise_lvt(s, l, LVT_TIMER);
+}
+
 uint32_t lapic_timer_current(struct lapic_set *s, struct lapic *l)
 {
 	uint32_t v;
@@ -82,6 +127,8 @@ uint32_t lapic_timer_current(struct lapic_set *s, struct lapic *l)
 	pthread_mutex_lock(&l->lock);
 	v = current_locked(s, l);
 	pthread_mutex_unlock(&l->lock);
+	if (v == 0)
+		catch_up(s, l);
 	return v;
 }
 
@@ -136,10 +183,11 @@ void lapic_timer_set_deadline(struct lapic_set *s, struct lapic *l, uint64_t tsc
 		lapic_raise_lvt(s, l, LVT_TIMER);
 }
 
-uint64_t lapic_timer_get_deadline(struct lapic *l)
+uint64_t lapic_timer_get_deadline(struct lapic_set *s, struct lapic *l)
 {
 	uint64_t v;
 
+	catch_up(s, l);
 	pthread_mutex_lock(&l->lock);
 	v = l->tsc_deadline;
 	pthread_mutex_unlock(&l->lock);
@@ -150,6 +198,7 @@ void lapic_timer_mode(struct lapic_set *s, struct lapic *l, uint32_t lvt)
 {
 	unsigned from, to = LVT_TIMER_MODE(lvt);
 
+	catch_up(s, l);
 	pthread_mutex_lock(&l->lock);
 	from = LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER]));
 	if (from != to && (from >= TIMER_DEADLINE || to >= TIMER_DEADLINE)) {
@@ -166,31 +215,6 @@ void lapic_timer_reset(struct lapic_set *s, struct lapic *l)
 	l->initial = l->divide = 0;
 	l->start_ns = l->deadline_ns = 0;
 	pthread_mutex_unlock(&l->lock);
-}
-
-/* Under the lock: did it expire? Arms what comes next. */
-static bool expired_locked(struct lapic_set *s, struct lapic *l)
-{
-	unsigned mode = LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER]));
-	uint64_t now, period;
-
-	if (l->tsc_deadline)
-		return deadline_locked(s, l);
-	if (!l->armed)
-		return false;
-	now = now_ns(s);
-	if (now < l->deadline_ns) {
-		arm_locked(s, l, l->deadline_ns);
-		return false;
-	}
-	if (mode != TIMER_PERIODIC) {
-		l->armed = false;
-		return true;
-	}
-	period = period_ns(l);
-	now = MAX(now, l->deadline_ns + (period < MIN_PERIOD_NS ? MIN_PERIOD_NS - period : 0));
-	arm_locked(s, l, l->start_ns + ((now - l->start_ns) / period + 1) * period);
-	return true;
 }
 
 void lapic_timer_fired(struct lapic_set *s, unsigned cpu)

@@ -63,6 +63,7 @@ struct run_options {
 	const char *kernel, *initrd, *cmdline, *name, *console, *control;
 	uint64_t cpus, memory, timeout_s; /* timeout 0: none */
 	unsigned engine;		  /* enum run_engine */
+	uint64_t soft_cache;
 	unsigned soft_mode;		  /* enum config_soft_mode */
 	bool debug_exit, no_reboot, quiet, json_errors, help;
 };

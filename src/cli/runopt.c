@@ -24,6 +24,8 @@ static const struct opt_def run_options[] = {
 	 engine_words},
 	{"soft-mode", 0, OPT_CHOICE, AT(soft_mode), "WORD",
 	 "software engine: translate, reference or lockstep", 0, 0, config_soft_mode_names},
+	{"soft-cache", 0, OPT_SIZE, AT(soft_cache), "SIZE", "software engine: translated code, at most (64M)",
+	 CONFIG_SOFT_CACHE_MIN, CONFIG_SOFT_CACHE_MAX, NULL},
 	{"name", 0, OPT_TEXT, AT(name), "NAME", "name of the VM in messages (vm)", 0, 0, NULL},
 	{"console", 0, OPT_TEXT, AT(console), "WHERE", "stdio, none, file:PATH or pty (stdio)", 0,
 	 0, NULL},
@@ -122,7 +124,8 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 				  .name = "vm",
 				  .console = "stdio",
 				  .cpus = c->cpus,
-				  .memory = c->memory_bytes};
+				  .memory = c->memory_bytes,
+				  .soft_cache = c->soft_cache_bytes};
 	r = opt_parse(run_options, ARRAY_SIZE(run_options), argc, argv, o, &res, e);
 	if (r || o->help)
 		return r;
@@ -158,6 +161,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->cpus = (unsigned)o->cpus;
 	c->memory_bytes = o->memory;
 	c->soft_mode = (enum config_soft_mode)o->soft_mode;
+	c->soft_cache_bytes = o->soft_cache;
 	c->debug_exit = o->debug_exit;
 	c->no_reboot = o->no_reboot;
 	runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);

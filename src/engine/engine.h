@@ -65,7 +65,8 @@ struct engine_config {
 	const struct engine_host *host;
 	unsigned n_vcpus;
 	uint32_t tsc_khz;	  /* frequency of the TSC that guests see (= the host's) */
-	enum soft_mode soft_mode; /* soft engine only */
+	enum soft_mode soft_mode; /* soft engine only, as the next */
+	uint64_t soft_cache_bytes; /* translated code, at most; 0: as the engine likes */
 };
 
 struct engine_class {

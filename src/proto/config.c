@@ -28,6 +28,7 @@ void config_init(struct vm_config *c)
 	strcpy(c->name, "vm");
 	c->cpus = 1;
 	c->memory_bytes = 512 * MIB;
+	c->soft_cache_bytes = CONFIG_SOFT_CACHE_DEFAULT;
 }
 
 void config_fds_init(struct config_fds *f)
@@ -50,6 +51,7 @@ json_t *config_to_json(const struct vm_config *c)
 	r |= json_object_set_new(j, "name", json_string(c->name));
 	r |= json_object_set_new(j, "engine", json_string(config_engine_names[c->engine]));
 	r |= json_object_set_new(j, "soft.mode", json_string(config_soft_mode_names[c->soft_mode]));
+	r |= json_object_set_new(j, "soft.cache", json_u64(c->soft_cache_bytes));
 	r |= json_object_set_new(j, "cpus", json_integer(c->cpus));
 	r |= json_object_set_new(j, "memory", json_u64(c->memory_bytes));
 	r |= json_object_set_new(j, "boot.kernel", json_string(c->kernel_name));
@@ -69,9 +71,8 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",	   "engine",	  "soft.mode",	 "cpus",
-		"memory",  "boot.kernel", "boot.initrd", "boot.cmdline",
-		"console", "debug_exit",  "no_reboot",	 NULL,
+		"name",	       "engine",       "soft.mode",  "soft.cache", "cpus",    "memory", "boot.kernel",
+		"boot.initrd", "boot.cmdline", "console",    "debug_exit", "no_reboot", NULL,
 	};
 	unsigned engine = 0, mode = 0, console = 0;
 	uint64_t cpus = 0;
@@ -81,6 +82,8 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_text(j, "name", true, c->name, sizeof(c->name), e) < 0 ||
 	    json_get_choice(j, "engine", true, config_engine_names, &engine, e) < 0 ||
 	    json_get_choice(j, "soft.mode", true, config_soft_mode_names, &mode, e) < 0 ||
+	    json_get_u64(j, "soft.cache", true, CONFIG_SOFT_CACHE_MIN, CONFIG_SOFT_CACHE_MAX,
+			 &c->soft_cache_bytes, e) < 0 ||
 	    json_get_u64(j, "cpus", true, 1, CONFIG_CPUS_MAX, &cpus, e) < 0 ||
 	    json_get_u64(j, "memory", true, CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, &c->memory_bytes,
 			 e) < 0 ||

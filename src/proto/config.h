@@ -10,6 +10,7 @@
  *   name         string   name           config_check_name()
  *   engine       string   engine         "soft", "kvm"
  *   soft.mode    string   soft_mode      "translate", "reference", "lockstep"
+ *   soft.cache   integer  soft_cache_bytes
  *   cpus         integer  cpus           1..CONFIG_CPUS_MAX
  *   memory       integer  memory_bytes   whole pages, CONFIG_MEMORY_MIN..CONFIG_MEMORY_MAX
  *   boot.kernel  string   kernel_name    needs fd "kernel"
@@ -34,6 +35,10 @@
 #define CONFIG_FILE_NAME_MAX 255u /* display name of a file, bytes */
 
 enum config_engine { CONFIG_ENGINE_SOFT, CONFIG_ENGINE_KVM, CONFIG_ENGINES };
+#define CONFIG_SOFT_CACHE_MIN (UINT64_C(4) << 20)
+#define CONFIG_SOFT_CACHE_MAX (UINT64_C(1) << 30)
+#define CONFIG_SOFT_CACHE_DEFAULT (UINT64_C(64) << 20)
+
 /* The same order as enum soft_mode of engine/engine.h. */
 enum config_soft_mode {
 	CONFIG_SOFT_TRANSLATE,
@@ -59,6 +64,7 @@ struct vm_config {
 	char name[CONFIG_NAME_MAX + 1];
 	enum config_engine engine;
 	enum config_soft_mode soft_mode;
+	uint64_t soft_cache_bytes; /* of translated code, at most; CONFIG_SOFT_CACHE_* */
 	unsigned cpus;
 	uint64_t memory_bytes;
 	char kernel_name[CONFIG_FILE_NAME_MAX + 1];

@@ -351,6 +351,7 @@ static int build(struct hw *hw, struct err *e)
 		.n_vcpus = hw->n_cpus,
 		.tsc_khz = hw->tsc_khz,
 		.soft_mode = (enum soft_mode)hw->cfg.vm->soft_mode,
+		.soft_cache_bytes = hw->cfg.vm->soft_cache_bytes,
 	};
 	int r;
 

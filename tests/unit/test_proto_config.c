@@ -45,6 +45,7 @@ static void test_roundtrip(void **state)
 	assert_string_equal(a.cmdline, b.cmdline);
 	assert_int_equal(a.engine, b.engine);
 	assert_int_equal(a.soft_mode, b.soft_mode);
+	assert_int_equal(a.soft_cache_bytes, b.soft_cache_bytes);
 	assert_int_equal(a.cpus, b.cpus);
 	assert_true(a.memory_bytes == b.memory_bytes);
 	assert_int_equal(a.console, b.console);
@@ -79,7 +80,7 @@ static void refused(const char *key, json_t *value)
 
 static void test_refused(void **state)
 {
-	static const char *const required[] = {"name",	       "engine",  "soft.mode",
+	static const char *const required[] = {"name",	       "engine",  "soft.mode", "soft.cache",
 					       "cpus",	       "memory",  "boot.kernel",
 					       "boot.cmdline", "console", "debug_exit",
 					       "no_reboot"};

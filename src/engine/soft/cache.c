@@ -19,7 +19,6 @@
 
 #include "engine/soft/translate.h"
 
-#define ARENA_SIZE (64 * MIB)
 #define MAX_CROSS (2 * SOFT_MAX_BLOCKS) /* each block has two links */
 
 static void *map_zero(size_t size)
@@ -69,7 +68,7 @@ int soft_cache_create(struct soft *so, size_t size, struct err *e)
 	if (r < 0)
 		return r;
 	c->n_pages = so->mem->size_bytes / GMEM_PAGE;
-	c->arena_size = ARENA_SIZE;
+	c->arena_size = c->size * 2; /* block structures take about as much as their code */
 	c->arena = map_zero(c->arena_size);
 	c->page = map_zero(c->n_pages * sizeof(*c->page));
 	c->page_stores = map_zero(c->n_pages);

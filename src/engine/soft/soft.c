@@ -21,7 +21,7 @@
 #include "engine/soft/lockstep.h"
 #include "engine/soft/translate.h"
 
-#define CODE_CACHE_SIZE (64 * MIB)
+#define CODE_CACHE_SIZE (64 * MIB) /* where the configuration does not say */
 #define TRIM_ABOVE (2 * MIB) /* of code: what an idle guest runs is less */
 
 struct engine {
@@ -105,7 +105,7 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 		hide_tsc_deadline(&en->so.cpuid);
 	r = make_view(&en->so, e);
 	if (!r)
-		r = soft_cache_create(&en->so, CODE_CACHE_SIZE, e);
+		r = soft_cache_create(&en->so, cfg->soft_cache_bytes ? cfg->soft_cache_bytes : CODE_CACHE_SIZE, e);
 	if (!r)
 		r = soft_signal_init(e);
 	if (r) {
