@@ -203,6 +203,8 @@ virtio_modules=(
 	drivers/char/hw_random/rng-core
 	drivers/char/hw_random/virtio-rng
 )
+# The power button's.
+button_modules=(drivers/input/evdev drivers/acpi/button)
 
 # The list for lodge-mkinitramfs.
 initramfs_list() {
@@ -217,6 +219,10 @@ initramfs_list() {
 		[ -e "$kernel_modules/kernel/$m.ko" ] || continue
 		printf 'file /lib/modules/%s.ko 644 %s\n' "${m##*/}" "$kernel_modules/kernel/$m.ko"
 		printf '%s\n' "${m##*/}" >>"$order"
+	done
+	for m in "${button_modules[@]}"; do
+		[ -e "$kernel_modules/kernel/$m.ko" ] || continue
+		printf 'file /lib/modules/%s.ko 644 %s\n' "${m##*/}" "$kernel_modules/kernel/$m.ko"
 	done
 	printf 'file /lib/modules/order 644 %s\n' "$order"
 }

@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "engine/soft/translate.h"
+#include "engine/soft/verify.h"
 
 #define MAX_CROSS (2 * SOFT_MAX_BLOCKS) /* each block has two links */
 
@@ -210,6 +210,7 @@ void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to
 		entry = l->polled ? to->e_slot_polled : to->e_slot;
 	else
 		entry = l->polled ? to->e_native_polled : to->e_native;
+	soft_verify_chained(c, l, to, entry);
 	l->to = to;
 	l->next_in = to->in;
 	to->in = l;

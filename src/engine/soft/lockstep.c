@@ -24,6 +24,7 @@ struct soft_lockstep {
 	struct x86_state before, reference;
 	unsigned n_pages;
 	bool overflow;
+	bool marked; /* accessed or dirty bits were set: the translated code must find an empty TLB, too */
 	uint8_t *page[MAX_PAGES];
 	uint8_t old[MAX_PAGES][4096], expect[MAX_PAGES][4096];
 };
@@ -48,6 +49,11 @@ void soft_lockstep_touch(struct soft_vcpu *v, uint8_t *page)
 	}
 	soft_copy(l->old[l->n_pages], page, 4096);
 	l->page[l->n_pages++] = page;
+}
+
+void soft_lockstep_marked(struct soft_vcpu *v)
+{
+	v->lockstep->marked = true;
 }
 
 /* Runs up to n instructions that follow one another from s.rip. Returns how many. */
@@ -122,6 +128,17 @@ static bool compare(struct soft_vcpu *v, const struct soft_block *b, bool except
 	return true;
 }
 
+/* The block. It may be left half way, where an access goes by C; then on from there by single steps. */
+static void run_translated(struct soft_vcpu *v, const struct soft_block *b, unsigned n)
+{
+	uint64_t exc = v->n_exc, want = v->lockstep_state->reference.rip;
+
+	soft_tr_run_block(v);
+	while (n-- != 0 && v->n_exc == exc && v->s.rip != want && v->s.rip > b->va && v->s.rip - b->va < b->bytes)
+		if (!soft_step(v))
+			break;
+}
+
 /* Looks through the block: flags that its last writers leave undefined (there the C functions and the processor
  * may differ), and whether it asks for random numbers. */
 static uint32_t undefined_flags(struct soft_vcpu *v, const struct soft_block *b, bool *random)
@@ -146,8 +163,10 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size)
 {
 	struct soft_lockstep *l = v->lockstep_state;
 	uint32_t key = soft_tr_key(v);
-	bool exception, random = false, shadow = v->s.ev.sti_shadow || v->s.ev.movss_shadow || v->trap_pending;
-	struct soft_block *b = key == SOFT_KEY_NONE || shadow ? NULL : soft_tr_block(v, key);
+	bool exception, random = false;
+	/* With data breakpoints stores pass by the TLB and are not noted. */
+	bool alone = v->s.ev.sti_shadow || v->s.ev.movss_shadow || v->trap_pending || v->data_breakpoints;
+	struct soft_block *b = key == SOFT_KEY_NONE || alone ? NULL : soft_tr_block(v, key);
 	uint64_t io;
 
 	if (!l) {
@@ -167,7 +186,7 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size)
 	v->undef_flags = undefined_flags(v, b, &random);
 	l->before = v->s;
 	l->n_pages = 0;
-	l->overflow = false;
+	l->overflow = l->marked = false;
 	drop_write_tags(v);
 	io = v->n_mmio + v->n_pio;
 	v->lockstep = l;
@@ -187,8 +206,10 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size)
 	}
 	v->s = l->before;
 	soft_mode_changed(v);
+	if (l->marked)
+		soft_tlb_flush_all(v);
 	v->soft->insn_clock -= n + (exception ? 1 : 0);
-	soft_tr_run_block(v);
+	run_translated(v, b, n);
 	soft_fp_save(v);
 	v->soft->insn_clock += n + (exception ? 1 : 0);
 	if (compare(v, b, exception, why, size))

@@ -10,5 +10,7 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size);
 
 /* The MMU found host page `page` (4096 bytes) for a store of the reference way, while v->lockstep is set. */
 void soft_lockstep_touch(struct soft_vcpu *v, uint8_t *page);
+/* The MMU set an accessed or dirty bit meanwhile. */
+void soft_lockstep_marked(struct soft_vcpu *v);
 
 #endif

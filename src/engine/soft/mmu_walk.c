@@ -12,6 +12,7 @@
  * Page tables outside of RAM read as all ones, as a bus does when nobody answers; there is nowhere to set a
  * bit then. A hostile guest can thus get faults and MMIO, never an address outside of its RAM.
  */
+#include "engine/soft/lockstep.h"
 #include "engine/soft/mmu.h"
 
 #define PTE_P BIT(0)
@@ -122,6 +123,8 @@ static bool set_bits(struct soft_vcpu *v, struct entry_ref *e, uint64_t bits)
 						 __ATOMIC_SEQ_CST))
 			return false;
 		mmu_ram_written(v, e->gpa, 8);
+		if (unlikely(v->lockstep))
+			soft_lockstep_marked(v);
 	}
 	e->val |= bits;
 	return true;

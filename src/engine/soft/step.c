@@ -99,25 +99,31 @@ static uint64_t wrap_rip(const struct soft_vcpu *v, uint64_t rip)
 	return v->mode == X86_MODE_64 ? rip : v->mode == X86_MODE_32 ? (uint32_t)rip : (uint16_t)rip;
 }
 
-/* Instructions that clear TF as they enter a handler: single-stepping ends there (SDM vol. 3 §17.3.1.4). */
-static bool enters_handler(const struct x86_insn *in)
+/*
+ * Does a single-step trap follow the instruction? As a rule if TF was set before it. What clears TF as it enters a
+ * handler ends single-stepping there (SDM vol. 3 §17.3.1.4); SYSCALL and SYSRET trap by the TF that they leave: a
+ * step over SYSCALL ends behind it in the caller.
+ */
+static bool single_steps(const struct soft_vcpu *v, const struct x86_insn *in, bool trap_flag)
 {
 	switch (in->op) {
 	case X86_OP_INT:
 	case X86_OP_INT3:
 	case X86_OP_INTO:
 	case X86_OP_INT1:
-	case X86_OP_SYSCALL:
 	case X86_OP_SYSENTER:
-		return true;
+		return trap_flag && (v->s.rflags & X86_TF);
+	case X86_OP_SYSCALL:
+	case X86_OP_SYSRET:
+		return v->s.rflags & X86_TF;
 	default:
-		return false;
+		return trap_flag;
 	}
 }
 
-static bool after(struct soft_vcpu *v, bool trap_flag)
+static bool after(struct soft_vcpu *v, const struct x86_insn *in, bool trap_flag)
 {
-	if (trap_flag && (!enters_handler(&v->insn) || (v->s.rflags & X86_TF))) {
+	if (single_steps(v, in, trap_flag)) {
 		v->trap_pending = true;
 		v->trap_dr6 |= UINT64_C(0x4000); /* BS */
 	}
@@ -156,7 +162,7 @@ bool soft_step(struct soft_vcpu *v)
 		check_code_breakpoints(v, la);
 	fetch_and_decode(v, la);
 	execute(v, &v->insn);
-	return after(v, trap_flag);
+	return after(v, &v->insn, trap_flag);
 }
 
 bool soft_step_decoded(struct soft_vcpu *v, const struct x86_insn *in)
@@ -167,5 +173,5 @@ bool soft_step_decoded(struct soft_vcpu *v, const struct x86_insn *in)
 	}
 	v->n_steps++;
 	execute(v, in);
-	return after(v, false);
+	return after(v, in, false);
 }

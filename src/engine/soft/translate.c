@@ -4,6 +4,7 @@
  * status flags backwards, emit. translate.h tells the theory; tr_emit.c emits the single instructions.
  */
 #include "engine/soft/tr_emit.h"
+#include "engine/soft/verify.h"
 
 #define PEEK_INSNS 10u
 
@@ -257,6 +258,7 @@ static struct soft_block *finish(struct tr *t)
 	if (!b->site)
 		return NULL;
 	soft_copy(b->site, t->site, t->n_sites * sizeof(*b->site));
+	soft_verify_emitted(c, b);
 	c->used = (size_t)(t->e.p - c->rw);
 	c->block[b->index] = b;
 	__atomic_store_n(&c->n_blocks, b->index + 1, __ATOMIC_RELEASE);
@@ -313,13 +315,20 @@ static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va, con
 	return b;
 }
 
+static uint64_t second_page(uint64_t va, uint32_t key)
+{
+	uint64_t next = (va | 0xfff) + 1;
+
+	return key & SOFT_KEY_COMPAT ? (uint32_t)next : next;
+}
+
 bool soft_block_valid(struct soft_vcpu *v, const struct soft_block *b)
 {
 	const struct soft_xtlb_entry *x;
 
 	if (b->n_pages == 1)
 		return true;
-	x = soft_fetch_page_peek(v, b->key & SOFT_KEY_COMPAT ? (uint32_t)((b->va | 0xfff) + 1) : (b->va | 0xfff) + 1);
+	x = soft_fetch_page_peek(v, second_page(b->va, b->key));
 	return x && x->gpa == b->page[1].gpa;
 }
 
@@ -330,20 +339,22 @@ struct soft_block *soft_translate(struct soft_vcpu *v, uint64_t va, const struct
 	uint64_t n = soft_page_number(v->soft, xt->gpa);
 	struct soft_block *b;
 
+	struct soft_xtlb_entry first = *xt; /* looking at the second page may replace it */
+
 	*full = false;
 	if (n == SOFT_NO_PAGE)
 		return NULL;
+	/* The walk for a second page writes to page tables, which may hold code and then take the lock: now, not under it. */
+	if ((va & 0xfff) > GMEM_PAGE - X86_INSN_MAX)
+		(void)soft_fetch_page_peek(v, second_page(va, key));
 	pthread_mutex_lock(&c->lock);
-	b = soft_cache_find(c, va, xt->gpa | (va & 0xfff), key); /* another vCPU may have been faster */
+	b = soft_cache_find(c, va, first.gpa | (va & 0xfff), key); /* another vCPU may have been faster */
 	if (b && !soft_block_valid(v, b)) {
 		soft_cache_drop(c, b);
 		b = NULL;
 	}
-	if (!b) {
-		struct soft_xtlb_entry first = *xt; /* looking at the second page may replace it */
-
+	if (!b)
 		b = translate_locked(v, va, &first, key, n, full);
-	}
 	pthread_mutex_unlock(&c->lock);
 	return b;
 }

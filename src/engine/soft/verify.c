@@ -4,23 +4,29 @@
  *
  * Two passes over a block. The first marks where instructions begin, and the places that code outside of the block
  * comes back to (entries; what records say): nothing is known of the scratch registers there. The second checks
- * each instruction with what is known on every way to it; since branches go forward only, all ways to a place have
- * been seen when it is reached.
+ * each instruction with what is known on every way to it. Branches go forward, so all ways to a place have been
+ * seen when it is reached; but for jumps from cold code back into the body: at such a place a note is made of what was
+ * known, and the jump must bring as much.
+ *
+ * No loops: code of the body has its own offset as `order`, cold code that of the branch that leads to it. A jump
+ * backward must go to a place behind its order; so order, or else the offset, always grows.
  */
 #include "engine/soft/verify.h"
 
 #include "util/log.h"
 
 #define MAX_CODE 32768u /* bytes of a block: many times what 64 instructions need */
-#define MAX_JOINS 512u
+#define MAX_WAYS 512u
 
 /* Marks of a byte of code. */
 #define M_INSN 1u  /* an instruction begins here */
 #define M_ENTER 2u /* the code is entered here from outside */
 #define M_REL32 4u /* displacement of a direct jump */
+#define M_RETRY 8u /* entered from outside after a TLB miss of this block: tr.keep is as it was */
+#define M_BACK 16u /* target of a jump backward */
 
-struct join {
-	uint32_t at;
+struct way {
+	uint32_t at, order;
 	struct verify_flow flow;
 };
 
@@ -31,8 +37,11 @@ struct verify {
 	uint32_t size;
 	struct verify_flow flow;
 	bool reached; /* the walk comes here from the item before */
-	unsigned n_joins;
-	struct join join[MAX_JOINS]; /* targets of branches seen so far */
+	bool cold;    /* only branches lead here: `order` stays */
+	uint32_t order;
+	unsigned n_joins, n_notes;
+	struct way join[MAX_WAYS]; /* targets of branches seen so far */
+	struct way note[MAX_WAYS]; /* what was known at places that are come back to */
 	uint8_t mark[MAX_CODE + 1];
 };
 
@@ -123,13 +132,13 @@ const uint8_t *soft_walk_target(const struct soft_walk *w)
 /* ---- first pass ---- */
 
 /* An address that the stub's C half goes on at. */
-static bool enter_at(struct verify *v, uint32_t rec_at, int32_t rel)
+static bool enter_at(struct verify *v, uint32_t rec_at, int32_t rel, unsigned mark)
 {
 	int64_t to = (int64_t)rec_at + rel;
 
 	if (to < 0 || to >= v->size)
 		return bad(v, rec_at, "its record leads out of the block");
-	v->mark[to] |= M_ENTER;
+	v->mark[to] |= (uint8_t)mark;
 	return true;
 }
 
@@ -162,12 +171,12 @@ static bool record(struct verify *v, const struct soft_walk *w)
 	case SOFT_STUB_MISS:
 		if (!r.size || r.size > 4096 || r.insn)
 			return bad(v, at, "its record of a TLB miss is not one");
-		return enter_at(v, at, r.retry) && (!r.next || enter_at(v, at, r.next));
+		return enter_at(v, at, r.retry, M_RETRY) && (!r.next || enter_at(v, at, r.next, M_ENTER));
 	case SOFT_STUB_STEP:
 	case SOFT_STUB_STRING:
 		if (!arena_has(v->c, r.insn, sizeof(*r.insn)) || r.next != (int32_t)sizeof(r))
 			return bad(v, at, "its record has no decoded instruction, or goes on somewhere else");
-		return (r.flags & REC_END) || enter_at(v, at, r.next);
+		return (r.flags & REC_END) || enter_at(v, at, r.next, M_ENTER);
 	default:
 		return true;
 	}
@@ -190,6 +199,8 @@ static bool first_pass(struct verify *v)
 		v->mark[at] |= M_INSN;
 		if (w.in.imm_bytes == 4 && (w.in.op == X86_OP_JMP || w.in.op == X86_OP_JCC))
 			v->mark[at + w.in.len - 4] |= M_REL32;
+		if (w.in.op == X86_OP_JMP && offset(v, soft_walk_target(&w)) <= at)
+			v->mark[offset(v, soft_walk_target(&w))] |= M_BACK;
 	}
 	if (w.p != w.end || w.due)
 		return bad(v, offset(v, w.at), "it is no instruction, or its record is cut off");
@@ -199,67 +210,117 @@ static bool first_pass(struct verify *v)
 		v->mark[offset(v, entry[i])] |= M_ENTER;
 	}
 	for (uint32_t i = 0; i < v->size; i++)
-		if ((v->mark[i] & (M_ENTER | M_INSN)) == M_ENTER)
+		if ((v->mark[i] & (M_ENTER | M_RETRY)) && !(v->mark[i] & M_INSN))
 			return bad(v, i, "the code is entered where no instruction begins");
 	return true;
 }
 
 /* ---- second pass ---- */
 
-static bool flow_same(const struct verify_flow *a, const struct verify_flow *b)
-{
-	return a->s0 == b->s0 && a->mmu == b->mmu && a->write == b->write && a->size == b->size &&
-	       a->s1_bound == b->s1_bound && a->jc == b->jc;
-}
-
-/* Both ways lead here: what they agree in, roughly. */
+/* Two ways lead here: what they agree in. */
 static void flow_join(struct verify_flow *a, const struct verify_flow *b)
 {
-	if (!flow_same(a, b))
-		*a = (struct verify_flow){ 0 };
+	if (a->s0 != b->s0 || a->mmu != b->mmu || a->write != b->write || a->size != b->size)
+		a->s0 = a->mmu = a->write = a->size = 0;
+	if (a->near != b->near || a->s0 != VERIFY_S0_HOST)
+		a->near = 0;
+	if (a->s1 != b->s1 || a->s1_value != b->s1_value || (a->s1 > VERIFY_S1_MASKED && a->s0 != VERIFY_S0_HOST))
+		a->s1 = VERIFY_S1_ANY;
+	if (a->jc != b->jc)
+		a->jc = 0;
+	if (a->kept != b->kept || a->kept_write != b->kept_write)
+		a->kept = a->kept_write = 0;
+}
+
+/* Is everything known on this way that was taken for known there? */
+static bool flow_brings(const struct verify_flow *way, const struct verify_flow *there)
+{
+	struct verify_flow both = *there;
+
+	flow_join(&both, way);
+	return both.s0 == there->s0 && both.s1 == there->s1 && both.near == there->near && both.jc == there->jc &&
+	       both.kept == there->kept;
+}
+
+static struct way *way_to(struct way *w, unsigned n, uint32_t at)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (w[i].at == at)
+			return &w[i];
+	return NULL;
+}
+
+static bool branch_back(struct verify *v, const struct soft_walk *w, uint32_t to)
+{
+	const struct way *there = way_to(v->note, v->n_notes, to);
+	uint32_t at = offset(v, w->at);
+
+	if (w->in.op != X86_OP_JMP || !v->cold || to <= v->order)
+		return bad(v, at, "it is a loop");
+	if (!there || there->order != to || !flow_brings(&v->flow, &there->flow))
+		return bad(v, at, "it jumps back to what is not the body, or without what is known there");
+	return true;
 }
 
 static bool branch(struct verify *v, const struct soft_walk *w, const struct verify_flow *taken)
 {
 	uint32_t at = offset(v, w->at), to = offset(v, soft_walk_target(w));
+	struct way *j = way_to(v->join, v->n_joins, to);
 
 	if (to >= v->size || !(v->mark[to] & M_INSN))
 		return bad(v, at, "it branches to where no instruction of the block begins");
-	if (to < at + w->len)
-		return bad(v, at, "it branches backward inside the block");
-	for (unsigned i = 0; i < v->n_joins; i++) {
-		if (v->join[i].at == to) {
-			flow_join(&v->join[i].flow, taken);
-			return true;
-		}
+	if (to <= at)
+		return branch_back(v, w, to);
+	if (j) {
+		flow_join(&j->flow, taken);
+		j->order = MAX(j->order, v->order);
+		return true;
 	}
-	if (v->n_joins == MAX_JOINS)
+	if (v->n_joins == MAX_WAYS)
 		return bad(v, at, "it has too many branches");
-	v->join[v->n_joins++] = (struct join){ .at = to, .flow = *taken };
+	v->join[v->n_joins++] = (struct way){ .at = to, .order = v->order, .flow = *taken };
 	return true;
 }
 
 /* What is known at `at`, on all ways to it. */
-static void arrive(struct verify *v, uint32_t at)
+static bool arrive(struct verify *v, uint32_t at)
 {
-	for (unsigned i = 0; i < v->n_joins; i++) {
-		if (v->join[i].at != at)
-			continue;
-		if (v->reached)
-			flow_join(&v->flow, &v->join[i].flow);
-		else
-			v->flow = v->join[i].flow;
-		v->reached = true;
+	const struct way *j = way_to(v->join, v->n_joins, at);
+	unsigned mark = v->mark[at];
+
+	if (!v->reached) {
+		v->cold = j && !(mark & M_ENTER);
+		v->order = j ? j->order : at;
+		v->flow = j ? j->flow : (struct verify_flow){ 0 };
+	} else if (j) {
+		flow_join(&v->flow, &j->flow);
+		v->order = MAX(v->order, j->order);
 	}
-	if ((v->mark[at] & M_ENTER) || !v->reached)
-		v->flow = (struct verify_flow){ 0 };
+	if (!v->cold)
+		v->order = at;
 	v->reached = true;
+	if (mark & M_ENTER)
+		v->flow = (struct verify_flow){ 0 };
+	if (mark & M_RETRY)
+		v->flow = (struct verify_flow){ .kept = v->flow.kept, .kept_write = v->flow.kept_write };
+	if (mark & M_BACK) { /* holds on the way that was just compared only */
+		v->flow.near = 0;
+		if (v->flow.s1 != VERIFY_S1_MASKED)
+			v->flow.s1 = VERIFY_S1_ANY;
+	}
+	if (mark & (M_BACK | M_RETRY)) {
+		if (v->n_notes == MAX_WAYS)
+			return bad(v, at, "it has too many branches");
+		v->note[v->n_notes++] = (struct way){ .at = at, .order = v->order, .flow = v->flow };
+	}
+	return true;
 }
 
 static bool call(struct verify *v, const struct soft_walk *w)
 {
 	uint32_t at = offset(v, w->at);
 	const struct verify_flow *f = &v->flow;
+	const struct way *retry;
 	struct soft_rec r;
 
 	switch (w->stub.kind) {
@@ -270,6 +331,10 @@ static bool call(struct verify *v, const struct soft_walk *w)
 		if (f->s0 != VERIFY_S0_OFFSET || f->mmu != w->stub.mmu || (bool)f->write != w->stub.write ||
 		    f->size != r.size)
 			return bad(v, at, "it reports a TLB miss without one, or another one");
+		retry = way_to(v->note, v->n_notes, at + w->len + (uint32_t)r.retry);
+		if (!retry || (retry->flow.kept && (retry->flow.kept != f->kept ||
+						    retry->flow.kept_write != f->kept_write)))
+			return bad(v, at, "it tries an access again that was not the one");
 		break;
 	case SOFT_STUB_STRING:
 		if ((v->b->key & SOFT_KEY_CPL3) && w->stub.mmu != SOFT_MMU_USER)
@@ -293,7 +358,8 @@ static bool instruction(struct verify *v, const struct soft_walk *w)
 	struct verify_flow taken;
 	const char *why;
 
-	arrive(v, at);
+	if (!arrive(v, at))
+		return false;
 	taken = v->flow;
 	why = verify_insn(v->b, in, &v->flow);
 	if (why)
@@ -308,6 +374,8 @@ static bool instruction(struct verify *v, const struct soft_walk *w)
 	case X86_OP_JCXZ:
 		if (taken.s0 == VERIFY_S0_COMPARED) /* the miss: size stays for its record */
 			taken.s0 = in->op == X86_OP_JCC && in->cond == CC_A ? VERIFY_S0_OFFSET : VERIFY_S0_ANY;
+		if (taken.s1 == VERIFY_S1_COMPARED)
+			taken.s1 = VERIFY_S1_ANY;
 		taken.jc = 0;
 		return branch(v, w, &taken);
 	case X86_OP_JMP:
@@ -370,7 +438,9 @@ static bool start(struct verify *v, const struct soft_cache *c, const struct sof
 	v->b = b;
 	v->err = err;
 	v->size = 0;
-	v->n_joins = 0;
+	v->n_joins = v->n_notes = 0;
+	v->cold = false;
+	v->order = 0;
 	v->flow = (struct verify_flow){ 0 };
 	v->reached = true;
 	if (size > MAX_CODE)

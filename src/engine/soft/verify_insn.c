@@ -22,6 +22,7 @@ static const struct range allowed[] = {
 	{ X86_MAP_1, 0x6b, 0x6b },  { X86_MAP_1, 0x70, 0x7f },	/* Jcc */
 	{ X86_MAP_1, 0x80, 0x81 },  { X86_MAP_1, 0x83, 0x8b },	/* ALU, TEST, XCHG, MOV */
 	{ X86_MAP_1, 0x8d, 0x8d },  { X86_MAP_1, 0x90, 0x99 },	/* LEA, XCHG, CBW, CWD */
+	{ X86_MAP_1, 0x9b, 0x9b },				/* FWAIT */
 	{ X86_MAP_1, 0x9e, 0x9f },  { X86_MAP_1, 0xa8, 0xa9 },	/* SAHF, LAHF, TEST */
 	{ X86_MAP_1, 0xb0, 0xc1 },  { X86_MAP_1, 0xc6, 0xc7 },	/* MOV, shifts */
 	{ X86_MAP_1, 0xd0, 0xd3 },  { X86_MAP_1, 0xd8, 0xdf },	/* shifts, x87 */
@@ -204,8 +205,9 @@ static bool tlb_field(const struct verify_flow *f, int64_t disp, unsigned *mmu, 
 
 	*mmu = (unsigned)(off / array);
 	*field = (unsigned)(off % array);
-	return off < array * SOFT_MMUS && *field < sizeof(struct soft_tlb_entry) && f->s1_bound &&
-	       f->s1_bound + sizeof(struct soft_tlb_entry) <= array && f->s1_bound % sizeof(struct soft_tlb_entry) == 0;
+	return off < array * SOFT_MMUS && *field < sizeof(struct soft_tlb_entry) && f->s1 == VERIFY_S1_MASKED &&
+	       (uint32_t)f->s1_value + sizeof(struct soft_tlb_entry) <= array &&
+	       (uint32_t)f->s1_value % sizeof(struct soft_tlb_entry) == 0;
 }
 
 /* disp of gs:[S1 * 8 + disp] as an array of the jump cache that begins at `base`. */
@@ -214,7 +216,8 @@ static bool jc_field(const struct verify_flow *f, int64_t disp, size_t base, uns
 	uint64_t off = (uint64_t)disp - base, size = SOFT_JC_SIZE * sizeof(uint64_t);
 
 	*array = (unsigned)(off / size);
-	return off < size * SOFT_JCS && off % size == 0 && f->s1_bound && f->s1_bound < SOFT_JC_SIZE;
+	return off < size * SOFT_JCS && off % size == 0 && f->s1 == VERIFY_S1_MASKED &&
+	       (uint32_t)f->s1_value < SOFT_JC_SIZE;
 }
 
 static bool mmu_allowed(const struct soft_block *b, unsigned mmu)
@@ -228,6 +231,18 @@ static void s0_gone(struct verify_flow *f)
 {
 	f->s0 = VERIFY_S0_ANY;
 	f->mmu = f->write = f->size = 0;
+	f->near = 0;
+	if (f->s1 > VERIFY_S1_MASKED)
+		f->s1 = VERIFY_S1_ANY;
+}
+
+/* Flags have changed: comparisons that nothing jumped by are lost. */
+static void compared_gone(struct verify_flow *f)
+{
+	if (f->s0 == VERIFY_S0_COMPARED)
+		s0_gone(f);
+	if (f->s1 == VERIFY_S1_COMPARED)
+		f->s1 = VERIFY_S1_ANY;
 }
 
 /* Loads by index. Each has one place in a sequence; the state goes on in *f, and *done says so. */
@@ -242,18 +257,20 @@ static const char *indexed(const struct soft_block *b, const struct x86_insn *in
 			return "it looks at the TLB with an index that is not masked, or in a way that is not known";
 		if (!mmu_allowed(b, mmu))
 			return "it uses a TLB of another privilege";
+		compared_gone(f);
 		if (in->opcode == 0x2b && (field == offsetof(struct soft_tlb_entry, tag_r) ||
 					   field == offsetof(struct soft_tlb_entry, tag_w))) {
+			s0_gone(f);
 			f->s0 = VERIFY_S0_OFFSET;
 			f->mmu = mmu;
 			f->write = field == offsetof(struct soft_tlb_entry, tag_w);
-			f->size = f->jc = 0;
+			f->jc = 0;
 			return NULL;
 		}
 		if (in->opcode == 0x03 && field == offsetof(struct soft_tlb_entry, host) &&
 		    f->s0 == VERIFY_S0_INSIDE && f->mmu == mmu) {
 			f->s0 = VERIFY_S0_HOST;
-			f->jc = 0;
+			f->mmu = f->jc = 0;
 			return NULL;
 		}
 		return "it uses a TLB entry without having compared its tag";
@@ -261,8 +278,7 @@ static const char *indexed(const struct soft_block *b, const struct x86_insn *in
 	if (in->base == 0xff && in->index == S1 && in->scale == 3) {
 		if (s0_64 && in->opcode == 0x3b &&
 		    jc_field(f, in->disp, offsetof(struct soft_vcpu, tr.jc_tag), &array)) {
-			if (f->s0 == VERIFY_S0_COMPARED) /* not by these flags */
-				s0_gone(f);
+			compared_gone(f);
 			f->jc = (array + 1) | 8;
 			return NULL;
 		}
@@ -276,17 +292,42 @@ static const char *indexed(const struct soft_block *b, const struct x86_insn *in
 
 static const char *guest_access(const struct x86_insn *in, const struct verify_flow *f)
 {
-	if (in->base != S0 || in->index != 0xff || in->disp || in->seg_override || in->addr_bytes != 8)
+	int64_t first = MIN(f->near, 0), last = MAX((int64_t)f->size - 1, f->near);
+
+	if (in->base != S0 || in->index != 0xff || in->seg_override || in->addr_bytes != 8)
 		return "it reaches memory by an address that is not known";
 	if (f->s0 != VERIFY_S0_HOST)
 		return "it reaches memory without having looked at the TLB";
-	if (!in->mem_bytes || in->mem_bytes > f->size)
+	if (!in->mem_bytes || in->disp < first || in->disp + in->mem_bytes - 1 > last)
 		return "it reaches more memory than was compared";
 	if ((in->rm_acc & X86_ACC_W) && !f->write)
 		return "it stores where the tag for reading was compared";
 	/* The number of a bit in a register moves the address. */
-	if ((in->attr & X86_A_BITOFF) && (in->reg != S1 || !f->s1_bound || f->s1_bound >= 8u * in->opnd_bytes))
+	if ((in->attr & X86_A_BITOFF) && (in->reg != S1 || f->s1 != VERIFY_S1_MASKED ||
+					     (uint32_t)f->s1_value >= 8u * in->opnd_bytes))
 		return "it reaches a bit by a number that is not masked";
+	return NULL;
+}
+
+/* tr.keep: S0 goes in and comes out as what it was. */
+static const char *keep(const struct x86_insn *in, struct verify_flow *f, bool *done)
+{
+	if (in->map != X86_MAP_1 || in->reg != S0 || in->opnd_bytes != 8 || (in->opcode != 0x89 && in->opcode != 0x8b))
+		return "it uses the place where S0 is kept for something else";
+	*done = true;
+	compared_gone(f);
+	f->jc = 0;
+	if (in->opcode == 0x89) {
+		f->kept = f->s0 == VERIFY_S0_HOST ? f->size : 0;
+		f->kept_write = f->kept ? f->write : 0;
+		return NULL;
+	}
+	s0_gone(f);
+	if (f->kept) {
+		f->s0 = VERIFY_S0_HOST;
+		f->size = f->kept;
+		f->write = f->kept_write;
+	}
 	return NULL;
 }
 
@@ -300,6 +341,8 @@ static const char *memory(const struct soft_block *b, const struct x86_insn *in,
 		return guest_access(in, f);
 	if (in->attr & X86_A_BITOFF)
 		return "it reaches a bit of its vCPU by a register";
+	if (in->base == 0xff && in->index == 0xff && in->disp == offsetof(struct soft_vcpu, tr.keep))
+		return keep(in, f, done);
 	if (in->base == 0xff && in->index == 0xff)
 		return vcpu_access(b, in);
 	return indexed(b, in, f, done);
@@ -307,35 +350,72 @@ static const char *memory(const struct soft_block *b, const struct x86_insn *in,
 
 /* ---- what is known behind it ---- */
 
-static void flow_on(const struct x86_insn *in, struct verify_flow *f, unsigned vex_reg)
+/* The comparisons and jumps of the sequences; true: that was one of their instructions. */
+static bool sequence(const struct x86_insn *in, struct verify_flow *f)
 {
 	bool group1 = in->map == X86_MAP_1 && (in->opcode == 0x81 || in->opcode == 0x83) && !in->has_mem;
+	bool above = in->op == X86_OP_JCC && in->cond == CC_A;
 
-	if (group1 && in->op == X86_OP_CMP && in->rm == S0 && in->opnd_bytes == 8 && f->s0 == VERIFY_S0_OFFSET &&
+	if (group1 && in->op == X86_OP_CMP && in->opnd_bytes == 8 && in->rm == S0 && f->s0 == VERIFY_S0_OFFSET &&
 	    in->imm >= 0 && in->imm < 4096) {
 		f->s0 = VERIFY_S0_COMPARED;
 		f->size = 4096 - (uint32_t)in->imm;
-		return;
+		return true;
 	}
-	if (in->op == X86_OP_JCC && f->s0 == VERIFY_S0_COMPARED && in->cond == CC_A) {
+	if (group1 && in->op == X86_OP_CMP && in->opnd_bytes == 8 && in->rm == S1 && f->s1 == VERIFY_S1_XOR &&
+	    in->imm == 4095) {
+		f->s1 = VERIFY_S1_COMPARED;
+		return true;
+	}
+	if (above && f->s0 == VERIFY_S0_COMPARED) {
 		f->s0 = VERIFY_S0_INSIDE;
+		return true;
+	}
+	if (above && f->s1 == VERIFY_S1_COMPARED) {
+		f->near = f->s1_value;
+		f->s1 = VERIFY_S1_ANY;
+		return true;
+	}
+	return false;
+}
+
+/* S1 is written: what is it? */
+static void s1_written(const struct x86_insn *in, struct verify_flow *f)
+{
+	bool group1 = in->map == X86_MAP_1 && (in->opcode == 0x81 || in->opcode == 0x83) && !in->has_mem;
+	uint32_t was = f->s1;
+
+	f->s1 = VERIFY_S1_ANY;
+	if (f->s0 != VERIFY_S0_HOST)
+		s0_gone(f);
+	if (group1 && in->op == X86_OP_AND && in->rm == S1 && in->opnd_bytes == 4 && in->imm >= 0) {
+		f->s1 = VERIFY_S1_MASKED;
+		f->s1_value = (int32_t)in->imm;
+	} else if (in->op == X86_OP_LEA && in->reg == S1 && in->base == S0 && in->index == 0xff &&
+		   in->opnd_bytes == 8 && in->addr_bytes == 8 && f->s0 == VERIFY_S0_HOST) {
+		f->s1 = VERIFY_S1_NEAR;
+		f->s1_value = (int32_t)in->disp;
+	} else if (in->map == X86_MAP_1 && in->opcode == 0x31 && !in->has_mem && in->reg == S0 && in->rm == S1 &&
+		   in->opnd_bytes == 8 && was == VERIFY_S1_NEAR) {
+		f->s1 = VERIFY_S1_XOR;
+	}
+}
+
+static void flow_on(const struct x86_insn *in, struct verify_flow *f, unsigned vex_reg)
+{
+	if (sequence(in, f)) {
+		f->jc = 0;
 		return;
 	}
-	if (f->s0 == VERIFY_S0_COMPARED)
-		s0_gone(f);
+	compared_gone(f);
 	if (f->jc & 8) /* after the comparison: JNE, or nothing is known */
 		f->jc = in->op == X86_OP_JCC && in->cond == CC_NE ? f->jc & 7 : 0;
 	else
 		f->jc = 0;
 	if (names(in, S0, X86_ACC_W) || vex_reg == S0)
 		s0_gone(f);
-	if (names(in, S1, X86_ACC_W) || vex_reg == S1) {
-		if (f->s0 != VERIFY_S0_HOST)
-			s0_gone(f);
-		f->s1_bound = 0;
-		if (group1 && in->op == X86_OP_AND && in->rm == S1 && in->opnd_bytes == 4 && in->imm > 0)
-			f->s1_bound = (uint32_t)in->imm;
-	}
+	if (names(in, S1, X86_ACC_W) || vex_reg == S1)
+		s1_written(in, f);
 }
 
 const char *verify_insn(const struct soft_block *b, const struct x86_insn *in, struct verify_flow *flow)

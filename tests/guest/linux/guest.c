@@ -41,6 +41,7 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
+	{"button", button_main},
 	{"check", check_main},
 	{"checksum", checksum_main},
 	{"exit", exit_main},
@@ -55,6 +56,6 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);
 	}
-	fprintf(stderr, "usage: lodge-guest check|checksum|exit|insn ...\n");
+	fprintf(stderr, "usage: lodge-guest button|check|checksum|exit|insn ...\n");
 	return 2;
 }

@@ -10,6 +10,8 @@
 
 #include <stdint.h>
 
+/* button: waits for the power button, then powers off. */
+int button_main(int argc, char **argv);
 /* check TOKEN CPUS MIB: looks at the machine from inside, prints a row a check and a verdict with the token. */
 int check_main(int argc, char **argv);
 /* insn MILLIONS: runs that many million instructions between two marker lines. */
