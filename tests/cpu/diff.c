@@ -18,11 +18,13 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "tests/cpu/diff.h"
+#include "diff.h"
 
 static struct {
 	uint64_t seed, count, only;
@@ -38,7 +40,8 @@ static uint64_t n_vector[256];
 /* A branch to a place that is not there: done on one side, a fetch fault at the target on the other. */
 static void normalise(const struct diff_case *c, struct diff_result *r)
 {
-	if (r->vector == X86_EXC_PF && (r->err & 0x10) && r->cr2 == r->r.rip && r->r.rip != c->in.rip) {
+	if (r->vector == X86_EXC_PF && (r->err & 0x10) && r->cr2 == r->r.rip &&
+	    r->r.rip != c->in.rip) {
 		r->vector = DIFF_NO_VECTOR;
 		r->err = r->cr2 = 0;
 		r->r.rflags &= ~(uint64_t)X86_RF;
@@ -65,36 +68,47 @@ static uint64_t flag_mask(const struct diff_case *c, const struct diff_result *r
 }
 
 /* What vendors order differently, and no specification orders. */
-static bool may_differ(const struct diff_case *c, const struct diff_result *nat, const struct diff_result *soft)
+static bool may_differ(const struct diff_case *c, const struct diff_result *nat,
+		       const struct diff_result *soft)
 {
 	enum x86_op op = diff_forms[c->form].f.op;
 
 	const struct x86_form_info *f = &diff_forms[c->form].f;
 
 	/* SHA with an operand that is not aligned: AMD takes it. */
-	if (!c->block && op == X86_OP_FP && soft->vector == X86_EXC_GP && nat->vector != X86_EXC_GP &&
+	if (!c->block && op == X86_OP_FP && soft->vector == X86_EXC_GP &&
+	    nat->vector != X86_EXC_GP &&
 	    ((f->map == X86_MAP_0F38 && f->opcode >= 0xc8 && f->opcode <= 0xcd) ||
 	     (f->map == X86_MAP_0F3A && f->opcode == 0xcc)))
 		return true;
+#ifdef __SANITIZE_ADDRESS__
+	/* The child process has the sanitizer's shadow memory from 2 GiB to 16 TiB. */
+	if (soft->vector == X86_EXC_PF && soft->cr2 >= 0x7fff7000 &&
+	    soft->cr2 < UINT64_C(0x10007fff8000))
+		return true;
+#endif
 	/* An FPU image that reaches from one bad place into another is stored in pieces, in the processor's order. */
-	if (!c->block && (f->attr & X86_A_FSTENV) && nat->vector != DIFF_NO_VECTOR && soft->vector != DIFF_NO_VECTOR &&
-	    (nat->vector != soft->vector || nat->err != soft->err))
+	if (!c->block && (f->attr & X86_A_FSTENV) && nat->vector != DIFF_NO_VECTOR &&
+	    soft->vector != DIFF_NO_VECTOR && (nat->vector != soft->vector || nat->err != soft->err))
 		return true;
 	/* The same of an x87 operand across the end of the lower half. */
-	if (!c->block && (f->attr & X86_A_X87) && nat->vector == X86_EXC_PF && nat->cr2 >= UINT64_C(0x7ffffffff000) &&
+	if (!c->block && (f->attr & X86_A_X87) && nat->vector == X86_EXC_PF &&
+	    nat->cr2 >= UINT64_C(0x7ffffffff000) &&
 	    (soft->vector == X86_EXC_GP || soft->vector == X86_EXC_SS))
 		return true;
 	/* MASKMOV with no byte to store: a processor may fault or not. */
-	if (!c->block && op == X86_OP_MASKMOV && nat->vector == X86_EXC_PF && soft->vector == DIFF_NO_VECTOR)
+	if (!c->block && op == X86_OP_MASKMOV && nat->vector == X86_EXC_PF &&
+	    soft->vector == DIFF_NO_VECTOR)
 		return true;
 	/* CALL to a non-canonical address with a stack that faults. */
-	return !c->block && op == X86_OP_CALL_IND && soft->vector == X86_EXC_GP && nat->vector != DIFF_NO_VECTOR;
+	return !c->block && op == X86_OP_CALL_IND && soft->vector == X86_EXC_GP &&
+	       nat->vector != DIFF_NO_VECTOR;
 }
 
 static int complain(char *buf, size_t size, const char *what, uint64_t native, uint64_t soft)
 {
-	return snprintf(buf, size, "  %-8s native %#18llx   soft %#18llx\n", what, (unsigned long long)native,
-			(unsigned long long)soft);
+	return snprintf(buf, size, "  %-8s native %#18llx   soft %#18llx\n", what,
+			(unsigned long long)native, (unsigned long long)soft);
 }
 
 static bool line_differs(const struct diff_case *c, unsigned no, const uint8_t *a, const uint8_t *b)
@@ -125,8 +139,8 @@ static void dump(const char *name, const uint8_t *p, unsigned n)
 }
 
 /* Compares; fills `text` with what differs. */
-static bool differs(const struct diff_batch *b, const struct diff_case *c, struct diff_result *nat, struct diff_result *soft,
-		    bool translate, char *text, size_t size)
+static bool differs(const struct diff_batch *b, const struct diff_case *c, struct diff_result *nat,
+		    struct diff_result *soft, bool translate, char *text, size_t size)
 {
 	static const char *const reg[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					  "r8",	 "r9",	"r10", "r11", "r12", "r13", "r14", "r15"};
@@ -145,13 +159,15 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 		SAY("rip", nat->r.rip, soft->r.rip);
 	if (nat->vector != DIFF_NO_VECTOR && nat->vector == soft->vector) {
 		/* Of a kernel-half or last-page address Linux hides the present bit. */
-		m = nat->vector == X86_EXC_PF && nat->cr2 >= UINT64_C(0x7ffffffff000) ? ~UINT64_C(1) : ~UINT64_C(0);
+		m = nat->vector == X86_EXC_PF && nat->cr2 >= UINT64_C(0x7ffffffff000) ?
+			    ~UINT64_C(1) :
+			    ~UINT64_C(0);
 		if ((nat->err & m) != (soft->err & m))
 			SAY("error", nat->err, soft->err);
 		/* FPU images (and masked bytes) are stored in pieces, in an order of the processor's own. */
 		if (nat->vector == X86_EXC_PF && nat->cr2 != soft->cr2 &&
-		    !(!c->block && 
-		      ((diff_forms[c->form].f.attr & X86_A_FSTENV) || diff_forms[c->form].f.op == X86_OP_MASKMOV)))
+		    !(!c->block && ((diff_forms[c->form].f.attr & X86_A_FSTENV) ||
+				    diff_forms[c->form].f.op == X86_OP_MASKMOV)))
 			SAY("cr2", nat->cr2, soft->cr2);
 	}
 	m = c->compat ? 0xffffffff : ~UINT64_C(0);
@@ -200,7 +216,8 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 				if (p != q) {
 					char name[20];
 
-					snprintf(name, sizeof(name), "%x", DIFF_D0 + no * DIFF_LINE + k);
+					snprintf(name, sizeof(name), "%x",
+						 DIFF_D0 + no * DIFF_LINE + k);
 					SAY(name, p, q);
 				}
 			}
@@ -215,8 +232,9 @@ static void print_case(const struct diff_batch *b, const struct diff_case *c)
 	static const char *const reg[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					  "r8",	 "r9",	"r10", "r11", "r12", "r13", "r14", "r15"};
 
-	printf("case %llu seed %llu %s%s%s\n", (unsigned long long)c->number, (unsigned long long)opt.seed,
-	       c->compat ? "compat" : "64-bit", c->block ? " block" : "", c->step ? " TF" : "");
+	printf("case %llu seed %llu %s%s%s\n", (unsigned long long)c->number,
+	       (unsigned long long)opt.seed, c->compat ? "compat" : "64-bit",
+	       c->block ? " block" : "", c->step ? " TF" : "");
 	for (unsigned i = 0; i < c->n_insns; i++) {
 		struct x86_insn in;
 		uint64_t off = c->insn[i].rip - DIFF_CODE;
@@ -228,17 +246,20 @@ static void print_case(const struct diff_batch *b, const struct diff_case *c)
 		printf("  %08llx: ", (unsigned long long)c->insn[i].rip);
 		for (unsigned k = 0; k < c->insn[i].len; k++)
 			printf("%02x ", bytes[k]);
-		printf("  %s opnd %u addr %u%s", x86_op_name(in.op), in.opnd_bytes, in.addr_bytes, in.lock ? " lock" : "");
+		printf("  %s opnd %u addr %u%s", x86_op_name(in.op), in.opnd_bytes, in.addr_bytes,
+		       in.lock ? " lock" : "");
 		if (in.has_mem)
-			printf(" mem %u seg %u base %d index %d<<%u disp %lld", in.mem_bytes, in.seg, (int8_t)in.base,
-			       (int8_t)in.index, in.scale, (long long)in.disp);
+			printf(" mem %u seg %u base %d index %d<<%u disp %lld", in.mem_bytes, in.seg,
+			       (int8_t)in.base, (int8_t)in.index, in.scale, (long long)in.disp);
 		printf(" undef %#x\n", c->insn[i].undef_out);
 	}
 	for (unsigned i = 0; i < 16; i++)
-		printf("%s%-3s %016llx", i % 4 ? "  " : "  ", reg[i], (unsigned long long)c->in.gpr[i]),
+		printf("%s%-3s %016llx", i % 4 ? "  " : "  ", reg[i],
+		       (unsigned long long)c->in.gpr[i]),
 			i % 4 == 3 ? (void)printf("\n") : (void)0;
 	printf("  rip %016llx  flags %llx  fs %llx  gs %llx\n", (unsigned long long)c->in.rip,
-	       (unsigned long long)c->in.rflags, (unsigned long long)c->in.fs_base, (unsigned long long)c->in.gs_base);
+	       (unsigned long long)c->in.rflags, (unsigned long long)c->in.fs_base,
+	       (unsigned long long)c->in.gs_base);
 	if (c->poke_len) {
 		printf("  poke %#x, %u bytes:", c->poke_addr, c->poke_len);
 		for (unsigned i = 0; i < c->poke_len && i < 32; i++)
@@ -267,9 +288,24 @@ static void account(const struct diff_case *c)
 	if (c->block)
 		return;
 	f->tried++;
-	if (c->nat.vector != X86_EXC_UD || f->f.op == X86_OP_UD || f->f.op == X86_OP_CLAC || f->f.op == X86_OP_STAC ||
-	    f->f.op == X86_OP_RSM)
+	if (c->nat.vector != X86_EXC_UD || f->f.op == X86_OP_UD || f->f.op == X86_OP_CLAC ||
+	    f->f.op == X86_OP_STAC || f->f.op == X86_OP_RSM)
 		f->ran++;
+}
+
+/* The engine does not come back: say where, and give up. */
+static volatile uint64_t now_at;
+
+static void hung(int sig)
+{
+	char buf[80];
+	int n = snprintf(buf, sizeof(buf), "cpu-diff: the engine hangs in case %llu\n",
+			 (unsigned long long)now_at);
+
+	(void)sig;
+	if (write(STDOUT_FILENO, buf, (size_t)n) != n)
+		_exit(3);
+	_exit(1);
 }
 
 static void check(struct diff_soft *soft, struct diff_batch *b)
@@ -277,6 +313,7 @@ static void check(struct diff_soft *soft, struct diff_batch *b)
 	static struct diff_result out;
 	static char text[65536];
 
+	alarm(30); /* a batch takes milliseconds */
 	if (soft)
 		diff_soft_begin_batch(soft, b);
 	for (unsigned i = 0; i < b->n; i++) {
@@ -289,22 +326,26 @@ static void check(struct diff_soft *soft, struct diff_batch *b)
 			continue;
 		}
 		account(c);
+		now_at = c->number;
 		for (unsigned m = 0; soft && m < 2; m++) {
 			if (!(opt.modes & BIT(m)))
 				continue;
-			diff_soft_run(soft, b, c, (enum diff_mode)m, c->number % 3 == 0 ? 0 : 1 + (unsigned)(c->number % 40), &out);
+			diff_soft_run(soft, b, c, (enum diff_mode)m,
+				      c->number % 3 == 0 ? 0 : 1 + (unsigned)(c->number % 40), &out);
 			if (differs(b, c, &c->nat, &out, m == DIFF_TRANSLATE, text, sizeof(text))) {
 				n_failed++;
 				if (!c->block)
 					diff_forms[c->form].failed++;
 				if (n_failed <= opt.max_reports) {
-					printf("DIFFERS (%s) %s\n", m == DIFF_TRANSLATE ? "translate" : "reference",
+					printf("DIFFERS (%s) %s\n",
+					       m == DIFF_TRANSLATE ? "translate" : "reference",
 					       c->block ? "" : diff_forms[c->form].name);
 					print_case(b, c);
 					fputs(text, stdout);
 				}
 			} else if (opt.one) {
-				printf("agrees (%s)\n", m == DIFF_TRANSLATE ? "translate" : "reference");
+				printf("agrees (%s)\n",
+				       m == DIFF_TRANSLATE ? "translate" : "reference");
 			}
 		}
 		if (opt.one && opt.verbose)
@@ -332,7 +373,8 @@ static void check_native(struct diff_native *nat, struct diff_batch *b)
 		if (differs(b, c, &c->nat, &first.c[i].nat, false, text, sizeof(text))) {
 			n_failed++;
 			if (n_failed <= opt.max_reports) {
-				printf("DIFFERS (native) %s\n", c->block ? "" : diff_forms[c->form].name);
+				printf("DIFFERS (native) %s\n",
+				       c->block ? "" : diff_forms[c->form].name);
 				print_case(b, c);
 				fputs(text, stdout);
 			}
@@ -355,12 +397,14 @@ static bool report(void)
 		} else if (f->ran) {
 			n_tested++;
 		} else if (whole) {
-			printf("not executed: %s (%llu cases)\n", f->name, (unsigned long long)f->tried);
+			printf("not executed: %s (%llu cases)\n", f->name,
+			       (unsigned long long)f->tried);
 			n_missing++;
 		}
 		if (opt.coverage)
-			printf("%-32s %8llu %8llu %6llu%s%s\n", f->name, (unsigned long long)f->tried,
-			       (unsigned long long)f->ran, (unsigned long long)f->failed, f->skip ? "  skipped: " : "",
+			printf("%-32s %8llu %8llu %6llu%s%s\n", f->name,
+			       (unsigned long long)f->tried, (unsigned long long)f->ran,
+			       (unsigned long long)f->failed, f->skip ? "  skipped: " : "",
 			       f->skip ? f->skip : "");
 	}
 	for (unsigned i = 0; opt.coverage && i < 256; i++)
@@ -370,11 +414,13 @@ static bool report(void)
 		for (unsigned i = 0; i < diff_n_forms; i++)
 			if (diff_forms[i].failed)
 				printf("  %-32s %llu of %llu differ\n", diff_forms[i].name,
-				       (unsigned long long)diff_forms[i].failed, (unsigned long long)diff_forms[i].tried);
+				       (unsigned long long)diff_forms[i].failed,
+				       (unsigned long long)diff_forms[i].tried);
 	printf("cpu-diff: seed %llu: %llu cases, %llu of them faults, %llu not made; %llu differ; forms: %u executed, %u out of scope, "
 	       "%u missing\n",
-	       (unsigned long long)opt.seed, (unsigned long long)opt.count, (unsigned long long)n_faults,
-	       (unsigned long long)n_empty, (unsigned long long)n_failed, n_tested, n_skipped, n_missing);
+	       (unsigned long long)opt.seed, (unsigned long long)opt.count,
+	       (unsigned long long)n_faults, (unsigned long long)n_empty,
+	       (unsigned long long)n_failed, n_tested, n_skipped, n_missing);
 	return n_failed == 0 && n_missing == 0;
 }
 
@@ -395,9 +441,10 @@ static uint64_t number(const char *s)
 static void options(int argc, char **argv)
 {
 	static const struct option long_opts[] = {
-		{"seed", 1, NULL, 's'},	  {"count", 1, NULL, 'c'},  {"case", 1, NULL, 'n'},	{"form", 1, NULL, 'f'},
-		{"mode", 1, NULL, 'm'},	  {"blocks", 1, NULL, 'b'}, {"native", 0, NULL, 'N'},	{"coverage", 0, NULL, 'C'},
-		{"list", 0, NULL, 'l'},	  {"reports", 1, NULL, 'r'}, {"help", 0, NULL, 'h'},	{NULL, 0, NULL, 0},
+		{"seed", 1, NULL, 's'},	   {"count", 1, NULL, 'c'},    {"case", 1, NULL, 'n'},
+		{"form", 1, NULL, 'f'},	   {"mode", 1, NULL, 'm'},     {"blocks", 1, NULL, 'b'},
+		{"native", 0, NULL, 'N'},  {"coverage", 0, NULL, 'C'}, {"list", 0, NULL, 'l'},
+		{"reports", 1, NULL, 'r'}, {"help", 0, NULL, 'h'},     {NULL, 0, NULL, 0},
 	};
 	int o;
 
@@ -405,7 +452,10 @@ static void options(int argc, char **argv)
 		switch (o) {
 		case 's': opt.seed = number(optarg); break;
 		case 'c': opt.count = number(optarg); break;
-		case 'n': opt.one = true; opt.only = number(optarg); break;
+		case 'n':
+			opt.one = true;
+			opt.only = number(optarg);
+			break;
 		case 'f': opt.form = optarg; break;
 		case 'b': opt.blocks = (unsigned)number(optarg); break;
 		case 'r': opt.max_reports = (unsigned)number(optarg); break;
@@ -413,23 +463,26 @@ static void options(int argc, char **argv)
 		case 'C': opt.coverage = true; break;
 		case 'v': opt.verbose = true; break;
 		case 'm':
-			opt.modes = strcmp(optarg, "reference") == 0   ? BIT(DIFF_REFERENCE)
-				    : strcmp(optarg, "translate") == 0 ? BIT(DIFF_TRANSLATE)
-				    : strcmp(optarg, "both") == 0      ? BIT(DIFF_REFERENCE) | BIT(DIFF_TRANSLATE)
-								       : 0;
+			opt.modes = strcmp(optarg, "reference") == 0 ? BIT(DIFF_REFERENCE) :
+				    strcmp(optarg, "translate") == 0 ? BIT(DIFF_TRANSLATE) :
+				    strcmp(optarg, "both") == 0	     ? BIT(DIFF_REFERENCE) |
+									  BIT(DIFF_TRANSLATE) :
+								  0;
 			if (opt.modes)
 				break;
 			/* fall through */
 		case 'l':
 			if (o == 'l') {
 				for (unsigned i = 0; i < diff_n_forms; i++)
-					printf("%-32s %s\n", diff_forms[i].name, diff_forms[i].skip ? diff_forms[i].skip : "");
+					printf("%-32s %s\n", diff_forms[i].name,
+					       diff_forms[i].skip ? diff_forms[i].skip : "");
 				exit(0);
 			}
 			/* fall through */
 		default:
-			fprintf(stderr, "usage: cpu-diff [--seed S] [--count N] [--case N] [--form NAME] [--blocks PERCENT]\n"
-					"                [--mode reference|translate|both] [--native] [--coverage] [--reports N] [--list] [-v]\n");
+			fprintf(stderr,
+				"usage: cpu-diff [--seed S] [--count N] [--case N] [--form NAME] [--blocks PERCENT]\n"
+				"                [--mode reference|translate|both] [--native] [--coverage] [--reports N] [--list] [-v]\n");
 			exit(o == 'h' ? 0 : 2);
 		}
 	}
@@ -460,8 +513,10 @@ int main(int argc, char **argv)
 
 	/* The child is forked before the engine makes its mappings and threads. */
 	nat = diff_native_create(opt.native ? 1 : 2);
-	if (!opt.native)
+	if (!opt.native) {
 		soft = diff_soft_create();
+		signal(SIGALRM, hung);
+	}
 	if (soft && (opt.modes & BIT(DIFF_TRANSLATE)) && !diff_soft_has_translate()) {
 		fprintf(stderr, "cpu-diff: this build has no translator\n");
 		return 77;
@@ -485,7 +540,8 @@ int main(int argc, char **argv)
 			struct diff_batch *b = diff_native_batch(nat, slot);
 
 			if (!diff_native_wait(nat, slot, &at)) {
-				printf("native child hung or died in case %llu\n", (unsigned long long)(b->first + at));
+				printf("native child hung or died in case %llu\n",
+				       (unsigned long long)(b->first + at));
 				if (at < b->n)
 					print_case(b, &b->c[at]);
 				return 1;

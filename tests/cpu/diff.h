@@ -79,17 +79,18 @@ struct diff_insn {
 
 struct diff_case {
 	uint64_t number;
-	uint32_t form;	  /* index of the form under test; blocks: of the last one */
-	bool compat;	  /* 32-bit code */
-	bool block;	  /* more than one instruction */
-	bool step;	  /* RFLAGS.TF set */
+	uint32_t form; /* index of the form under test; blocks: of the last one */
+	bool compat;   /* 32-bit code */
+	bool block;    /* more than one instruction */
+	bool step;     /* RFLAGS.TF set */
 	uint8_t n_insns, n_ends;
 	struct diff_insn insn[DIFF_MAX_INSNS];
 	uint64_t end[DIFF_MAX_ENDS]; /* addresses of stubs */
 	uint16_t poke_len;	     /* bytes laid over the data before the case */
 	uint32_t poke_addr;
 	uint8_t poke[512];
-	uint32_t ptr_addr, ptr_len; /* memory not compared: FPU instruction pointers in a stored image; 0 none */
+	uint32_t ptr_addr,
+		ptr_len; /* memory not compared: FPU instruction pointers in a stored image; 0 none */
 	struct diff_regs in;
 	struct diff_result nat;
 };
@@ -145,9 +146,9 @@ extern uint8_t diff_d2[4096]; /* contents of the read-only page */
 
 struct diff_gen_opts {
 	uint64_t seed;
-	const char *form;   /* only forms with this operation or name; NULL all */
-	unsigned blocks;    /* percent of cases that are blocks */
-	bool no_faults;	    /* keep operands in mapped memory */
+	const char *form; /* only forms with this operation or name; NULL all */
+	unsigned blocks;  /* percent of cases that are blocks */
+	bool no_faults;	  /* keep operands in mapped memory */
 };
 /* Fills b with the cases b->first .. b->first + b->n - 1. */
 void diff_gen_batch(struct diff_batch *b, const struct diff_gen_opts *o);
@@ -159,11 +160,11 @@ struct diff_gen {
 	const struct diff_gen_opts *o;
 	struct diff_batch *b;
 	struct diff_case *c;
-	unsigned cell;	 /* index */
-	uint64_t base;	 /* address of the cell */
+	unsigned cell; /* index */
+	uint64_t base; /* address of the cell */
 };
-bool diff_gen_encode(struct diff_gen *g, const struct diff_form *f, struct x86_insn *in, uint8_t bytes[32],
-		     bool calm);
+bool diff_gen_encode(struct diff_gen *g, const struct diff_form *f, struct x86_insn *in,
+		     uint8_t bytes[32], bool calm);
 void diff_gen_put(struct diff_gen *g, uint64_t addr, const uint8_t *bytes, unsigned len);
 void diff_gen_stub(struct diff_gen *g, uint64_t addr);
 uint64_t diff_gen_target(struct diff_gen *g, unsigned size);
@@ -194,7 +195,7 @@ void diff_soft_destroy(struct diff_soft *d);
 bool diff_soft_has_translate(void);
 void diff_soft_begin_batch(struct diff_soft *d, const struct diff_batch *b);
 /* Translate mode: max_insns 0 is the engine's own loop, else one block of at most so many at a time. */
-void diff_soft_run(struct diff_soft *d, const struct diff_batch *b, const struct diff_case *c, enum diff_mode mode,
-		   unsigned max_insns, struct diff_result *out);
+void diff_soft_run(struct diff_soft *d, const struct diff_batch *b, const struct diff_case *c,
+		   enum diff_mode mode, unsigned max_insns, struct diff_result *out);
 
 #endif

@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "tests/cpu/diff.h"
+#include "diff.h"
 
 #define REG(n) (1u << (n))
 
@@ -17,28 +17,57 @@
 static uint32_t implicit_writes(const struct x86_insn *in)
 {
 	switch (in->op) {
-	case X86_OP_MUL: case X86_OP_IMUL1: case X86_OP_DIV: case X86_OP_IDIV: case X86_OP_CWD:
-	case X86_OP_CMPXCHG8B: case X86_OP_CMPXCHG16B:
-		return REG(X86_RAX) | REG(X86_RDX);
-	case X86_OP_CMPXCHG: case X86_OP_CBW: case X86_OP_LAHF: case X86_OP_SALC: case X86_OP_XLAT: case X86_OP_AAA:
-	case X86_OP_AAS: case X86_OP_DAA: case X86_OP_DAS: case X86_OP_AAM: case X86_OP_AAD:
-		return REG(X86_RAX);
-	case X86_OP_LODS:
-		return REG(X86_RAX) | (in->rep ? REG(X86_RCX) : 0);
-	case X86_OP_LOOP: case X86_OP_LOOPE: case X86_OP_LOOPNE:
-		return REG(X86_RCX);
-	case X86_OP_MOVS: case X86_OP_STOS: case X86_OP_CMPS: case X86_OP_SCAS:
-		return in->rep ? REG(X86_RCX) : 0;
-	case X86_OP_POPA: case X86_OP_ENTER: case X86_OP_LEAVE: case X86_OP_RET: case X86_OP_JMP_IND:
-	case X86_OP_CALL_IND: case X86_OP_UD: case X86_OP_INT3: case X86_OP_INT1: case X86_OP_INTO:
-	case X86_OP_WRFSBASE: case X86_OP_WRGSBASE: case X86_OP_MASKMOV:
-	case X86_OP_FXSAVE: case X86_OP_FSAVE: case X86_OP_FSTENV: case X86_OP_FXRSTOR: case X86_OP_FRSTOR: case X86_OP_FLDENV:
-	case X86_OP_LDMXCSR: case X86_OP_BOUND: case X86_OP_POPF:
-		return ~0u;
+	case X86_OP_MUL:
+	case X86_OP_IMUL1:
+	case X86_OP_DIV:
+	case X86_OP_IDIV:
+	case X86_OP_CWD:
+	case X86_OP_CMPXCHG8B:
+	case X86_OP_CMPXCHG16B: return REG(X86_RAX) | REG(X86_RDX);
+	case X86_OP_CMPXCHG:
+	case X86_OP_CBW:
+	case X86_OP_LAHF:
+	case X86_OP_SALC:
+	case X86_OP_XLAT:
+	case X86_OP_AAA:
+	case X86_OP_AAS:
+	case X86_OP_DAA:
+	case X86_OP_DAS:
+	case X86_OP_AAM:
+	case X86_OP_AAD: return REG(X86_RAX);
+	case X86_OP_LODS: return REG(X86_RAX) | (in->rep ? REG(X86_RCX) : 0);
+	case X86_OP_LOOP:
+	case X86_OP_LOOPE:
+	case X86_OP_LOOPNE: return REG(X86_RCX);
+	case X86_OP_MOVS:
+	case X86_OP_STOS:
+	case X86_OP_CMPS:
+	case X86_OP_SCAS: return in->rep ? REG(X86_RCX) : 0;
+	case X86_OP_POPA:
+	case X86_OP_ENTER:
+	case X86_OP_LEAVE:
+	case X86_OP_RET:
+	case X86_OP_JMP_IND:
+	case X86_OP_CALL_IND:
+	case X86_OP_UD:
+	case X86_OP_INT3:
+	case X86_OP_INT1:
+	case X86_OP_INTO:
+	case X86_OP_WRFSBASE:
+	case X86_OP_WRGSBASE:
+	case X86_OP_MASKMOV:
+	case X86_OP_FXSAVE:
+	case X86_OP_FSAVE:
+	case X86_OP_FSTENV:
+	case X86_OP_FXRSTOR:
+	case X86_OP_FRSTOR:
+	case X86_OP_FLDENV:
+	case X86_OP_LDMXCSR:
+	case X86_OP_BOUND:
+	case X86_OP_POPF: return ~0u;
 	case X86_OP_FP: /* PCMPESTRI, PCMPISTRI: ECX; FNSTSW AX */
 		return REG(X86_RAX) | REG(X86_RCX);
-	default:
-		return 0;
+	default: return 0;
 	}
 }
 
@@ -96,8 +125,11 @@ static bool point(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint3
 	memcpy(out, bytes, at);
 	if (in->rex) /* base from the low eight, no index extension */
 		for (unsigned i = 0; i < at; i++)
-			if (out[i] == in->rex && (i + 1 == at || out[i + 1] == in->opcode || out[i + 1] == 0x0f))
+			if (out[i] == in->rex &&
+			    (i + 1 == at || out[i + 1] == in->opcode || out[i + 1] == 0x0f)) {
 				out[i] &= 0xfc;
+				break;
+			}
 	n = at;
 	mod = 1 + diff_chance(&g->r, 30);
 	if (diff_chance(&g->r, 20)) { /* SIB, index R12.. is RSP without REX: none */
@@ -123,13 +155,15 @@ static bool point(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint3
 	if (n > X86_INSN_MAX)
 		return false;
 	memset(out + n, 0, 4);
-	if (x86_decode(in, out, n, mode) != X86_DECODE_OK || in->op != op || in->len != n || in->base != base)
+	if (x86_decode(in, out, n, mode) != X86_DECODE_OK || in->op != op || in->len != n ||
+	    in->base != base)
 		return false;
 	memcpy(bytes, out, n);
 	return true;
 }
 
-static bool take(struct diff_gen *g, struct x86_insn *in, uint8_t bytes[32], uint32_t ptrs, uint16_t undef)
+static bool take(struct diff_gen *g, struct x86_insn *in, uint8_t bytes[32], uint32_t ptrs,
+		 uint16_t undef)
 {
 	const struct diff_form *f = diff_gen_pick(g);
 
@@ -152,11 +186,12 @@ static bool take(struct diff_gen *g, struct x86_insn *in, uint8_t bytes[32], uin
 		if ((in->attr & X86_A_BITOFF) && in->has_mem)
 			return false; /* far away, but for small offsets */
 	}
-	if ((in->attr & X86_A_PRIV) || in->op == X86_OP_INS || in->op == X86_OP_OUTS || in->op == X86_OP_IN ||
-	    in->op == X86_OP_OUT)
+	if ((in->attr & X86_A_PRIV) || in->op == X86_OP_INS || in->op == X86_OP_OUTS ||
+	    in->op == X86_OP_IN || in->op == X86_OP_OUT)
 		return false;
 	if (in->op == X86_OP_FP && in->has_mem && (in->attr & X86_A_ALIGN16) &&
-	    ((in->map == X86_MAP_0F38 && in->opcode >= 0xc8) || (in->map == X86_MAP_0F3A && in->opcode == 0xcc)))
+	    ((in->map == X86_MAP_0F38 && in->opcode >= 0xc8) ||
+	     (in->map == X86_MAP_0F3A && in->opcode == 0xcc)))
 		return false; /* SHA: see diff_gen.c */
 	if ((in->op == X86_OP_DIV || in->op == X86_OP_IDIV) && diff_chance(&g->r, 80))
 		return false;
@@ -226,7 +261,8 @@ bool diff_gen_block(struct diff_gen *g)
 	/* Pointers into the middle of the data, at times near an edge. */
 	for (unsigned i = 0; i < 8; i++)
 		if ((ptrs & REG(i)) && i != X86_RCX) {
-			uint64_t p = DIFF_D1 - 0x600 + (diff_rnd(&g->r, 0xc00) & ~(diff_chance(&g->r, 92) ? 15u : 0u));
+			uint64_t p = DIFF_D1 - 0x600 +
+				     (diff_rnd(&g->r, 0xc00) & ~(diff_chance(&g->r, 92) ? 15u : 0u));
 
 			if (diff_chance(&g->r, 4))
 				p = diff_gen_target(g, 8);
@@ -234,7 +270,9 @@ bool diff_gen_block(struct diff_gen *g)
 				p = DIFF_D1 - diff_rnd(&g->r, 32); /* crossing pages */
 			c->in.gpr[i] = p;
 		}
-	c->in.gpr[X86_RCX] = loop ? 1 + diff_rnd(&g->r, 20) : diff_chance(&g->r, 70) ? diff_rnd(&g->r, 40) : c->in.gpr[X86_RCX];
+	c->in.gpr[X86_RCX] = loop		    ? 1 + diff_rnd(&g->r, 20) :
+			     diff_chance(&g->r, 70) ? diff_rnd(&g->r, 40) :
+						      c->in.gpr[X86_RCX];
 	c->in.gpr[X86_RSP] = DIFF_D1 + (diff_rnd(&g->r, 0x800) & ~7u);
 	c->in.fs_base &= 0xf0;
 	c->in.gs_base &= 0xf0;
@@ -248,7 +286,10 @@ bool diff_gen_block(struct diff_gen *g)
 		rip = g->base + 256 - diff_rnd(&g->r, 100);
 	at = rip;
 	for (unsigned i = 0; i < bl.n; i++) {
-		c->insn[i] = (struct diff_insn){.rip = at, .len = bl.in[i].len, .undef_in = undef[i], .undef_out = undef[i + 1],
+		c->insn[i] = (struct diff_insn){.rip = at,
+						.len = bl.in[i].len,
+						.undef_in = undef[i],
+						.undef_out = undef[i + 1],
 						.fault_undef = diff_gen_fault_undef(&bl.in[i]),
 						.flags_write = bl.in[i].flags_may_write};
 		at += bl.in[i].len;
@@ -260,7 +301,9 @@ bool diff_gen_block(struct diff_gen *g)
 
 		if (in->attr & X86_A_BRANCH) {
 			unsigned t = bl.target[i] < bl.n ? bl.target[i] : bl.n;
-			uint64_t to = bl.target[i] == LOOP_BACK ? rip : t < bl.n ? c->insn[t].rip : at;
+			uint64_t to = bl.target[i] == LOOP_BACK ? rip :
+				      t < bl.n			? c->insn[t].rip :
+								  at;
 			int64_t rel = (int64_t)(to - (c->insn[i].rip + in->len));
 
 			if (in->imm_bytes == 1 && rel > 127)

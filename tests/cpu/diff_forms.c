@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/cpu/diff.h"
+#include "diff.h"
 
 /* Privileged instructions are tested: at CPL 3 they raise #GP on both sides. What they do at CPL 0, and what
  * is listed here, is tested by the flat guests (tests/cpu/flat). */
@@ -86,7 +86,10 @@ static void add(void *ctx, const struct x86_form_info *f)
 	if (f->sse_pfx)
 		snprintf(pfx, sizeof(pfx), "%02x.", f->sse_pfx);
 	snprintf(d->name, sizeof(d->name), "%s%s%02x%s%s:%s", pfx, map[f->map & 3], f->opcode, ext,
-		 f->mod_class == 1 ? "m" : f->mod_class == 3 ? "r" : "", x86_op_name(f->op));
+		 f->mod_class == 1 ? "m" :
+		 f->mod_class == 3 ? "r" :
+				     "",
+		 x86_op_name(f->op));
 }
 
 void diff_forms_init(void)

@@ -10,19 +10,26 @@
  */
 #include <string.h>
 
-#include "tests/cpu/diff.h"
+#include "diff.h"
 
 uint8_t diff_d2[4096];
 
 static bool low_stack_op(enum x86_op op)
 {
 	switch (op) {
-	case X86_OP_PUSH: case X86_OP_POP: case X86_OP_PUSHA: case X86_OP_POPA: case X86_OP_ENTER: case X86_OP_LEAVE:
-	case X86_OP_CALL: case X86_OP_CALL_IND: case X86_OP_RET: case X86_OP_PUSHF: case X86_OP_POPF:
-	case X86_OP_PUSH_SREG:
-		return true;
-	default:
-		return false;
+	case X86_OP_PUSH:
+	case X86_OP_POP:
+	case X86_OP_PUSHA:
+	case X86_OP_POPA:
+	case X86_OP_ENTER:
+	case X86_OP_LEAVE:
+	case X86_OP_CALL:
+	case X86_OP_CALL_IND:
+	case X86_OP_RET:
+	case X86_OP_PUSHF:
+	case X86_OP_POPF:
+	case X86_OP_PUSH_SREG: return true;
+	default: return false;
 	}
 }
 
@@ -53,16 +60,17 @@ uint64_t diff_gen_target(struct diff_gen *g, unsigned size)
 	if (k < 85)
 		return DIFF_D1 - cut;
 	switch (k - 85) {
-	case 0: case 1: case 2:
-		return DIFF_D2 + diff_rnd(r, room);
-	case 3: case 4:
-		return DIFF_D2 - cut;
-	case 5: case 6:
-		return DIFF_D2 + 4096 - cut;
-	case 7: case 8:
-		return DIFF_D2 + 4096 + diff_rnd(r, 4096);
-	case 9: case 10:
-		return DIFF_D0 - cut;
+	case 0:
+	case 1:
+	case 2: return DIFF_D2 + diff_rnd(r, room);
+	case 3:
+	case 4: return DIFF_D2 - cut;
+	case 5:
+	case 6: return DIFF_D2 + 4096 - cut;
+	case 7:
+	case 8: return DIFF_D2 + 4096 + diff_rnd(r, 4096);
+	case 9:
+	case 10: return DIFF_D0 - cut;
 	case 11:
 		if (!g->b->compat)
 			return UINT64_C(0x7fffffffffff) + diff_rnd(r, 64) - size;
@@ -87,7 +95,8 @@ void diff_gen_put(struct diff_gen *g, uint64_t addr, const uint8_t *bytes, unsig
 }
 
 /* The trampoline's addresses are fixed (diff_native.c): exit64 and exit32 are told by these. */
-extern const char __attribute__((visibility("hidden"))) diff_tramp_begin[], diff_tramp_exit64[], diff_tramp_exit32[];
+extern const char __attribute__((visibility("hidden"))) diff_tramp_begin[], diff_tramp_exit64[],
+	diff_tramp_exit32[];
 #define TRAMP 0x40000000u
 #define CTX_STUB 0x400100b6u
 
@@ -122,7 +131,8 @@ void diff_gen_stub(struct diff_gen *g, uint64_t addr)
 }
 
 /* Bytes for the form, decoded. False: try again. */
-static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x86_insn *in, uint8_t bytes[32], bool calm)
+static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x86_insn *in,
+			uint8_t bytes[32], bool calm)
 {
 	struct diff_rng *r = &g->r;
 	const struct x86_form_info *f = &df->f;
@@ -134,7 +144,8 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 		return false;
 	if (f->sse_pfx)
 		pfx[np++] = f->sse_pfx;
-	if (f->sse_pfx != 0x66 && diff_chance(r, 22) && !(near_branch(f) && (!compat || calm)) && f->op != X86_OP_BSWAP)
+	if (f->sse_pfx != 0x66 && diff_chance(r, 22) && !(near_branch(f) && (!compat || calm)) &&
+	    f->op != X86_OP_BSWAP)
 		pfx[np++] = 0x66;
 	if (diff_chance(r, 8) && !(calm && compat))
 		pfx[np++] = 0x67;
@@ -173,7 +184,10 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 	opc = n;
 	bytes[n++] = f->opcode;
 	if (f->has_modrm) {
-		unsigned mod = f->mod_class == 3 ? 3 : f->mod_class == 1 ? diff_rnd(r, 3) : diff_chance(r, 45) ? 3 : diff_rnd(r, 3);
+		unsigned mod = f->mod_class == 3  ? 3 :
+			       f->mod_class == 1  ? diff_rnd(r, 3) :
+			       diff_chance(r, 45) ? 3 :
+						    diff_rnd(r, 3);
 		unsigned reg = f->modrm_ext >= 0 ? (unsigned)f->modrm_ext : diff_rnd(r, 8);
 
 		if ((f->attr & X86_A_LOCK) && bytes[0] == 0xf0 && f->mod_class == 0 && mod == 3)
@@ -191,7 +205,8 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 		unsigned k = diff_rnd(r, 8);
 
 		bytes[opc] = (uint8_t)((bytes[opc] & ~7) | k);
-		if (x86_decode(in, bytes, n + 14, compat ? X86_MODE_32 : X86_MODE_64) != X86_DECODE_OK ||
+		if (x86_decode(in, bytes, n + 14, compat ? X86_MODE_32 : X86_MODE_64) !=
+			    X86_DECODE_OK ||
 		    (in->opreg & 7) != k)
 			return false;
 	}
@@ -201,7 +216,8 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 	       (in->opcode == f->opcode || in->opreg != 0xff);
 }
 
-bool diff_gen_encode(struct diff_gen *g, const struct diff_form *f, struct x86_insn *in, uint8_t bytes[32], bool calm)
+bool diff_gen_encode(struct diff_gen *g, const struct diff_form *f, struct x86_insn *in,
+		     uint8_t bytes[32], bool calm)
 {
 	for (unsigned i = 0; i < 30; i++)
 		if (encode_once(g, f, in, bytes, calm))
@@ -220,20 +236,22 @@ uint16_t diff_gen_undef(const struct x86_insn *in)
 	uint16_t u = in->flags_undef;
 
 	switch (in->op) {
-	case X86_OP_SHL: case X86_OP_SHR: case X86_OP_SAR:
+	case X86_OP_SHL:
+	case X86_OP_SHR:
+	case X86_OP_SAR:
 		if (in->imm_bytes) {
-			unsigned n = (unsigned)in->imm & (in->opnd_bytes == 8 || in->rm_bytes == 8 ? 63 : 31);
+			unsigned n = (unsigned)in->imm &
+				     (in->opnd_bytes == 8 || in->rm_bytes == 8 ? 63 : 31);
 
 			if (n == 0)
 				u = 0;
 			else if (n == 1)
-				u &= (uint16_t)~(X86_OF | X86_CF);
+				u &= (uint16_t) ~(X86_OF | X86_CF);
 			else if (n < opnd_bits(in))
 				u &= (uint16_t)~X86_CF;
 		}
 		break;
-	default:
-		break;
+	default: break;
 	}
 	return u;
 }
@@ -301,7 +319,8 @@ static uint64_t addr_reg(struct diff_gen *g, const struct x86_insn *in, uint64_t
 }
 
 /* Solves base, index or displacement so that the memory operand is at `target`. */
-static void place(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint64_t rip, uint64_t target)
+static void place(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint64_t rip,
+		  uint64_t target)
 {
 	uint64_t *gpr = g->c->in.gpr;
 	unsigned at = (unsigned)(in->len - in->imm_bytes - in->disp_bytes);
@@ -334,7 +353,8 @@ static void place(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint6
 		return;
 	}
 	/* Index and a 32-bit displacement. */
-	gpr[in->index] = addr_reg(g, in, ((off & addr_mask(in)) >> in->scale) + diff_rnd(&g->r, 4096));
+	gpr[in->index] = addr_reg(g, in,
+				  ((off & addr_mask(in)) >> in->scale) + diff_rnd(&g->r, 4096));
 	patch(in, bytes, at, off - (gpr[in->index] << in->scale), in->disp_bytes);
 }
 
@@ -399,14 +419,16 @@ static void branch_imm(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, 
 	patch(in, bytes, (unsigned)(in->len - in->imm_bytes), to - (rip + in->len), in->imm_bytes);
 }
 
-static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint64_t rip, uint64_t *target)
+static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint64_t rip,
+		    uint64_t *target)
 {
 	struct diff_rng *r = &g->r;
 	uint64_t *gpr = g->c->in.gpr, v;
 	bool wide = in->opnd_bytes == 8;
 
 	switch (in->op) {
-	case X86_OP_DIV: case X86_OP_IDIV:
+	case X86_OP_DIV:
+	case X86_OP_IDIV:
 		if (diff_chance(r, 75)) { /* mostly a quotient that fits */
 			if (in->op == X86_OP_IDIV && diff_chance(r, 50))
 				gpr[X86_RDX] = (int64_t)gpr[X86_RAX] < 0 ? ~UINT64_C(0) : 0;
@@ -418,8 +440,11 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 				gpr[X86_RDX] = (uint32_t)gpr[X86_RDX];
 		}
 		break;
-	case X86_OP_CMPXCHG: case X86_OP_CMPXCHG8B: case X86_OP_CMPXCHG16B:
-		if (in->has_mem && diff_chance(r, 60) && *target >= DIFF_D0 && *target + 16 <= DIFF_D0 + DIFF_DATA_SIZE) {
+	case X86_OP_CMPXCHG:
+	case X86_OP_CMPXCHG8B:
+	case X86_OP_CMPXCHG16B:
+		if (in->has_mem && diff_chance(r, 60) && *target >= DIFF_D0 &&
+		    *target + 16 <= DIFF_D0 + DIFF_DATA_SIZE) {
 			const uint8_t *p = g->b->data + (*target - DIFF_D0);
 			unsigned half = in->op == X86_OP_CMPXCHG ? in->mem_bytes : in->mem_bytes / 2;
 
@@ -433,9 +458,13 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 			gpr[X86_RAX] = gpr[in->rm];
 		}
 		break;
-	case X86_OP_BT: case X86_OP_BTS: case X86_OP_BTR: case X86_OP_BTC:
+	case X86_OP_BT:
+	case X86_OP_BTS:
+	case X86_OP_BTR:
+	case X86_OP_BTC:
 		if ((in->attr & X86_A_BITOFF) && in->has_mem && in->reg < 16) {
-			gpr[in->reg] = (gpr[in->reg] & ~UINT64_C(0xffffffff)) | (uint32_t)(int32_t)(diff_rnd(r, 0x8000) - 0x4000);
+			gpr[in->reg] = (gpr[in->reg] & ~UINT64_C(0xffffffff)) |
+				       (uint32_t)(int32_t)(diff_rnd(r, 0x8000) - 0x4000);
 			if (wide)
 				gpr[in->reg] = (uint64_t)(int64_t)(int32_t)gpr[in->reg];
 			if (g->b->compat)
@@ -444,7 +473,11 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 				*target = DIFF_D1 - 0x800 + diff_rnd(r, 0x1000 - 8);
 		}
 		break;
-	case X86_OP_MOVS: case X86_OP_STOS: case X86_OP_LODS: case X86_OP_CMPS: case X86_OP_SCAS: {
+	case X86_OP_MOVS:
+	case X86_OP_STOS:
+	case X86_OP_LODS:
+	case X86_OP_CMPS:
+	case X86_OP_SCAS: {
 		uint64_t m = addr_mask(in), count = diff_rnd(r, 40);
 		uint64_t src = diff_gen_target(g, 8), dst = diff_gen_target(g, 8);
 
@@ -457,7 +490,8 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 		gpr[X86_RSI] = addr_reg(g, in, src - seg_base(g, in));
 		gpr[X86_RDI] = addr_reg(g, in, dst);
 		gpr[X86_RCX] = addr_reg(g, in, count & m);
-		if (in->op == X86_OP_SCAS && diff_chance(r, 70) && dst >= DIFF_D0 && dst + 512 <= DIFF_D2) {
+		if (in->op == X86_OP_SCAS && diff_chance(r, 70) && dst >= DIFF_D0 &&
+		    dst + 512 <= DIFF_D2) {
 			/* a run of equal elements to scan over */
 			uint8_t same[512];
 
@@ -468,12 +502,13 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 			same[diff_rnd(r, 256)] ^= (uint8_t)diff_chance(r, 50);
 			poke(g, dst - (diff_chance(r, 20) ? 128 : 0), same, 64 + diff_rnd(r, 400));
 		}
-		if (in->op == X86_OP_CMPS && diff_chance(r, 60) && dst >= DIFF_D0 && dst + 128 <= DIFF_D2 && src >= DIFF_D0 &&
-		    src + 128 <= DIFF_D2)
+		if (in->op == X86_OP_CMPS && diff_chance(r, 60) && dst >= DIFF_D0 &&
+		    dst + 128 <= DIFF_D2 && src >= DIFF_D0 && src + 128 <= DIFF_D2)
 			poke(g, dst, g->b->data + (src - DIFF_D0), 1 + diff_rnd(r, 127));
 		break;
 	}
-	case X86_OP_INS: case X86_OP_OUTS: /* #GP; harmless registers in any case */
+	case X86_OP_INS:
+	case X86_OP_OUTS: /* #GP; harmless registers in any case */
 		gpr[X86_RCX] = addr_reg(g, in, 1);
 		gpr[X86_RDI] = addr_reg(g, in, DIFF_D0 + 64);
 		gpr[X86_RSI] = addr_reg(g, in, DIFF_D0 + 64);
@@ -481,18 +516,20 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 	case X86_OP_XLAT:
 		gpr[X86_RBX] = addr_reg(g, in, *target - seg_base(g, in) - (gpr[X86_RAX] & 0xff));
 		break;
-	case X86_OP_MASKMOV:
-		gpr[X86_RDI] = addr_reg(g, in, *target - seg_base(g, in));
-		break;
+	case X86_OP_MASKMOV: gpr[X86_RDI] = addr_reg(g, in, *target - seg_base(g, in)); break;
 	case X86_OP_BOUND:
-		if (*target >= DIFF_D0 && *target + 8 <= DIFF_D0 + DIFF_DATA_SIZE && diff_chance(r, 80)) {
-			int32_t lo = (int32_t)diff_rng_int(r) >> 1, span = (int32_t)diff_rnd(r, 1 << 20);
+		if (*target >= DIFF_D0 && *target + 8 <= DIFF_D0 + DIFF_DATA_SIZE &&
+		    diff_chance(r, 80)) {
+			int32_t lo = (int32_t)diff_rng_int(r) >> 1,
+				span = (int32_t)diff_rnd(r, 1 << 20);
 			int32_t b32[2] = {lo, lo + span};
 			int16_t b16[2] = {(int16_t)(lo >> 8), (int16_t)((lo >> 8) + (span & 0xff))};
 
 			if (in->reg < 8)
-				gpr[in->reg] = (uint32_t)((in->opnd_bytes == 2 ? b16[0] : lo) + (int32_t)diff_rnd(r, 300) - 20);
-			poke(g, *target, in->opnd_bytes == 2 ? (void *)b16 : (void *)b32, in->opnd_bytes == 2 ? 4 : 8);
+				gpr[in->reg] = (uint32_t)((in->opnd_bytes == 2 ? b16[0] : lo) +
+							  (int32_t)diff_rnd(r, 300) - 20);
+			poke(g, *target, in->opnd_bytes == 2 ? (void *)b16 : (void *)b32,
+			     in->opnd_bytes == 2 ? 4 : 8);
 		}
 		break;
 	case X86_OP_RET:
@@ -500,14 +537,20 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 		v = diff_chance(r, 50) ? rip + 48 : rip - 48;
 		poke(g, gpr[X86_RSP], &v, in->opnd_bytes);
 		break;
-	case X86_OP_JMP_IND: case X86_OP_CALL_IND:
+	case X86_OP_JMP_IND:
+	case X86_OP_CALL_IND:
 		v = diff_chance(r, 50) ? rip + 48 : rip - 48;
 		if (in->has_mem)
 			poke(g, *target, &v, in->mem_bytes);
 		else if (in->rm < 16)
 			gpr[in->rm] = v;
 		break;
-	case X86_OP_JMP: case X86_OP_JCC: case X86_OP_CALL: case X86_OP_LOOP: case X86_OP_LOOPE: case X86_OP_LOOPNE:
+	case X86_OP_JMP:
+	case X86_OP_JCC:
+	case X86_OP_CALL:
+	case X86_OP_LOOP:
+	case X86_OP_LOOPE:
+	case X86_OP_LOOPNE:
 	case X86_OP_JCXZ:
 		branch_imm(g, in, bytes, rip);
 		if (diff_chance(r, 50))
@@ -525,32 +568,36 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 		if (diff_chance(r, 60))
 			patch(in, bytes, in->len - 1u, diff_rnd(r, 4), 1);
 		break;
-	case X86_OP_LEAVE:
-		gpr[X86_RBP] = diff_gen_target(g, 8);
-		break;
+	case X86_OP_LEAVE: gpr[X86_RBP] = diff_gen_target(g, 8); break;
 	case X86_OP_POPF:
 		gpr[X86_RSP] = DIFF_D0 + 0x400 + diff_rnd(r, 0x1000);
 		v = diff_rng_u64(r) & ~(uint64_t)(X86_TF | X86_AC);
 		poke(g, gpr[X86_RSP], &v, in->opnd_bytes);
 		break;
-	case X86_OP_FXRSTOR: case X86_OP_FLDENV: case X86_OP_FRSTOR: case X86_OP_LDMXCSR:
-		if (*target < DIFF_D0 || *target + in->mem_bytes > DIFF_D2) /* whole in memory, or not at all */
-			*target = diff_chance(r, 80) ? (uint64_t)DIFF_D1 - 512 + (diff_rnd(r, 1024) & ~15u) : DIFF_D2 + 4096 + 64;
+	case X86_OP_FXRSTOR:
+	case X86_OP_FLDENV:
+	case X86_OP_FRSTOR:
+	case X86_OP_LDMXCSR:
+		if (*target < DIFF_D0 ||
+		    *target + in->mem_bytes > DIFF_D2) /* whole in memory, or not at all */
+			*target = diff_chance(r, 80) ?
+					  (uint64_t)DIFF_D1 - 512 + (diff_rnd(r, 1024) & ~15u) :
+					  DIFF_D2 + 4096 + 64;
 		poke_fpu(g, in, *target);
 		break;
-	case X86_OP_FXSAVE: case X86_OP_FSTENV: case X86_OP_FSAVE:
-		mask_fpu(g, in, *target);
-		break;
-	case X86_OP_WRFSBASE: case X86_OP_WRGSBASE:
+	case X86_OP_FXSAVE:
+	case X86_OP_FSTENV:
+	case X86_OP_FSAVE: mask_fpu(g, in, *target); break;
+	case X86_OP_WRFSBASE:
+	case X86_OP_WRGSBASE:
 		if (in->rm < 16 && diff_chance(r, 85))
 			gpr[in->rm] &= 0x7fffffffffff; /* an address of the lower half */
 		else if (in->rm < 16 && diff_chance(r, 50))
 			gpr[in->rm] |= UINT64_C(1) << 63;
 		break;
-	case X86_OP_SHLD: case X86_OP_SHRD:
-		break;
-	default:
-		break;
+	case X86_OP_SHLD:
+	case X86_OP_SHRD: break;
+	default: break;
 	}
 }
 
@@ -569,7 +616,9 @@ const struct diff_form *diff_gen_pick(struct diff_gen *g)
 
 			if (k & 1 ? f->f.only64 : f->f.no64)
 				continue;
-			if (only ? strcmp(f->name, only) == 0 || strcmp(x86_op_name(f->f.op), only) == 0 : !f->skip)
+			if (only ? strcmp(f->name, only) == 0 ||
+					    strcmp(x86_op_name(f->f.op), only) == 0 :
+				   !f->skip)
 				if (n[k & 1] < ARRAY_SIZE(list[0]))
 					list[k & 1][n[k & 1]++] = (uint16_t)(k / 2);
 		}
@@ -622,24 +671,27 @@ static bool gen_single(struct diff_gen *g)
 		c->in.fs_base &= 0xffffff;
 	}
 	/* SHA: AMD processors take operands that are not aligned. MASKMOV: where it faults is the processor's choice. */
-	if (in.op == X86_OP_FP && ((in.map == X86_MAP_0F38 && in.opcode >= 0xc8 && in.opcode <= 0xcd) ||
-				   (in.map == X86_MAP_0F3A && in.opcode == 0xcc)))
+	if (in.op == X86_OP_FP &&
+	    ((in.map == X86_MAP_0F38 && in.opcode >= 0xc8 && in.opcode <= 0xcd) ||
+	     (in.map == X86_MAP_0F3A && in.opcode == 0xcc)))
 		target &= ~UINT64_C(15);
 	if (in.op == X86_OP_MASKMOV)
 		target = DIFF_D0 + diff_rnd(&g->r, DIFF_DATA_SIZE - 16);
 	special(g, &in, bytes, rip, &target);
 	if (in.has_mem)
 		place(g, &in, bytes, rip, target);
-	if (low_stack_op(in.op) && in.op != X86_OP_RET && in.op != X86_OP_POPF && in.op != X86_OP_ENTER &&
-	    diff_chance(&g->r, 60) && in.base != X86_RSP)
+	if (low_stack_op(in.op) && in.op != X86_OP_RET && in.op != X86_OP_POPF &&
+	    in.op != X86_OP_ENTER && diff_chance(&g->r, 60) && in.base != X86_RSP)
 		c->in.gpr[X86_RSP] = diff_gen_target(g, 8) + (diff_chance(&g->r, 50) ? 8 : 0);
 	if (g->b->compat)
 		for (unsigned i = 0; i < 16; i++)
 			c->in.gpr[i] = (uint32_t)c->in.gpr[i];
-	if (!g->b->compat && (in.op == X86_OP_FXSAVE || in.op == X86_OP_FSAVE || in.op == X86_OP_FSTENV) && c->ptr_len == 0)
+	if (!g->b->compat &&
+	    (in.op == X86_OP_FXSAVE || in.op == X86_OP_FSAVE || in.op == X86_OP_FSTENV) &&
+	    c->ptr_len == 0)
 		return false;
-	if (!c->block && diff_rnd(&g->r, 300) == 0 && !(in.attr & (X86_A_END | X86_A_STRING)) && in.op != X86_OP_INT3 &&
-	    in.op != X86_OP_INT1 && in.op != X86_OP_PUSHF) {
+	if (!c->block && diff_rnd(&g->r, 300) == 0 && !(in.attr & (X86_A_END | X86_A_STRING)) &&
+	    in.op != X86_OP_INT3 && in.op != X86_OP_INT1 && in.op != X86_OP_PUSHF) {
 		c->step = true;
 		c->in.rflags |= X86_TF;
 	}
@@ -649,8 +701,11 @@ static bool gen_single(struct diff_gen *g)
 		diff_gen_stub(g, rip + 48);
 	diff_gen_stub(g, rip - 48);
 	c->n_insns = 1;
-	c->insn[0] = (struct diff_insn){.rip = rip, .len = in.len, .undef_out = diff_gen_undef(&in),
-					.fault_undef = diff_gen_fault_undef(&in), .flags_write = in.flags_may_write};
+	c->insn[0] = (struct diff_insn){.rip = rip,
+					.len = in.len,
+					.undef_out = diff_gen_undef(&in),
+					.fault_undef = diff_gen_fault_undef(&in),
+					.flags_write = in.flags_may_write};
 	return true;
 }
 

@@ -30,7 +30,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "tests/cpu/diff.h"
+#include "diff.h"
 
 #define TRAMP 0x40000000
 #define CTX 0x40010000
@@ -39,21 +39,21 @@
 
 /* The context page. The offsets are used in the assembler text below. */
 struct ctx {
-	uint64_t gpr[16];    /* 0x000 */
-	uint64_t rip;	     /* 0x080 */
-	uint64_t rflags;     /* 0x088 */
-	uint64_t fs_base;    /* 0x090 */
-	uint64_t gs_base;    /* 0x098 */
-	uint64_t host_rsp;   /* 0x0a0 */
-	uint64_t host_fs;    /* 0x0a8 */
-	uint32_t far_off;    /* 0x0b0 */
-	uint16_t far_sel;    /* 0x0b4 */
-	uint8_t stub, pad0;  /* 0x0b6 */
-	uint64_t host_gs;    /* 0x0b8 */
-	uint32_t fsgsbase;   /* 0x0c0: the instructions may be used */
-	uint32_t mxcsr;	     /* 0x0c4 */
-	uint64_t iret_cs;    /* 0x0c8 */
-	uint64_t iret_ss;    /* 0x0d0 */
+	uint64_t gpr[16];   /* 0x000 */
+	uint64_t rip;	    /* 0x080 */
+	uint64_t rflags;    /* 0x088 */
+	uint64_t fs_base;   /* 0x090 */
+	uint64_t gs_base;   /* 0x098 */
+	uint64_t host_rsp;  /* 0x0a0 */
+	uint64_t host_fs;   /* 0x0a8 */
+	uint32_t far_off;   /* 0x0b0 */
+	uint16_t far_sel;   /* 0x0b4 */
+	uint8_t stub, pad0; /* 0x0b6 */
+	uint64_t host_gs;   /* 0x0b8 */
+	uint32_t fsgsbase;  /* 0x0c0: the instructions may be used */
+	uint32_t mxcsr;	    /* 0x0c4 */
+	uint64_t iret_cs;   /* 0x0c8 */
+	uint64_t iret_ss;   /* 0x0d0 */
 	uint8_t pad1[0x200 - 0x0d8];
 	uint8_t fx[512]; /* 0x200 */
 };
@@ -62,90 +62,94 @@ _Static_assert(offsetof(struct ctx, stub) == 0xb6 && offsetof(struct ctx, iret_s
 	       "offsets of the trampoline");
 #define C ((struct ctx *)(uintptr_t)CTX)
 
-extern const char __attribute__((visibility("hidden"))) diff_tramp_begin[], diff_tramp_end[], diff_tramp_enter64[], diff_tramp_enter32[],
-	diff_tramp_enter_iret[], diff_tramp_exit64[], diff_tramp_exit32[], diff_tramp_tail[], diff_sig_entry[];
+extern const char __attribute__((visibility("hidden"))) diff_tramp_begin[], diff_tramp_end[],
+	diff_tramp_enter64[], diff_tramp_enter32[], diff_tramp_enter_iret[], diff_tramp_exit64[],
+	diff_tramp_exit32[], diff_tramp_tail[], diff_sig_entry[];
 
 __asm__(".pushsection .text\n"
-	".set CTX, " STR(CTX) "\n"
-	".set TRAMP, " STR(TRAMP) "\n"
-	".globl diff_tramp_begin, diff_tramp_exit64, diff_tramp_exit32\n"
-	".hidden diff_tramp_begin, diff_tramp_exit64, diff_tramp_exit32\n"
-	"diff_tramp_begin:\n"
+	".set CTX, " STR(
+		CTX) "\n"
+		     ".set TRAMP, " STR(
+			     TRAMP) "\n"
+				    ".globl diff_tramp_begin, diff_tramp_exit64, diff_tramp_exit32\n"
+				    ".hidden diff_tramp_begin, diff_tramp_exit64, diff_tramp_exit32\n"
+				    "diff_tramp_begin:\n"
 
-	".macro enter_common\n"
-	"	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
-	"	mov %rsp, CTX+0xa0\n"
-	"	fxrstor64 CTX+0x200\n"
-	"	cmpl $0, CTX+0xc0\n"
-	"	je 1f\n"
-	"	mov CTX+0x90, %rax; wrfsbase %rax\n"
-	"	mov CTX+0x98, %rax; wrgsbase %rax\n"
-	"1:\n"
-	".endm\n"
-	".macro load_regs\n"
-	"	mov CTX+0x00, %rax; mov CTX+0x08, %rcx; mov CTX+0x10, %rdx; mov CTX+0x18, %rbx\n"
-	"	mov CTX+0x28, %rbp; mov CTX+0x30, %rsi; mov CTX+0x38, %rdi\n"
-	"	mov CTX+0x40, %r8;  mov CTX+0x48, %r9;  mov CTX+0x50, %r10; mov CTX+0x58, %r11\n"
-	"	mov CTX+0x60, %r12; mov CTX+0x68, %r13; mov CTX+0x70, %r14; mov CTX+0x78, %r15\n"
-	".endm\n"
+				    ".macro enter_common\n"
+				    "	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
+				    "	mov %rsp, CTX+0xa0\n"
+				    "	fxrstor64 CTX+0x200\n"
+				    "	cmpl $0, CTX+0xc0\n"
+				    "	je 1f\n"
+				    "	mov CTX+0x90, %rax; wrfsbase %rax\n"
+				    "	mov CTX+0x98, %rax; wrgsbase %rax\n"
+				    "1:\n"
+				    ".endm\n"
+				    ".macro load_regs\n"
+				    "	mov CTX+0x00, %rax; mov CTX+0x08, %rcx; mov CTX+0x10, %rdx; mov CTX+0x18, %rbx\n"
+				    "	mov CTX+0x28, %rbp; mov CTX+0x30, %rsi; mov CTX+0x38, %rdi\n"
+				    "	mov CTX+0x40, %r8;  mov CTX+0x48, %r9;  mov CTX+0x50, %r10; mov CTX+0x58, %r11\n"
+				    "	mov CTX+0x60, %r12; mov CTX+0x68, %r13; mov CTX+0x70, %r14; mov CTX+0x78, %r15\n"
+				    ".endm\n"
 
-	"diff_tramp_enter64:\n"
-	"	enter_common\n"
-	"	push CTX+0x88; popfq\n"
-	"	load_regs\n"
-	"	mov CTX+0x20, %rsp\n"
-	"	jmp *CTX+0x80\n"
+				    "diff_tramp_enter64:\n"
+				    "	enter_common\n"
+				    "	push CTX+0x88; popfq\n"
+				    "	load_regs\n"
+				    "	mov CTX+0x20, %rsp\n"
+				    "	jmp *CTX+0x80\n"
 
-	"diff_tramp_enter32:\n"
-	"	enter_common\n"
-	"	push CTX+0x88; popfq\n"
-	"	load_regs\n"
-	"	mov CTX+0x20, %rsp\n"
-	"	ljmpl *CTX+0xb0\n"
+				    "diff_tramp_enter32:\n"
+				    "	enter_common\n"
+				    "	push CTX+0x88; popfq\n"
+				    "	load_regs\n"
+				    "	mov CTX+0x20, %rsp\n"
+				    "	ljmpl *CTX+0xb0\n"
 
-	"diff_tramp_enter_iret:\n" /* with RFLAGS.TF: the first trap comes after the first instruction of the case */
-	"	enter_common\n"
-	"	push CTX+0xd0; push CTX+0x20; push CTX+0x88; push CTX+0xc8; push CTX+0x80\n"
-	"	load_regs\n"
-	"	iretq\n"
+				    "diff_tramp_enter_iret:\n" /* with RFLAGS.TF: the first trap comes after the first instruction of the case */
+				    "	enter_common\n"
+				    "	push CTX+0xd0; push CTX+0x20; push CTX+0x88; push CTX+0xc8; push CTX+0x80\n"
+				    "	load_regs\n"
+				    "	iretq\n"
 
-	"diff_tramp_exit64:\n"
-	"	mov %rax, CTX+0x00; mov %rcx, CTX+0x08; mov %rdx, CTX+0x10; mov %rbx, CTX+0x18\n"
-	"	mov %rsp, CTX+0x20; mov %rbp, CTX+0x28; mov %rsi, CTX+0x30; mov %rdi, CTX+0x38\n"
-	"	mov %r8,  CTX+0x40; mov %r9,  CTX+0x48; mov %r10, CTX+0x50; mov %r11, CTX+0x58\n"
-	"	mov %r12, CTX+0x60; mov %r13, CTX+0x68; mov %r14, CTX+0x70; mov %r15, CTX+0x78\n"
-	"	mov CTX+0xa0, %rsp\n"
-	"	pushfq; pop CTX+0x88\n"
-	"	push $0x202; popfq\n"
-	"	fxsave64 CTX+0x200\n"
-	"	cmpl $0, CTX+0xc0\n"
-	"	je diff_tramp_tail\n"
-	"	rdfsbase %rax; mov %rax, CTX+0x90\n"
-	"	rdgsbase %rax; mov %rax, CTX+0x98\n"
-	"	mov CTX+0xa8, %rax; wrfsbase %rax\n"
-	"	mov CTX+0xb8, %rax; wrgsbase %rax\n"
-	"diff_tramp_tail:\n"
-	"	fninit\n"
-	"	ldmxcsr CTX+0xc4\n"
-	"	pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
-	"	ret\n"
+				    "diff_tramp_exit64:\n"
+				    "	mov %rax, CTX+0x00; mov %rcx, CTX+0x08; mov %rdx, CTX+0x10; mov %rbx, CTX+0x18\n"
+				    "	mov %rsp, CTX+0x20; mov %rbp, CTX+0x28; mov %rsi, CTX+0x30; mov %rdi, CTX+0x38\n"
+				    "	mov %r8,  CTX+0x40; mov %r9,  CTX+0x48; mov %r10, CTX+0x50; mov %r11, CTX+0x58\n"
+				    "	mov %r12, CTX+0x60; mov %r13, CTX+0x68; mov %r14, CTX+0x70; mov %r15, CTX+0x78\n"
+				    "	mov CTX+0xa0, %rsp\n"
+				    "	pushfq; pop CTX+0x88\n"
+				    "	push $0x202; popfq\n"
+				    "	fxsave64 CTX+0x200\n"
+				    "	cmpl $0, CTX+0xc0\n"
+				    "	je diff_tramp_tail\n"
+				    "	rdfsbase %rax; mov %rax, CTX+0x90\n"
+				    "	rdgsbase %rax; mov %rax, CTX+0x98\n"
+				    "	mov CTX+0xa8, %rax; wrfsbase %rax\n"
+				    "	mov CTX+0xb8, %rax; wrgsbase %rax\n"
+				    "diff_tramp_tail:\n"
+				    "	fninit\n"
+				    "	ldmxcsr CTX+0xc4\n"
+				    "	pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
+				    "	ret\n"
 
-	".code32\n"
-	"diff_tramp_exit32:\n"
-	"	ljmp $" STR(DIFF_CS64) ", $(TRAMP + (diff_tramp_exit64 - diff_tramp_begin))\n"
-	".code64\n"
-	"diff_tramp_end:\n"
+				    ".code32\n"
+				    "diff_tramp_exit32:\n"
+				    "	ljmp $" STR(
+					    DIFF_CS64) ", $(TRAMP + (diff_tramp_exit64 - diff_tramp_begin))\n"
+						       ".code64\n"
+						       "diff_tramp_end:\n"
 
-	/* Signal entry: FS first, the handler in C uses it. rdi, rsi, rdx are the arguments. */
-	"diff_sig_entry:\n"
-	"	cmpl $0, CTX+0xc0\n"
-	"	je 1f\n"
-	"	rdfsbase %rax; mov %rax, CTX+0x90\n"
-	"	rdgsbase %rax; mov %rax, CTX+0x98\n"
-	"	mov CTX+0xa8, %rax; wrfsbase %rax\n"
-	"	mov CTX+0xb8, %rax; wrgsbase %rax\n"
-	"1:	jmp diff_sig_handler\n"
-	".popsection\n");
+						       /* Signal entry: FS first, the handler in C uses it. rdi, rsi, rdx are the arguments. */
+						       "diff_sig_entry:\n"
+						       "	cmpl $0, CTX+0xc0\n"
+						       "	je 1f\n"
+						       "	rdfsbase %rax; mov %rax, CTX+0x90\n"
+						       "	rdgsbase %rax; mov %rax, CTX+0x98\n"
+						       "	mov CTX+0xa8, %rax; wrfsbase %rax\n"
+						       "	mov CTX+0xb8, %rax; wrgsbase %rax\n"
+						       "1:	jmp diff_sig_handler\n"
+						       ".popsection\n");
 
 struct slot {
 	sem_t go, done;
@@ -173,8 +177,9 @@ __attribute__((used)) void diff_sig_handler(int sig, siginfo_t *si, void *ucv)
 	ucontext_t *uc = ucv;
 	greg_t *g = uc->uc_mcontext.gregs;
 	struct diff_result *o = child.out;
-	static const uint8_t reg[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-					REG_R8,	 REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+	static const uint8_t reg[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+					REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+					REG_R12, REG_R13, REG_R14, REG_R15};
 
 	(void)si;
 	if (!child.running) {
@@ -196,7 +201,11 @@ __attribute__((used)) void diff_sig_handler(int sig, siginfo_t *si, void *ucv)
 	g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | DIFF_CS64;
 }
 
-static void collect_lines(struct diff_result *o, uint8_t *data, const uint8_t *pristine)
+#ifdef __SANITIZE_ADDRESS__
+__attribute__((no_sanitize("address"))) /* a case may have written to the shadow */
+#endif
+static void
+collect_lines(struct diff_result *o, uint8_t *data, const uint8_t *pristine)
 {
 	o->n_lines = 0;
 	if (memcmp(data, pristine, DIFF_DATA_SIZE) == 0)
@@ -212,11 +221,17 @@ static void collect_lines(struct diff_result *o, uint8_t *data, const uint8_t *p
 	}
 }
 
-static void run_case(struct diff_batch *b, struct diff_case *c)
+#ifdef __SANITIZE_ADDRESS__
+__attribute__((no_sanitize("address")))
+#endif
+static void
+run_case(struct diff_batch *b, struct diff_case *c)
 {
 	struct diff_result *o = &c->nat;
 	uint8_t *data = (uint8_t *)(uintptr_t)DIFF_D0;
-	const char *entry = c->step ? diff_tramp_enter_iret : c->compat ? diff_tramp_enter32 : diff_tramp_enter64;
+	const char *entry = c->step   ? diff_tramp_enter_iret :
+			    c->compat ? diff_tramp_enter32 :
+					diff_tramp_enter64;
 
 	memcpy(C->gpr, c->in.gpr, sizeof(C->gpr));
 	C->rip = c->in.rip;
@@ -258,14 +273,16 @@ static _Noreturn void child_main(struct diff_native *n)
 	size_t tramp_len = (size_t)(diff_tramp_end - diff_tramp_begin);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	tramp = mmap((void *)TRAMP, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	tramp = mmap((void *)TRAMP, 4096, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (tramp != (void *)TRAMP ||
-	    mmap((void *)CTX, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) !=
-		    (void *)CTX ||
-	    mmap((void *)(uintptr_t)DIFF_CODE, DIFF_CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE,
-		 n->code_fd, 0) != (void *)(uintptr_t)DIFF_CODE ||
+	    mmap((void *)CTX, 4096, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != (void *)CTX ||
+	    mmap((void *)(uintptr_t)DIFF_CODE, DIFF_CODE_SIZE, PROT_READ | PROT_EXEC,
+		 MAP_SHARED | MAP_FIXED_NOREPLACE, n->code_fd, 0) != (void *)(uintptr_t)DIFF_CODE ||
 	    (data = mmap((void *)(uintptr_t)DIFF_D0, 3 * 4096, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0)) != (void *)(uintptr_t)DIFF_D0)
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0)) !=
+		    (void *)(uintptr_t)DIFF_D0)
 		_exit(70);
 	memcpy(tramp, diff_tramp_begin, tramp_len);
 	mprotect(tramp, 4096, PROT_READ | PROT_EXEC);
@@ -320,7 +337,8 @@ struct diff_native *diff_native_create(unsigned slots)
 	struct diff_native *n = calloc(1, sizeof(*n));
 
 	n->slots = slots;
-	n->slot = mmap(NULL, slots * sizeof(*n->slot), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	n->slot = mmap(NULL, slots * sizeof(*n->slot), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	n->code_fd = memfd_create("diff-code", MFD_CLOEXEC);
 	if (n->slot == MAP_FAILED || n->code_fd < 0 || ftruncate(n->code_fd, DIFF_CODE_SIZE) != 0) {
 		perror("cpu-diff: shared memory");

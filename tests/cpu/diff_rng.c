@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "tests/cpu/diff.h"
+#include "diff.h"
 
 static uint64_t splitmix(uint64_t *x)
 {
@@ -39,37 +39,52 @@ uint64_t diff_rng_u64(struct diff_rng *r)
 uint64_t diff_rng_int(struct diff_rng *r)
 {
 	static const uint64_t edge[] = {
-		0, 1, 2, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000,
-		0xffffffff, 0x100000000, 0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff,
-		0xfffffffffffffffe, 0x0f0f0f0f0f0f0f0f, 0x5555555555555555, 0xaaaaaaaaaaaaaaaa,
-		0x0123456789abcdef, 0xffffffff80000000, 0xffffffff7fffffff,
+		0,
+		1,
+		2,
+		0x7f,
+		0x80,
+		0xff,
+		0x100,
+		0x7fff,
+		0x8000,
+		0xffff,
+		0x10000,
+		0x7fffffff,
+		0x80000000,
+		0xffffffff,
+		0x100000000,
+		0x7fffffffffffffff,
+		0x8000000000000000,
+		0xffffffffffffffff,
+		0xfffffffffffffffe,
+		0x0f0f0f0f0f0f0f0f,
+		0x5555555555555555,
+		0xaaaaaaaaaaaaaaaa,
+		0x0123456789abcdef,
+		0xffffffff80000000,
+		0xffffffff7fffffff,
 	};
 	uint64_t x = diff_rng_u64(r);
 
 	switch (diff_rnd(r, 8)) {
-	case 0:
-		return x & 0xff;
-	case 1:
-		return edge[diff_rnd(r, ARRAY_SIZE(edge))];
-	case 2:
-		return x >> 32;
-	case 3:
-		return (UINT64_C(1) << (x & 63)) + (x >> 62) - 1;
-	case 4:
-		return (uint64_t)(int64_t)(int8_t)x;
-	case 5:
-		return x >> (x & 63);
-	default:
-		return x;
+	case 0: return x & 0xff;
+	case 1: return edge[diff_rnd(r, ARRAY_SIZE(edge))];
+	case 2: return x >> 32;
+	case 3: return (UINT64_C(1) << (x & 63)) + (x >> 62) - 1;
+	case 4: return (uint64_t)(int64_t)(int8_t)x;
+	case 5: return x >> (x & 63);
+	default: return x;
 	}
 }
 
 static void put_float(struct diff_rng *r, uint8_t *p)
 {
 	static const uint32_t edge[] = {
-		0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345,
-		0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x4effffff,
-		0x5f000000, 0x3f000000, 0x3fc00000, 0x40200000, 0x4b000000,
+		0,	    0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000,
+		0x7fc00000, 0x7f800001, 0xffc12345, 0x00000001, 0x80000001, 0x007fffff,
+		0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x4effffff, 0x5f000000,
+		0x3f000000, 0x3fc00000, 0x40200000, 0x4b000000,
 	};
 	uint32_t x;
 
@@ -83,18 +98,37 @@ static void put_float(struct diff_rng *r, uint8_t *p)
 static void put_double(struct diff_rng *r, uint8_t *p)
 {
 	static const uint64_t edge[] = {
-		0, 0x8000000000000000, 0x3ff0000000000000, 0xbff0000000000000, 0x7ff0000000000000, 0xfff0000000000000,
-		0x7ff8000000000000, 0x7ff0000000000001, 0xfff8123456789abc, 0x0000000000000001, 0x800fffffffffffff,
-		0x0010000000000000, 0x7fefffffffffffff, 0x41e0000000000000, 0xc1e0000000000000, 0x43e0000000000000,
-		0xc3e0000000000000, 0x3fe0000000000000, 0x3ff8000000000000, 0x4004000000000000, 0x4330000000000000,
-		0x47efffffe0000000, 0x36a0000000000000,
+		0,
+		0x8000000000000000,
+		0x3ff0000000000000,
+		0xbff0000000000000,
+		0x7ff0000000000000,
+		0xfff0000000000000,
+		0x7ff8000000000000,
+		0x7ff0000000000001,
+		0xfff8123456789abc,
+		0x0000000000000001,
+		0x800fffffffffffff,
+		0x0010000000000000,
+		0x7fefffffffffffff,
+		0x41e0000000000000,
+		0xc1e0000000000000,
+		0x43e0000000000000,
+		0xc3e0000000000000,
+		0x3fe0000000000000,
+		0x3ff8000000000000,
+		0x4004000000000000,
+		0x4330000000000000,
+		0x47efffffe0000000,
+		0x36a0000000000000,
 	};
 	uint64_t x;
 
 	if (diff_chance(r, 50))
 		x = edge[diff_rnd(r, ARRAY_SIZE(edge))];
 	else
-		x = (diff_rng_u64(r) & 0x800fffffffffffff) | (uint64_t)(1000 + diff_rnd(r, 80)) << 52;
+		x = (diff_rng_u64(r) & 0x800fffffffffffff) | (uint64_t)(1000 + diff_rnd(r, 80))
+								     << 52;
 	memcpy(p, &x, 8);
 }
 
@@ -108,9 +142,7 @@ void diff_rng_data(struct diff_rng *r, uint8_t *p, unsigned len)
 			put_float(r, p + i);
 			put_float(r, p + i + 4);
 			break;
-		case 1:
-			put_double(r, p + i);
-			break;
+		case 1: put_double(r, p + i); break;
 		case 2:
 			x = diff_rng_int(r);
 			memcpy(p + i, &x, 8);
@@ -133,13 +165,30 @@ static void put_ext(struct diff_rng *r, uint8_t *p)
 		uint64_t m;
 		uint16_t e;
 	} edge[] = {
-		{0, 0}, {0, 0x8000}, {0x8000000000000000, 0x3fff}, {0x8000000000000000, 0xbfff},
-		{0x8000000000000000, 0x7fff}, {0x8000000000000000, 0xffff}, {0xc000000000000000, 0xffff},
-		{0xc000000000000000, 0x7fff}, {0x8000000000000001, 0x7fff}, {0xa000000000000000, 0xffff},
-		{1, 0}, {0x7fffffffffffffff, 0}, {0x8000000000000000, 0}, {0x4000000000000000, 0x3fff},
-		{0xffffffffffffffff, 0x7ffe}, {0x8000000000000000, 1}, {0x8000000000000000, 0x403e},
-		{0x8000000000000000, 0xc03e}, {0x8000000000000000, 0x401e}, {0x8000000000000000, 0x3ffe},
-		{0xc000000000000000, 0x3fff}, {0xc90fdaa22168c235, 0x4000}, {0, 0x7fff}, {0x4000000000000000, 0x7fff},
+		{0, 0},
+		{0, 0x8000},
+		{0x8000000000000000, 0x3fff},
+		{0x8000000000000000, 0xbfff},
+		{0x8000000000000000, 0x7fff},
+		{0x8000000000000000, 0xffff},
+		{0xc000000000000000, 0xffff},
+		{0xc000000000000000, 0x7fff},
+		{0x8000000000000001, 0x7fff},
+		{0xa000000000000000, 0xffff},
+		{1, 0},
+		{0x7fffffffffffffff, 0},
+		{0x8000000000000000, 0},
+		{0x4000000000000000, 0x3fff},
+		{0xffffffffffffffff, 0x7ffe},
+		{0x8000000000000000, 1},
+		{0x8000000000000000, 0x403e},
+		{0x8000000000000000, 0xc03e},
+		{0x8000000000000000, 0x401e},
+		{0x8000000000000000, 0x3ffe},
+		{0xc000000000000000, 0x3fff},
+		{0xc90fdaa22168c235, 0x4000},
+		{0, 0x7fff},
+		{0x4000000000000000, 0x7fff},
 	};
 	uint64_t m;
 	uint16_t e;
@@ -182,15 +231,9 @@ void diff_rng_fx(struct diff_rng *r, uint8_t fx[512], bool calm)
 	if (fsw & ~fcw & 0x3f)
 		fsw |= 0x8080; /* ES and B */
 	switch (diff_rnd(r, 4)) {
-	case 0:
-		tags = 0;
-		break;
-	case 1:
-		tags = 0xff;
-		break;
-	default:
-		tags = (uint8_t)diff_rng_u64(r) | (uint8_t)diff_rng_u64(r);
-		break;
+	case 0: tags = 0; break;
+	case 1: tags = 0xff; break;
+	default: tags = (uint8_t)diff_rng_u64(r) | (uint8_t)diff_rng_u64(r); break;
 	}
 	if (diff_chance(r, 40)) {
 		mxcsr = 0x1f80 | (diff_rng_u64(r) & 0xe07f); /* FTZ, RC, DAZ, flags */
@@ -215,9 +258,7 @@ void diff_rng_fx(struct diff_rng *r, uint8_t fx[512], bool calm)
 			put_double(r, p);
 			put_double(r, p + 8);
 			break;
-		default:
-			diff_rng_data(r, p, 16);
-			break;
+		default: diff_rng_data(r, p, 16); break;
 		}
 	}
 }

@@ -15,7 +15,7 @@
 #include "engine/engine.h"
 #include "engine/soft/soft.h"
 #include "engine/soft/translate.h"
-#include "tests/cpu/diff.h"
+#include "diff.h"
 
 #define KBASE UINT64_C(0xffffffff80000000) /* linear = KBASE + gpa for the first MiB */
 #define G_PML4 0x1000u
@@ -94,9 +94,16 @@ static int no_ack(void *ctx, unsigned vcpu)
 	return -1;
 }
 static const struct engine_host host = {
-	.port_in = no_in, .port_out = no_out, .mmio_read = no_read, .mmio_write = no_write,
-	.apic_msr_read = no_msr_read, .apic_msr_write = no_msr_write, .cr8_read = no_cr8, .cr8_write = no_cr8_write,
-	.irq_pending = no_irq, .irq_ack = no_ack,
+	.port_in = no_in,
+	.port_out = no_out,
+	.mmio_read = no_read,
+	.mmio_write = no_write,
+	.apic_msr_read = no_msr_read,
+	.apic_msr_write = no_msr_write,
+	.cr8_read = no_cr8,
+	.cr8_write = no_cr8_write,
+	.irq_pending = no_irq,
+	.irq_ack = no_ack,
 };
 
 static uint64_t *at(struct diff_soft *d, gpa_t gpa)
@@ -125,8 +132,13 @@ static void build(struct diff_soft *d)
 {
 	struct x86_state *s = &d->init;
 	static const uint64_t gdt[] = {
-		0, 0x00cf9b000000ffff, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cffb000000ffff,
-		0x00cff3000000ffff, 0x00affb000000ffff,
+		0,
+		0x00cf9b000000ffff,
+		0x00af9b000000ffff,
+		0x00cf93000000ffff,
+		0x00cffb000000ffff,
+		0x00cff3000000ffff,
+		0x00affb000000ffff,
 	};
 	const uint64_t nx = BIT(63);
 
@@ -143,18 +155,19 @@ static void build(struct diff_soft *d)
 	for (unsigned vec = 0; vec < 256; vec++) {
 		uint64_t h = KBASE + G_HANDLERS + vec * 16, dpl = vec == 3 || vec == 4 ? 3 : 0;
 
-		*at(d, G_IDT + vec * 16) =
-			(h & 0xffff) | UINT64_C(0x10) << 16 | (0x8e | dpl << 5) << 40 | (h >> 16 & 0xffff) << 48;
+		*at(d, G_IDT + vec * 16) = (h & 0xffff) | UINT64_C(0x10) << 16 |
+					   (0x8e | dpl << 5) << 40 | (h >> 16 & 0xffff) << 48;
 		*at(d, G_IDT + vec * 16 + 8) = h >> 32;
 	}
-	*at(d, G_TSS + 4) = KBASE + G_STACK_TOP; /* RSP0 */
+	memcpy((uint8_t *)at(d, G_TSS) + 4, &(uint64_t){KBASE + G_STACK_TOP}, 8); /* RSP0 */
 	*at(d, G_TSS + 0x60) = UINT64_C(0xffff) << 48; /* no I/O bitmap */
 	memcpy(at(d, G_D2), diff_d2, 4096);
 
 	x86_state_reset(s, true);
-	s->cr0 = X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_PG;
-	s->cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_FSGSBASE | X86_CR4_SMEP |
-		 X86_CR4_SMAP | X86_CR4_UMIP;
+	s->cr0 = X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM |
+		 X86_CR0_PG;
+	s->cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |
+		 X86_CR4_FSGSBASE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_UMIP;
 	s->cr3 = G_PML4;
 	s->msr.efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
 	s->gdt = (struct x86_dtr){KBASE + G_GDT, 0x7f};
@@ -175,7 +188,10 @@ struct diff_soft *diff_soft_create(void)
 	struct diff_soft *d = calloc(1, sizeof(*d));
 	const struct gmem_range range = {0, G_SIZE};
 	struct err e = {0};
-	struct engine_config cfg = {.host = &host, .n_vcpus = 1, .tsc_khz = 1000000, .soft_mode = SOFT_MODE_REFERENCE};
+	struct engine_config cfg = {.host = &host,
+				    .n_vcpus = 1,
+				    .tsc_khz = 1000000,
+				    .soft_mode = SOFT_MODE_REFERENCE};
 
 	if (soft_run_block)
 		cfg.soft_mode = SOFT_MODE_TRANSLATE;
@@ -183,7 +199,8 @@ struct diff_soft *diff_soft_create(void)
 		goto fail;
 	build(d);
 	cfg.mem = d->mem;
-	if (engine_soft.open(&d->en, &cfg, &e) != 0 || engine_soft.vcpu_create(d->en, 0, &d->ev, &e) != 0 ||
+	if (engine_soft.open(&d->en, &cfg, &e) != 0 ||
+	    engine_soft.vcpu_create(d->en, 0, &d->ev, &e) != 0 ||
 	    engine_soft.vcpu_attach(d->ev, &e) != 0)
 		goto fail;
 	d->v = soft_vcpu_of ? soft_vcpu_of(d->ev) : (struct soft_vcpu *)(void *)d->ev;
@@ -213,7 +230,9 @@ void diff_soft_begin_batch(struct diff_soft *d, const struct diff_batch *b)
 	if (soft_run_block) {
 		struct engine_exit e;
 
-		engine_soft.kick(d->ev, true); /* the engine's loop does what the writes asked of it; soft_run_block() does not */
+		engine_soft.kick(
+			d->ev,
+			true); /* the engine's loop does what the writes asked of it; soft_run_block() does not */
 		engine_soft.run(d->ev, &e);
 	}
 	memcpy(d->d0, b->data, 4096);
@@ -224,7 +243,8 @@ static void set_segments(struct x86_state *s, const struct diff_case *c)
 {
 	const struct x86_seg data = {0, 0xffffffff, DIFF_DS, 0xc0f3};
 
-	s->seg[X86_CS] = (struct x86_seg){0, 0xffffffff, c->compat ? DIFF_CS32 : DIFF_CS64, c->compat ? 0xc0fb : 0xa0fb};
+	s->seg[X86_CS] = (struct x86_seg){0, 0xffffffff, c->compat ? DIFF_CS32 : DIFF_CS64,
+					  c->compat ? 0xc0fb : 0xa0fb};
 	s->seg[X86_SS] = s->seg[X86_DS] = s->seg[X86_ES] = data;
 	s->seg[X86_FS] = (struct x86_seg){.base = c->in.fs_base};
 	s->seg[X86_GS] = c->compat ? data : (struct x86_seg){0};
@@ -277,8 +297,8 @@ static bool is_end(const struct diff_case *c, uint64_t rip)
 	return false;
 }
 
-void diff_soft_run(struct diff_soft *d, const struct diff_batch *b, const struct diff_case *c, enum diff_mode mode,
-		   unsigned max_insns, struct diff_result *out)
+void diff_soft_run(struct diff_soft *d, const struct diff_batch *b, const struct diff_case *c,
+		   enum diff_mode mode, unsigned max_insns, struct diff_result *out)
 {
 	struct soft_vcpu *v = d->v;
 	struct x86_state *s = &v->s;
@@ -309,11 +329,13 @@ void diff_soft_run(struct diff_soft *d, const struct diff_batch *b, const struct
 		} else if (mode == DIFF_TRANSLATE) {
 			struct engine_exit e;
 
-			engine_soft.run(d->ev, &e); /* the whole engine, until the HLT at the handler */
+			engine_soft.run(d->ev,
+					&e); /* the whole engine, until the HLT at the handler */
 		} else {
 			soft_step(v);
 		}
-		soft_fp_save(v); /* the guest's FPU state may be in our registers: nothing else before this */
+		soft_fp_save(
+			v); /* the guest's FPU state may be in our registers: nothing else before this */
 		vec = handler_vector(s);
 		if (vec >= 0 || v->shutdown)
 			break;

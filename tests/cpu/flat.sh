@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# flat.sh - runs the flat guests of a build: `tests/cpu/flat.sh BUILD [--qemu] [--modes "M ..."] [NAME...]`
+#
+# Prints `ok NAME MODE` or `not ok NAME MODE: exit N (meaning)` for each, exits 1 if one failed. Two at a time.
+# --qemu runs them in QEMU's TCG instead: the oracle that the guests were written against. --modes: of the
+# software engine; both the reference way and the translator unless asked otherwise.
+#
+# The opening comment of NAME.S may say, for this script:
+#   expect: N    exit status of `lodge run` (0)        cpus: N     processors (1)
+#   seconds: N   time limit (60)                       memory: N   MiB (64)
+#   qemu: no     not to be run in QEMU                 modes: M,M  only these modes
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+build=${1:?usage: flat.sh BUILD [--qemu] [--modes "M ..."] [NAME...]}
+shift
+modes="reference translate" names=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--qemu) modes=qemu ;;
+	--modes)
+		modes=${2:?--modes needs a list}
+		shift
+		;;
+	*) names+=("$1") ;;
+	esac
+	shift
+done
+if [ ${#names[@]} -eq 0 ]; then
+	for f in "$build"/tests/cpu/flat-*; do
+		case $f in *.o | *.d | *.p) ;; *) names+=("$(basename "$f" | sed 's/^flat-//')") ;; esac
+	done
+fi
+
+# word NAME KEY DEFAULT: what the source says.
+word() {
+	local w
+	w=$(sed -n '1,/\*\//p' "$here/flat/$1.S" | grep -o "\b$2: [0-9a-z,]*" | head -1)
+	w=${w#*: }
+	echo "${w:-$3}"
+}
+
+meaning() { # STATUS EXPECTED
+	case $1 in
+	100) echo "an exception that nobody asked for" ;;
+	101) echo "time-out in the guest" ;;
+	124) echo "time limit" ;;
+	125) echo "the VM ended by itself" ;;
+	126 | 127) echo "could not be started" ;;
+	*) [ "$1" -ge 128 ] && echo "signal $(($1 - 128))" || echo "check $1, see tests/cpu/flat; expected $2" ;;
+	esac
+}
+
+run_one() { # NAME MODE
+	local name=$1 mode=$2 status want cpus secs mem log
+	want=$(word "$name" expect 0) cpus=$(word "$name" cpus 1)
+	secs=$(word "$name" seconds 60) mem=$(word "$name" memory 64)
+	log=$(mktemp)
+	if [ "$mode" = qemu ]; then
+		timeout "$secs" qemu-system-x86_64 -accel tcg -cpu max,la57=off -m "$mem" -smp "$cpus" -nodefaults \
+			-display none -no-reboot -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 \
+			-kernel "$build/tests/cpu/flat-$name" >"$log" 2>&1 </dev/null
+		status=$?
+		case $status in
+		124) ;;
+		*[13579]) status=$((status >> 1)) ;; # isa-debug-exit: (code << 1) | 1
+		*) status=125 ;;
+		esac
+	else
+		timeout "$secs" "$build/src/lodge" run --engine soft --soft-mode "$mode" --debug-exit -m "${mem}M" -c "$cpus" \
+			--kernel "$build/tests/cpu/flat-$name" >"$log" 2>&1 </dev/null
+		status=$?
+	fi
+	if [ "$status" = "$want" ]; then
+		echo "ok $name $mode"
+	else
+		echo "not ok $name $mode: exit $status ($(meaning "$status" "$want"))"
+		sed 's/^/#   /' "$log" | tail -5
+	fi
+	rm -f "$log"
+}
+
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+for name in "${names[@]}"; do
+	only=$(word "$name" modes "")
+	for mode in $modes; do
+		[ "$mode" = qemu ] && [ "$(word "$name" qemu yes)" = no ] && continue
+		[ -z "$only" ] || [ "$mode" = qemu ] || [[ ,$only, == *,$mode,* ]] || continue
+		while [ "$(jobs -pr | wc -l)" -ge 2 ]; do wait -n; done
+		run_one "$name" "$mode" | tee -a "$out" &
+	done
+done
+wait
+[ -s "$out" ] && ! grep -q '^not ok' "$out"
