@@ -106,13 +106,16 @@ static bool expired_locked(struct lapic_set *s, struct lapic *l)
  */
 static void catch_up(struct lapic_set *s, struct lapic *l)
 {
-	bool fire = false;
+	bool due, fire;
 
 	pthread_mutex_lock(&l->lock);
-	if (!__atomic_load_n(&s->paused, __ATOMIC_SEQ_CST) &&
-	    (l->tsc_deadline ? s->cfg.host.guest_tsc(s->cfg.host.ctx, l->cpu) >= l->tsc_deadline
-			     : l->armed && now_ns(s) >= l->deadline_ns))
-		fire = expired_locked(s, l);
+	if (__atomic_load_n(&s->paused, __ATOMIC_SEQ_CST))
+		due = false;
+	else if (l->tsc_deadline)
+		due = s->cfg.host.guest_tsc(s->cfg.host.ctx, l->cpu) >= l->tsc_deadline;
+	else
+		due = l->armed && now_ns(s) >= l->deadline_ns;
+	fire = due && expired_locked(s, l);
 	if (fire)
 		l->n_timer++;
 	pthread_mutex_unlock(&l->lock);

@@ -65,6 +65,8 @@ struct run_options {
 	unsigned engine;		  /* enum run_engine */
 	uint64_t soft_cache;
 	unsigned soft_mode;		  /* enum config_soft_mode */
+	const char *soft_trace;
+	bool perf_map;
 	bool debug_exit, no_reboot, quiet, json_errors, help;
 };
 
@@ -91,7 +93,7 @@ int runfile_open_console(const struct vm_config *c, const char *path, struct con
 
 /* Where lodge-vm is: beside this program, or in libexec. */
 int launch_find(char *path, size_t size, struct err *e);
-/* Starts it with the control socket, and sends the start message. On success *control is the
+/* Starts it with the control socket, makes the file for --perf-map, and sends the start message. On success *control is the
  * caller's end. */
 int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pid, int *control,
 	      struct err *e);

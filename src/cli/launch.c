@@ -91,6 +91,42 @@ static int launch_wait_exec(int status)
 	return n == (ssize_t)sizeof(code) ? code : 0;
 }
 
+/*
+ * The file in which `perf` looks for the names of code that a process made itself. The name is known to
+ * everybody, so nothing that is there already is used: what has the name of a process that
+ * has just begun is left over from another one.
+ */
+static int launch_perf_map(pid_t pid, struct err *e)
+{
+	char path[40];
+	int fd;
+
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)pid);
+	unlink(path);
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		return fd;
+	fd = -errno;
+	err_errno(e, -fd, "cannot make \"%s\"", path);
+	err_field(e, "--perf-map", NULL);
+	return fd;
+}
+
+static int launch_start(int control, const struct vm_config *c, const struct config_fds *fds,
+			pid_t pid, struct err *e)
+{
+	struct config_fds all = *fds;
+	_autoclose int map = -1;
+
+	if (c->soft_perf_map) {
+		map = launch_perf_map(pid, e);
+		if (map < 0)
+			return map;
+		all.fd[CONFIG_FD_PERF_MAP] = map;
+	}
+	return control_send_start(control, c, &all, e);
+}
+
 int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pid, int *control,
 	      struct err *e)
 {
@@ -127,7 +163,7 @@ int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pi
 	if (r)
 		r = err_errno(e, r, "cannot run \"%.200s\"", path);
 	else
-		r = control_send_start(*control, c, fds, e);
+		r = launch_start(*control, c, fds, *pid, e);
 	if (!r)
 		return 0;
 	/* EPIPE: it ended at once. It says why on stderr, if it can. */

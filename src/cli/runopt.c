@@ -24,8 +24,13 @@ static const struct opt_def run_options[] = {
 	 engine_words},
 	{"soft-mode", 0, OPT_CHOICE, AT(soft_mode), "WORD",
 	 "software engine: translate, reference or lockstep", 0, 0, config_soft_mode_names},
-	{"soft-cache", 0, OPT_SIZE, AT(soft_cache), "SIZE", "software engine: translated code, at most (64M)",
-	 CONFIG_SOFT_CACHE_MIN, CONFIG_SOFT_CACHE_MAX, NULL},
+	{"soft-cache", 0, OPT_SIZE, AT(soft_cache), "SIZE",
+	 "software engine: translated code, at most (64M)", CONFIG_SOFT_CACHE_MIN,
+	 CONFIG_SOFT_CACHE_MAX, NULL},
+	{"soft-trace", 0, OPT_TEXT, AT(soft_trace), "ADDRESS",
+	 "software engine: print the translation of the guest code at ADDRESS", 0, 0, NULL},
+	{"perf-map", 0, OPT_FLAG, AT(perf_map), "",
+	 "software engine: write /tmp/perf-PID.map for `perf`", 0, 0, NULL},
 	{"name", 0, OPT_TEXT, AT(name), "NAME", "name of the VM in messages (vm)", 0, 0, NULL},
 	{"console", 0, OPT_TEXT, AT(console), "WHERE", "stdio, none, file:PATH or pty (stdio)", 0,
 	 0, NULL},
@@ -115,6 +120,8 @@ static int runopt_file(const char *path, const char *option, struct err *e)
 int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config *c,
 		 const char **console_path, struct err *e)
 {
+	static const char *const soft_only[] = {"--soft-mode", "--soft-cache", "--soft-trace",
+						"--perf-map"};
 	struct opt_result res = {0};
 	char shown[64];
 	int r;
@@ -151,12 +158,19 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 		r = runopt_cmdline(o->cmdline, c, e);
 	if (r)
 		return r;
-	if (o->engine == RUN_ENGINE_KVM &&
-	    opt_given(run_options, ARRAY_SIZE(run_options), &res, "soft-mode")) {
+	for (unsigned i = 0; o->engine == RUN_ENGINE_KVM && i < ARRAY_SIZE(soft_only); i++) {
+		if (!opt_given(run_options, ARRAY_SIZE(run_options), &res, soft_only[i] + 2))
+			continue;
 		err_set(e, EINVAL,
-			"--soft-mode is for the software engine: leave it out, or use --engine soft");
-		return err_field(e, "--soft-mode", config_soft_mode_names[o->soft_mode]);
+			"%s is for the software engine: leave it out, or use --engine soft",
+			soft_only[i]);
+		return err_field(e, soft_only[i], NULL);
 	}
+	if (o->soft_trace &&
+	    config_parse_address("--soft-trace", o->soft_trace, &c->soft_trace_address, e))
+		return err_field(e, "--soft-trace", o->soft_trace);
+	c->soft_trace = o->soft_trace;
+	c->soft_perf_map = o->perf_map;
 	strcpy(c->name, o->name);
 	c->cpus = (unsigned)o->cpus;
 	c->memory_bytes = o->memory;

@@ -66,6 +66,10 @@ struct engine_config {
 	unsigned n_vcpus;
 	uint32_t tsc_khz;	  /* frequency of the TSC that guests see (= the host's) */
 	enum soft_mode soft_mode; /* soft engine only, as the next */
+	bool soft_trace;	  /* log the code of blocks that contain this guest address */
+	uint64_t soft_trace_address;
+	bool soft_perf_map; /* write the names of blocks there, in the format of perf-PID.map; borrowed */
+	int soft_perf_map_fd;
 	uint64_t soft_cache_bytes; /* translated code, at most; 0: as the engine likes */
 };
 

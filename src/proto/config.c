@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "util/opt.h"
@@ -13,8 +14,8 @@
 const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
-const char *const config_fd_names[] = {"kernel",      "initrd",		"console-in",
-				       "console-out", "control-listen", NULL};
+const char *const config_fd_names[] = {"kernel",   "initrd",	     "console-in", "console-out",
+				       "perf-map", "control-listen", NULL};
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
@@ -52,6 +53,11 @@ json_t *config_to_json(const struct vm_config *c)
 	r |= json_object_set_new(j, "engine", json_string(config_engine_names[c->engine]));
 	r |= json_object_set_new(j, "soft.mode", json_string(config_soft_mode_names[c->soft_mode]));
 	r |= json_object_set_new(j, "soft.cache", json_u64(c->soft_cache_bytes));
+	r |= json_object_set_new(j, "soft.perf_map", json_boolean(c->soft_perf_map));
+	if (c->soft_trace)
+		r |= json_object_set_new(j, "soft.trace",
+					 json_sprintf("%#llx",
+						      (unsigned long long)c->soft_trace_address));
 	r |= json_object_set_new(j, "cpus", json_integer(c->cpus));
 	r |= json_object_set_new(j, "memory", json_u64(c->memory_bytes));
 	r |= json_object_set_new(j, "boot.kernel", json_string(c->kernel_name));
@@ -71,11 +77,13 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",	       "engine",       "soft.mode",  "soft.cache", "cpus",    "memory", "boot.kernel",
-		"boot.initrd", "boot.cmdline", "console",    "debug_exit", "no_reboot", NULL,
+		"name",		"engine",  "soft.mode",	 "soft.cache",	"soft.perf_map",
+		"soft.trace",	"cpus",	   "memory",	 "boot.kernel", "boot.initrd",
+		"boot.cmdline", "console", "debug_exit", "no_reboot",	NULL,
 	};
 	unsigned engine = 0, mode = 0, console = 0;
 	uint64_t cpus = 0;
+	char trace[24] = "";
 
 	config_init(c);
 	if (json_check_keys(j, keys, "the configuration", e) ||
@@ -84,6 +92,8 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_choice(j, "soft.mode", true, config_soft_mode_names, &mode, e) < 0 ||
 	    json_get_u64(j, "soft.cache", true, CONFIG_SOFT_CACHE_MIN, CONFIG_SOFT_CACHE_MAX,
 			 &c->soft_cache_bytes, e) < 0 ||
+	    json_get_bool(j, "soft.perf_map", true, &c->soft_perf_map, e) < 0 ||
+	    json_get_text(j, "soft.trace", false, trace, sizeof(trace), e) < 0 ||
 	    json_get_u64(j, "cpus", true, 1, CONFIG_CPUS_MAX, &cpus, e) < 0 ||
 	    json_get_u64(j, "memory", true, CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, &c->memory_bytes,
 			 e) < 0 ||
@@ -94,11 +104,30 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
 	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0)
 		return -EINVAL;
+	c->soft_trace = json_object_get(j, "soft.trace");
+	if (c->soft_trace &&
+	    config_parse_address("soft.trace", trace, &c->soft_trace_address, e) < 0)
+		return err_field(e, "soft.trace", trace);
 	c->engine = (enum config_engine)engine;
 	c->soft_mode = (enum config_soft_mode)mode;
 	c->console = (enum config_console)console;
 	c->cpus = (unsigned)cpus;
 	return config_check(c, e);
+}
+
+int config_parse_address(const char *what, const char *text, uint64_t *out, struct err *e)
+{
+	const char *p = text[0] == '0' && (text[1] == 'x' || text[1] == 'X') ? text + 2 : text;
+	size_t n = strspn(p, "0123456789abcdefABCDEF");
+	char shown[64];
+
+	if (n && n <= 16 && !p[n]) {
+		*out = strtoull(p, NULL, 16);
+		return 0;
+	}
+	err_set(e, EINVAL, "%s \"%s\" is not an address: write up to 16 hexadecimal digits", what,
+		err_quote(shown, sizeof(shown), text));
+	return err_limit(e, "0..0xffffffffffffffff");
 }
 
 int config_check_name(const char *name, struct err *e)

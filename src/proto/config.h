@@ -11,6 +11,8 @@
  *   engine       string   engine         "soft", "kvm"
  *   soft.mode    string   soft_mode      "translate", "reference", "lockstep"
  *   soft.cache   integer  soft_cache_bytes
+ *   soft.perf_map boolean soft_perf_map  names of translated code for `perf`; needs fd "perf-map"
+ *   soft.trace   string   soft_trace     optional: guest address, config_parse_address()
  *   cpus         integer  cpus           1..CONFIG_CPUS_MAX
  *   memory       integer  memory_bytes   whole pages, CONFIG_MEMORY_MIN..CONFIG_MEMORY_MAX
  *   boot.kernel  string   kernel_name    needs fd "kernel"
@@ -65,6 +67,9 @@ struct vm_config {
 	enum config_engine engine;
 	enum config_soft_mode soft_mode;
 	uint64_t soft_cache_bytes; /* of translated code, at most; CONFIG_SOFT_CACHE_* */
+	bool soft_perf_map;
+	bool soft_trace;
+	uint64_t soft_trace_address; /* trace the translation of the code there */
 	unsigned cpus;
 	uint64_t memory_bytes;
 	char kernel_name[CONFIG_FILE_NAME_MAX + 1];
@@ -82,6 +87,7 @@ enum config_fd {
 	CONFIG_FD_CONSOLE_IN, /* "console-in": bytes to the guest's COM1; a read of 0 ends input, not the VM */
 	CONFIG_FD_CONSOLE_OUT, /* "console-out": bytes from it; a file, pipe, pty or stream socket.
 				   * O_NONBLOCK may be set on both: they are never shared with a terminal user */
+	CONFIG_FD_PERF_MAP, /* "perf-map": empty regular file that `perf` will read, for appending */
 	CONFIG_FD_CONTROL_LISTEN, /* "control-listen": listening SOCK_SEQPACKET socket for more control clients */
 	CONFIG_FDS
 };
@@ -102,6 +108,8 @@ json_t *config_to_json(const struct vm_config *c);
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e);
 /* The same checks on a struct, in the words of the keys above: for who fills one in by hand. */
 int config_check(const struct vm_config *c, struct err *e);
+/* A 64-bit number, as in a kernel's symbol table: "0xffffffff81000000", or without the 0x. `what` begins the sentence. */
+int config_parse_address(const char *what, const char *text, uint64_t *out, struct err *e);
 /* 1..64 bytes of a-z A-Z 0-9 . _ -, not beginning with . or -. */
 int config_check_name(const char *name, struct err *e);
 

@@ -109,6 +109,8 @@ int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, ui
 	if (!r && !c->initrd_name[0] && fds->fd[CONFIG_FD_INITRD] >= 0)
 		r = err_set(e, EINVAL,
 			    "the start message has an initrd that the configuration does not name");
+	if (!r && c->soft_perf_map)
+		r = control_check_file(fds->fd[CONFIG_FD_PERF_MAP], "perf-map", e);
 	if (r)
 		config_fds_close(fds);
 	control_msg_fini(&m);

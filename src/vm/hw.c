@@ -351,6 +351,10 @@ static int build(struct hw *hw, struct err *e)
 		.n_vcpus = hw->n_cpus,
 		.tsc_khz = hw->tsc_khz,
 		.soft_mode = (enum soft_mode)hw->cfg.vm->soft_mode,
+		.soft_trace = hw->cfg.vm->soft_trace,
+		.soft_trace_address = hw->cfg.vm->soft_trace_address,
+		.soft_perf_map = hw->cfg.vm->soft_perf_map,
+		.soft_perf_map_fd = hw->cfg.fds->fd[CONFIG_FD_PERF_MAP],
 		.soft_cache_bytes = hw->cfg.vm->soft_cache_bytes,
 	};
 	int r;

@@ -50,10 +50,11 @@ static void test_defaults(void **state)
 static void test_all(void **state)
 {
 	(void)state;
-	assert_int_equal(parse("--kernel|k|--initrd|d/i|--cmdline|a b|-c4|-m|2G|--engine|soft|"
-			       "--soft-mode|lockstep|--name|x1|--console|file:/tmp/log|--control|/tmp/s|"
-			       "--timeout|30|--no-reboot|--debug-exit|-q|--json-errors"),
-			 0);
+	assert_int_equal(
+		parse("--kernel|k|--initrd|d/i|--cmdline|a b|-c4|-m|2G|--engine|soft|"
+		      "--soft-mode|lockstep|--name|x1|--console|file:/tmp/log|--control|/tmp/s|"
+		      "--soft-trace|0xffffffff81000010|--perf-map|--timeout|30|--no-reboot|--debug-exit|-q|--json-errors"),
+		0);
 	assert_string_equal(c.initrd_name, "i");
 	assert_string_equal(c.cmdline, "a b");
 	assert_int_equal(c.cpus, 4);
@@ -64,6 +65,10 @@ static void test_all(void **state)
 	assert_string_equal(console_path, "/tmp/log");
 	assert_int_equal(o.timeout_s, 30);
 	assert_true(c.no_reboot && c.debug_exit && o.quiet);
+	assert_true(c.soft_perf_map && c.soft_trace &&
+		    c.soft_trace_address == UINT64_C(0xffffffff81000010));
+	assert_int_equal(parse("--kernel|k|--soft-trace|7fFF"), 0);
+	assert_true(c.soft_trace && c.soft_trace_address == 0x7fff && !c.soft_perf_map);
 }
 
 static void test_refused(void **state)
@@ -83,6 +88,12 @@ static void test_refused(void **state)
 		{"--kernel|k|--engine|tcg", "--engine"},
 		{"--kernel|k|--engine|kvm|--soft-mode|lockstep", "--soft-mode"},
 		{"--kernel|k|--soft-mode|fast", "--soft-mode"},
+		{"--kernel|k|--soft-trace|", "--soft-trace"},
+		{"--kernel|k|--soft-trace|0x", "--soft-trace"},
+		{"--kernel|k|--soft-trace|0x1ffffffffffffffff", "--soft-trace"},
+		{"--kernel|k|--soft-trace|start_kernel", "--soft-trace"},
+		{"--kernel|k|--engine|kvm|--perf-map", "--perf-map"},
+		{"--kernel|k|--engine|kvm|--soft-trace|1", "--soft-trace"},
 		{"--kernel|k|--console|vga", "--console"},
 		{"--kernel|k|--console|file", "--console"},
 		{"--kernel|k|--console|file:", "--console"},

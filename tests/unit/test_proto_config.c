@@ -16,6 +16,9 @@ static void example(struct vm_config *c)
 	strcpy(c->name, "web-1");
 	c->engine = CONFIG_ENGINE_KVM;
 	c->soft_mode = CONFIG_SOFT_LOCKSTEP;
+	c->soft_perf_map = true;
+	c->soft_trace = true;
+	c->soft_trace_address = UINT64_C(0xffffffff81000000);
 	c->cpus = 4;
 	c->memory_bytes = 3 * GIB;
 	strcpy(c->kernel_name, "vmlinuz");
@@ -46,17 +49,19 @@ static void test_roundtrip(void **state)
 	assert_int_equal(a.engine, b.engine);
 	assert_int_equal(a.soft_mode, b.soft_mode);
 	assert_int_equal(a.soft_cache_bytes, b.soft_cache_bytes);
+	assert_true(b.soft_perf_map && b.soft_trace);
+	assert_true(a.soft_trace_address == b.soft_trace_address);
 	assert_int_equal(a.cpus, b.cpus);
 	assert_true(a.memory_bytes == b.memory_bytes);
 	assert_int_equal(a.console, b.console);
 	assert_true(b.debug_exit && b.no_reboot);
 	a.initrd_name[0] = '\0';
-	a.debug_exit = false;
+	a.debug_exit = a.soft_trace = false;
 	j = config_to_json(&a);
 	assert_int_equal(config_from_json(j, &b, &e), 0);
 	json_unref(&j);
 	assert_string_equal(b.initrd_name, "");
-	assert_false(b.debug_exit);
+	assert_false(b.debug_exit || b.soft_trace);
 }
 
 /* The example with one key changed to `value` (consumed), or removed when it is NULL. */
@@ -80,10 +85,10 @@ static void refused(const char *key, json_t *value)
 
 static void test_refused(void **state)
 {
-	static const char *const required[] = {"name",	       "engine",  "soft.mode", "soft.cache",
-					       "cpus",	       "memory",  "boot.kernel",
-					       "boot.cmdline", "console", "debug_exit",
-					       "no_reboot"};
+	static const char *const required[] = {"name",	     "engine",	      "soft.mode",
+					       "soft.cache", "soft.perf_map", "cpus",
+					       "memory",     "boot.kernel",   "boot.cmdline",
+					       "console",    "debug_exit",    "no_reboot"};
 	char text[CONFIG_CMDLINE_MAX + 2];
 
 	(void)state;
@@ -110,6 +115,11 @@ static void test_refused(void **state)
 	refused("engine", json_string("auto"));
 	refused("engine", json_integer(0));
 	refused("soft.mode", json_string(""));
+	refused("soft.perf_map", json_string("yes"));
+	refused("soft.trace", json_integer(4096));
+	refused("soft.trace", json_string(""));
+	refused("soft.trace", json_string("0x12345678901234567"));
+	refused("soft.trace", json_string("-1"));
 	refused("console", json_string("vga"));
 	refused("debug_exit", json_integer(1));
 	refused("boot.initrd", json_integer(1));

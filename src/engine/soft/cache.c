@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "engine/soft/trace.h"
 #include "engine/soft/verify.h"
 
 #define MAX_CROSS (2 * SOFT_MAX_BLOCKS) /* each block has two links */
@@ -85,6 +86,7 @@ int soft_cache_create(struct soft *so, size_t size, struct err *e)
 	c->thunks = ALIGN_UP((size_t)(em.p - c->rw), SOFT_THUNK_SIZE);
 	c->stubs_end = c->thunks + so->n_vcpus * (size_t)SOFT_THUNK_SIZE;
 	c->used = c->stubs_end;
+	soft_trace_stubs(so);
 	return 0;
 }
 

@@ -307,6 +307,7 @@ static int soft_set_state(struct engine_vcpu *ev, uint64_t mask, const struct x8
 	v->shutdown = v->trap_pending = false;
 	v->trap_dr6 = 0;
 	v->tr.irq_check = true;
+	v->soft->insn_clock = soft_host_tsc(); /* lock-step: counts on from the TSC that the state has */
 	soft_state_loaded(v);
 	return 0;
 }

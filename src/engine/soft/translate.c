@@ -4,6 +4,7 @@
  * status flags backwards, emit. translate.h tells the theory; tr_emit.c emits the single instructions.
  */
 #include "engine/soft/tr_emit.h"
+#include "engine/soft/trace.h"
 #include "engine/soft/verify.h"
 
 #define PEEK_INSNS 10u
@@ -263,6 +264,8 @@ static struct soft_block *finish(struct tr *t)
 	c->block[b->index] = b;
 	__atomic_store_n(&c->n_blocks, b->index + 1, __ATOMIC_RELEASE);
 	soft_cache_insert(c, b);
+	if (unlikely(t->so->cfg.soft_perf_map || t->so->cfg.soft_trace))
+		soft_trace_block(t->v, b, t);
 	return b;
 }
 

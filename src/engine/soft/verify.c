@@ -47,7 +47,7 @@ struct verify {
 
 static bool bad(struct verify *v, uint32_t at, const char *why)
 {
-	*v->err = (struct soft_verify_error){ .why = why, .at = at };
+	*v->err = (struct soft_verify_error){.why = why, .at = at};
 	return false;
 }
 
@@ -63,7 +63,7 @@ static uint32_t offset(const struct verify *v, const uint8_t *p)
 struct soft_stub soft_stub_at(const struct soft_cache *c, const uint8_t *target)
 {
 	const struct soft_stubs *st = &c->stub;
-	struct soft_stub s = { .kind = SOFT_STUB_NONE };
+	struct soft_stub s = {.kind = SOFT_STUB_NONE};
 
 	if (target == st->step)
 		s.kind = SOFT_STUB_STEP;
@@ -73,21 +73,24 @@ struct soft_stub soft_stub_at(const struct soft_cache *c, const uint8_t *target)
 		s.kind = SOFT_STUB_EXIT_PC;
 	for (unsigned a = 0; a < SOFT_JCS; a++)
 		if (target == st->ind[a])
-			s = (struct soft_stub){ .kind = SOFT_STUB_IND, .array = a };
+			s = (struct soft_stub){.kind = SOFT_STUB_IND, .array = a};
 	for (unsigned mmu = 0; mmu < SOFT_MMUS; mmu++) {
 		for (unsigned w = 0; w < 2; w++)
 			if (target == st->miss[mmu][w])
-				s = (struct soft_stub){ .kind = SOFT_STUB_MISS, .mmu = mmu, .write = w };
+				s = (struct soft_stub){.kind = SOFT_STUB_MISS,
+						       .mmu = mmu,
+						       .write = w};
 		for (unsigned i = 0; i < 16; i++)
 			if (target == st->string[mmu][i / 8][i / 2 % 4][i % 2])
-				s = (struct soft_stub){ .kind = SOFT_STUB_STRING, .mmu = mmu };
+				s = (struct soft_stub){.kind = SOFT_STUB_STRING, .mmu = mmu};
 	}
 	return s;
 }
 
 static unsigned record_size(enum soft_stub_kind k)
 {
-	return k == SOFT_STUB_LINK || k == SOFT_STUB_EXIT_PC ? sizeof(uint64_t) : sizeof(struct soft_rec);
+	return k == SOFT_STUB_LINK || k == SOFT_STUB_EXIT_PC ? sizeof(uint64_t) :
+							       sizeof(struct soft_rec);
 }
 
 void soft_walk_start(struct soft_walk *w, const struct soft_cache *c, const struct soft_block *b)
@@ -119,7 +122,9 @@ bool soft_walk_next(struct soft_walk *w)
 	w->p += w->len;
 	if (!w->record && w->in.op == X86_OP_CALL) {
 		w->stub = soft_stub_at(w->c, soft_walk_target(w));
-		w->due = w->stub.kind == SOFT_STUB_NONE ? 0 : w->stub.kind == SOFT_STUB_STRING ? 2 : 1;
+		w->due = w->stub.kind == SOFT_STUB_NONE	  ? 0 :
+			 w->stub.kind == SOFT_STUB_STRING ? 2 :
+							    1;
 	}
 	return true;
 }
@@ -171,21 +176,24 @@ static bool record(struct verify *v, const struct soft_walk *w)
 	case SOFT_STUB_MISS:
 		if (!r.size || r.size > 4096 || r.insn)
 			return bad(v, at, "its record of a TLB miss is not one");
-		return enter_at(v, at, r.retry, M_RETRY) && (!r.next || enter_at(v, at, r.next, M_ENTER));
+		return enter_at(v, at, r.retry, M_RETRY) &&
+		       (!r.next || enter_at(v, at, r.next, M_ENTER));
 	case SOFT_STUB_STEP:
 	case SOFT_STUB_STRING:
 		if (!arena_has(v->c, r.insn, sizeof(*r.insn)) || r.next != (int32_t)sizeof(r))
-			return bad(v, at, "its record has no decoded instruction, or goes on somewhere else");
+			return bad(
+				v, at,
+				"its record has no decoded instruction, or goes on somewhere else");
 		return (r.flags & REC_END) || enter_at(v, at, r.next, M_ENTER);
-	default:
-		return true;
+	default: return true;
 	}
 }
 
 static bool first_pass(struct verify *v)
 {
 	const struct soft_block *b = v->b;
-	const uint8_t *const entry[] = { b->code, b->e_slot, b->e_slot_polled, b->e_native, b->e_native_polled };
+	const uint8_t *const entry[] = {b->code, b->e_slot, b->e_slot_polled, b->e_native,
+					b->e_native_polled};
 	struct soft_walk w;
 
 	for (soft_walk_start(&w, v->c, b); soft_walk_next(&w);) {
@@ -224,7 +232,8 @@ static void flow_join(struct verify_flow *a, const struct verify_flow *b)
 		a->s0 = a->mmu = a->write = a->size = 0;
 	if (a->near != b->near || a->s0 != VERIFY_S0_HOST)
 		a->near = 0;
-	if (a->s1 != b->s1 || a->s1_value != b->s1_value || (a->s1 > VERIFY_S1_MASKED && a->s0 != VERIFY_S0_HOST))
+	if (a->s1 != b->s1 || a->s1_value != b->s1_value ||
+	    (a->s1 > VERIFY_S1_MASKED && a->s0 != VERIFY_S0_HOST))
 		a->s1 = VERIFY_S1_ANY;
 	if (a->jc != b->jc)
 		a->jc = 0;
@@ -238,8 +247,8 @@ static bool flow_brings(const struct verify_flow *way, const struct verify_flow 
 	struct verify_flow both = *there;
 
 	flow_join(&both, way);
-	return both.s0 == there->s0 && both.s1 == there->s1 && both.near == there->near && both.jc == there->jc &&
-	       both.kept == there->kept;
+	return both.s0 == there->s0 && both.s1 == there->s1 && both.near == there->near &&
+	       both.jc == there->jc && both.kept == there->kept;
 }
 
 static struct way *way_to(struct way *w, unsigned n, uint32_t at)
@@ -258,7 +267,8 @@ static bool branch_back(struct verify *v, const struct soft_walk *w, uint32_t to
 	if (w->in.op != X86_OP_JMP || !v->cold || to <= v->order)
 		return bad(v, at, "it is a loop");
 	if (!there || there->order != to || !flow_brings(&v->flow, &there->flow))
-		return bad(v, at, "it jumps back to what is not the body, or without what is known there");
+		return bad(v, at,
+			   "it jumps back to what is not the body, or without what is known there");
 	return true;
 }
 
@@ -278,7 +288,7 @@ static bool branch(struct verify *v, const struct soft_walk *w, const struct ver
 	}
 	if (v->n_joins == MAX_WAYS)
 		return bad(v, at, "it has too many branches");
-	v->join[v->n_joins++] = (struct way){ .at = to, .order = v->order, .flow = *taken };
+	v->join[v->n_joins++] = (struct way){.at = to, .order = v->order, .flow = *taken};
 	return true;
 }
 
@@ -291,7 +301,7 @@ static bool arrive(struct verify *v, uint32_t at)
 	if (!v->reached) {
 		v->cold = j && !(mark & M_ENTER);
 		v->order = j ? j->order : at;
-		v->flow = j ? j->flow : (struct verify_flow){ 0 };
+		v->flow = j ? j->flow : (struct verify_flow){0};
 	} else if (j) {
 		flow_join(&v->flow, &j->flow);
 		v->order = MAX(v->order, j->order);
@@ -300,9 +310,10 @@ static bool arrive(struct verify *v, uint32_t at)
 		v->order = at;
 	v->reached = true;
 	if (mark & M_ENTER)
-		v->flow = (struct verify_flow){ 0 };
+		v->flow = (struct verify_flow){0};
 	if (mark & M_RETRY)
-		v->flow = (struct verify_flow){ .kept = v->flow.kept, .kept_write = v->flow.kept_write };
+		v->flow = (struct verify_flow){.kept = v->flow.kept,
+					       .kept_write = v->flow.kept_write};
 	if (mark & M_BACK) { /* holds on the way that was just compared only */
 		v->flow.near = 0;
 		if (v->flow.s1 != VERIFY_S1_MASKED)
@@ -311,7 +322,7 @@ static bool arrive(struct verify *v, uint32_t at)
 	if (mark & (M_BACK | M_RETRY)) {
 		if (v->n_notes == MAX_WAYS)
 			return bad(v, at, "it has too many branches");
-		v->note[v->n_notes++] = (struct way){ .at = at, .order = v->order, .flow = v->flow };
+		v->note[v->n_notes++] = (struct way){.at = at, .order = v->order, .flow = v->flow};
 	}
 	return true;
 }
@@ -324,12 +335,11 @@ static bool call(struct verify *v, const struct soft_walk *w)
 	struct soft_rec r;
 
 	switch (w->stub.kind) {
-	case SOFT_STUB_NONE:
-		return bad(v, at, "it calls something that is not a stub");
+	case SOFT_STUB_NONE: return bad(v, at, "it calls something that is not a stub");
 	case SOFT_STUB_MISS:
 		soft_copy(&r, w->at + w->len, sizeof(r));
-		if (f->s0 != VERIFY_S0_OFFSET || f->mmu != w->stub.mmu || (bool)f->write != w->stub.write ||
-		    f->size != r.size)
+		if (f->s0 != VERIFY_S0_OFFSET || f->mmu != w->stub.mmu ||
+		    (bool)f->write != w->stub.write || f->size != r.size)
 			return bad(v, at, "it reports a TLB miss without one, or another one");
 		retry = way_to(v->note, v->n_notes, at + w->len + (uint32_t)r.retry);
 		if (!retry || (retry->flow.kept && (retry->flow.kept != f->kept ||
@@ -341,11 +351,11 @@ static bool call(struct verify *v, const struct soft_walk *w)
 			return bad(v, at, "it moves strings with another privilege");
 		if (!(v->mark[at + w->len] & M_INSN) || w->at[w->len] != 0xeb ||
 		    w->at[w->len + 1] != sizeof(struct soft_rec))
-			return bad(v, at, "behind the call of a string stub is no jump over its record");
-		v->flow = (struct verify_flow){ 0 };
+			return bad(v, at,
+				   "behind the call of a string stub is no jump over its record");
+		v->flow = (struct verify_flow){0};
 		return true;
-	default:
-		break;
+	default: break;
 	}
 	v->reached = false; /* all others come back to what their record says */
 	return true;
@@ -365,24 +375,19 @@ static bool instruction(struct verify *v, const struct soft_walk *w)
 	if (why)
 		return bad(v, at, why);
 	switch (in->op) {
-	case X86_OP_CALL:
-		return call(v, w);
-	case X86_OP_JMP_IND:
-		v->reached = false;
-		return true;
+	case X86_OP_CALL: return call(v, w);
+	case X86_OP_JMP_IND: v->reached = false; return true;
 	case X86_OP_JCC:
 	case X86_OP_JCXZ:
 		if (taken.s0 == VERIFY_S0_COMPARED) /* the miss: size stays for its record */
-			taken.s0 = in->op == X86_OP_JCC && in->cond == CC_A ? VERIFY_S0_OFFSET : VERIFY_S0_ANY;
+			taken.s0 = in->op == X86_OP_JCC && in->cond == CC_A ? VERIFY_S0_OFFSET :
+									      VERIFY_S0_ANY;
 		if (taken.s1 == VERIFY_S1_COMPARED)
 			taken.s1 = VERIFY_S1_ANY;
 		taken.jc = 0;
 		return branch(v, w, &taken);
-	case X86_OP_JMP:
-		v->reached = false;
-		return branch(v, w, &v->flow);
-	default:
-		return true;
+	case X86_OP_JMP: v->reached = false; return branch(v, w, &v->flow);
+	default: return true;
 	}
 }
 
@@ -406,7 +411,8 @@ static bool link_site(struct verify *v, const struct soft_link *l, const uint8_t
 	int32_t rel;
 
 	if (at >= v->size || !(v->mark[at] & M_REL32) || ((uintptr_t)site & 3) || l->from != v->b)
-		return bad(v, MIN(at, v->size), "a link's place is no aligned displacement of a jump of the block");
+		return bad(v, MIN(at, v->size),
+			   "a link's place is no aligned displacement of a jump of the block");
 	soft_copy(&rel, site, sizeof(rel));
 	*target = site + 4 + rel;
 	return true;
@@ -424,8 +430,10 @@ static bool links_and_sites(struct verify *v)
 			return bad(v, 0, "a link does not lead to its own cold code");
 	}
 	for (unsigned i = 0; i < b->n_sites; i++)
-		if (b->site[i].host > v->size || (b->site[i].host < v->size && !(v->mark[b->site[i].host] & M_INSN)))
-			return bad(v, MIN(b->site[i].host, v->size), "an instruction's site is inside of another one");
+		if (b->site[i].host > v->size ||
+		    (b->site[i].host < v->size && !(v->mark[b->site[i].host] & M_INSN)))
+			return bad(v, MIN(b->site[i].host, v->size),
+				   "an instruction's site is inside of another one");
 	return true;
 }
 
@@ -441,29 +449,32 @@ static bool start(struct verify *v, const struct soft_cache *c, const struct sof
 	v->n_joins = v->n_notes = 0;
 	v->cold = false;
 	v->order = 0;
-	v->flow = (struct verify_flow){ 0 };
+	v->flow = (struct verify_flow){0};
 	v->reached = true;
 	if (size > MAX_CODE)
 		return bad(v, 0, "it has too many bytes");
-	if (b->code < c->rx + c->stubs_end || b->code_end > c->rx + c->size || ((uintptr_t)b->code & 15))
+	if (b->code < c->rx + c->stubs_end || b->code_end > c->rx + c->size ||
+	    ((uintptr_t)b->code & 15))
 		return bad(v, 0, "it is not where blocks are");
 	v->size = (uint32_t)size;
 	soft_zero(v->mark, size + 1);
 	return true;
 }
 
-bool soft_verify_block(const struct soft_cache *c, const struct soft_block *b, struct soft_verify_error *err)
+bool soft_verify_block(const struct soft_cache *c, const struct soft_block *b,
+		       struct soft_verify_error *err)
 {
 	struct verify v;
 
 	return start(&v, c, b, err) && first_pass(&v) && second_pass(&v) && links_and_sites(&v);
 }
 
-bool soft_verify_link(const struct soft_cache *c, const struct soft_link *l, const struct soft_block *to,
-		      const uint8_t *entry, struct soft_verify_error *err)
+bool soft_verify_link(const struct soft_cache *c, const struct soft_link *l,
+		      const struct soft_block *to, const uint8_t *entry,
+		      struct soft_verify_error *err)
 {
-	const uint8_t *const polled[] = { to->e_slot_polled, to->e_native_polled };
-	const uint8_t *const plain[] = { to->e_slot, to->e_native };
+	const uint8_t *const polled[] = {to->e_slot_polled, to->e_native_polled};
+	const uint8_t *const plain[] = {to->e_slot, to->e_native};
 	const uint8_t *const *entries = l->polled ? polled : plain;
 	const uint8_t *target;
 	struct verify v;

@@ -34,10 +34,12 @@ struct soft_verify_error {
 };
 
 /* Does the block keep the rules? It is complete, its links are not chained yet. Lock held. */
-bool soft_verify_block(const struct soft_cache *c, const struct soft_block *b, struct soft_verify_error *err);
+bool soft_verify_block(const struct soft_cache *c, const struct soft_block *b,
+		       struct soft_verify_error *err);
 /* May link `l` be pointed at `entry` of block `to`? Lock held. */
-bool soft_verify_link(const struct soft_cache *c, const struct soft_link *l, const struct soft_block *to,
-		      const uint8_t *entry, struct soft_verify_error *err);
+bool soft_verify_link(const struct soft_cache *c, const struct soft_link *l,
+		      const struct soft_block *to, const uint8_t *entry,
+		      struct soft_verify_error *err);
 /* Logs the block's bytes and ends the process. */
 _Noreturn void soft_verify_failed(const struct soft_block *b, const struct soft_verify_error *err);
 
@@ -102,10 +104,10 @@ const uint8_t *soft_walk_target(const struct soft_walk *w);
 /* What is known of the scratch registers at a place in the code. */
 enum verify_s0 {
 	VERIFY_S0_ANY,
-	VERIFY_S0_OFFSET,   /* guest address - tag of the TLB entry that S1 is the index of */
+	VERIFY_S0_OFFSET, /* guest address - tag of the TLB entry that S1 is the index of */
 	VERIFY_S0_COMPARED, /* the same, and flags are of a comparison with 4096 - size; JA must follow */
-	VERIFY_S0_INSIDE,   /* at most 4096 - size */
-	VERIFY_S0_HOST,	    /* host address in a page of guest memory; size bytes there are in that page */
+	VERIFY_S0_INSIDE, /* at most 4096 - size */
+	VERIFY_S0_HOST, /* host address in a page of guest memory; size bytes there are in that page */
 };
 
 enum verify_s1 {
@@ -120,13 +122,14 @@ struct verify_flow {
 	uint32_t s0, mmu, write, size;
 	uint32_t s1;
 	int32_t s1_value;
-	int32_t near;  /* S0 HOST: S0 + near is in its page too */
-	uint32_t jc;   /* array + 1 of the jump cache whose entry S1 was just compared; + 8: JNE must follow */
+	int32_t near; /* S0 HOST: S0 + near is in its page too */
+	uint32_t jc; /* array + 1 of the jump cache whose entry S1 was just compared; + 8: JNE must follow */
 	uint32_t kept; /* tr.keep holds an S0 that was HOST: its size, 0 for none; and its write */
 	uint32_t kept_write;
 };
 
 /* Checks the instruction and takes over what it changes; flow is what falls through. NULL, or what is wrong. */
-const char *verify_insn(const struct soft_block *b, const struct x86_insn *in, struct verify_flow *flow);
+const char *verify_insn(const struct soft_block *b, const struct x86_insn *in,
+			struct verify_flow *flow);
 
 #endif

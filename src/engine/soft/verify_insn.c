@@ -12,6 +12,7 @@ struct range {
 	uint8_t map, first, last;
 };
 
+/* clang-format off */
 /* Opcodes that blocks are made of. Forms of them that are not harmless are caught by forbidden_form(). */
 static const struct range allowed[] = {
 	{ X86_MAP_1, 0x00, 0x05 },  { X86_MAP_1, 0x08, 0x0d },	/* ALU */
@@ -40,20 +41,24 @@ static const struct range allowed[] = {
 	{ X86_MAP_0F38, 0xc8, 0xf3 }, { X86_MAP_0F38, 0xf5, 0xf7 }, /* without MOVDIR64B and its kind */
 	{ X86_MAP_0F3A, 0x00, 0xff },
 };
+/* clang-format on */
 
 /* The byte behind the legacy prefixes. */
 static const uint8_t *behind_prefixes(const struct x86_insn *in)
 {
-	for (const uint8_t *p = in->bytes; p < in->bytes + in->len; p++) {
-		switch (*p) {
-		case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67:
-		case 0xf0: case 0xf2: case 0xf3:
-			break;
-		default:
-			return p;
+	static const uint8_t prefixes[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65,
+					   0x66, 0x67, 0xf0, 0xf2, 0xf3};
+	unsigned at = 0, i = 0;
+
+	while (at + 1u < in->len && i < sizeof(prefixes)) {
+		if (in->bytes[at] == prefixes[i]) {
+			at++;
+			i = 0;
+		} else {
+			i++;
 		}
 	}
-	return in->bytes;
+	return in->bytes + at;
 }
 
 static bool is_vex(const uint8_t *p)
@@ -64,10 +69,13 @@ static bool is_vex(const uint8_t *p)
 static bool opcode_allowed(const struct x86_insn *in)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(allowed); i++)
-		if (allowed[i].map == in->map && in->opcode >= allowed[i].first && in->opcode <= allowed[i].last)
+		if (allowed[i].map == in->map && in->opcode >= allowed[i].first &&
+		    in->opcode <= allowed[i].last)
 			return true;
 	return false;
 }
+
+#define OPCODE(map, opcode) ((unsigned)(map) << 8 | (opcode))
 
 /* Forms of the opcodes above that do something else than compute. */
 static bool forbidden_form(const struct x86_insn *in, bool vex)
@@ -77,30 +85,26 @@ static bool forbidden_form(const struct x86_insn *in, bool vex)
 
 	if (in->pfx67)
 		return true;
-	switch (in->map << 8 | in->opcode) {
-	case X86_MAP_1 << 8 | 0xc6: /* XABORT, XBEGIN */
-	case X86_MAP_1 << 8 | 0xc7:
-		return digit != 0;
-	case X86_MAP_1 << 8 | 0xd9: /* FLDENV, FNSTENV: host pointers */
-		return mem && (digit == 4 || digit == 6);
-	case X86_MAP_1 << 8 | 0xdd: /* FRSTOR, FNSAVE */
-		return mem && (digit == 4 || digit == 6);
-	case X86_MAP_1 << 8 | 0xfe:
-		return digit > 1;
-	case X86_MAP_1 << 8 | 0xff: /* CALL, CALL far, JMP far, PUSH */
-		return digit > 1 && digit != 4;
-	case X86_MAP_0F << 8 | 0xae: /* of group 15: fences and STMXCSR. No FXSAVE, XRSTOR, WRGSBASE, ... */
+	switch (OPCODE(in->map, in->opcode)) {
+	/* XABORT, XBEGIN. */
+	case OPCODE(X86_MAP_1, 0xc6):
+	case OPCODE(X86_MAP_1, 0xc7): return digit != 0;
+	/* FLDENV, FNSTENV; FRSTOR, FNSAVE: they show or take host addresses. */
+	case OPCODE(X86_MAP_1, 0xd9):
+	case OPCODE(X86_MAP_1, 0xdd): return mem && (digit == 4 || digit == 6);
+	case OPCODE(X86_MAP_1, 0xfe): return digit > 1;
+	/* CALL, CALL far, JMP far, PUSH. */
+	case OPCODE(X86_MAP_1, 0xff): return digit > 1 && digit != 4;
+	/* Of group 15 fences and STMXCSR; not FXSAVE, XRSTOR, WRGSBASE and the rest. */
+	case OPCODE(X86_MAP_0F, 0xae):
 		return vex || in->rep || in->pfx66 || (mem ? digit != 3 : digit < 5);
-	case X86_MAP_0F << 8 | 0xb8:
-		return in->rep != 0xf3;
-	case X86_MAP_0F << 8 | 0xc7: /* CMPXCHG8B/16B, RDRAND, RDSEED; no XRSTORS, VMPTRLD, RDPID, ... */
-		return mem ? digit != 1 : digit < 6 || in->rep;
-	case X86_MAP_0F38 << 8 | 0xf5: /* WRUSS */
-		return !vex;
-	case X86_MAP_0F38 << 8 | 0xf6: /* WRSS */
-		return !vex && !in->pfx66 && in->rep != 0xf3;
-	default:
-		return false;
+	case OPCODE(X86_MAP_0F, 0xb8): return in->rep != 0xf3;
+	/* Of group 9 CMPXCHG8B/16B, RDRAND, RDSEED; not XRSTORS, VMPTRLD, RDPID and the rest. */
+	case OPCODE(X86_MAP_0F, 0xc7): return mem ? digit != 1 : digit < 6 || in->rep;
+	/* WRUSS, WRSS. */
+	case OPCODE(X86_MAP_0F38, 0xf5): return !vex;
+	case OPCODE(X86_MAP_0F38, 0xf6): return !vex && !in->pfx66 && in->rep != 0xf3;
+	default: return false;
 	}
 }
 
@@ -113,15 +117,12 @@ static bool op_allowed(const struct x86_insn *in)
 	case X86_OP_JCXZ:
 	case X86_OP_CALL:
 	case X86_OP_JMP_IND:
-	case X86_OP_RDTSC:
-		return true;
-	case X86_OP_BT: /* with a register in memory: see bit_in_memory() */
+	case X86_OP_RDTSC: return true;
+	case X86_OP_BT: /* in memory they are not NATIVE; guest_access() looks at the number of the bit */
 	case X86_OP_BTS:
 	case X86_OP_BTR:
-	case X86_OP_BTC:
-		return true;
-	default:
-		return in->attr & X86_A_NATIVE;
+	case X86_OP_BTC: return true;
+	default: return in->attr & X86_A_NATIVE;
 	}
 }
 
@@ -130,15 +131,17 @@ static bool op_allowed(const struct x86_insn *in)
 /* Is host register r an operand with this access? Only registers that have no implicit use are asked for. */
 static bool names(const struct x86_insn *in, unsigned r, unsigned access)
 {
-	bool low8 = in->rex == 0 && r >= 4 && r < 8; /* then a byte register of this number is AH, CH, DH, BH */
+	/* Then a byte register of this number is AH, CH, DH or BH. */
+	bool low8 = in->rex == 0 && r >= 4 && r < 8;
 
 	if (in->has_modrm && in->reg_kind == X86_RK_GPR && in->reg == r && (in->reg_acc & access) &&
 	    !(low8 && in->reg_bytes == 1))
 		return true;
-	if (in->has_modrm && !in->has_mem && in->rm_kind == X86_RK_GPR && in->rm == r && (in->rm_acc & access) &&
-	    !(low8 && in->rm_bytes == 1))
+	if (in->has_modrm && !in->has_mem && in->rm_kind == X86_RK_GPR && in->rm == r &&
+	    (in->rm_acc & access) && !(low8 && in->rm_bytes == 1))
 		return true;
-	return !in->has_modrm && in->opreg == r && (in->opreg_acc & access) && !(low8 && in->opnd_bytes == 1);
+	return !in->has_modrm && in->opreg == r && (in->opreg_acc & access) &&
+	       !(low8 && in->opnd_bytes == 1);
 }
 
 /* VEX instructions on general registers have one more operand, which some of them write. */
@@ -156,15 +159,15 @@ static const struct {
 	size_t offset, size;
 	bool kernel; /* only in blocks of CPL 0 */
 } may_store[] = {
-	{ FIELD(s.gpr[X86_R10]), false },
-	{ FIELD(s.gpr[X86_R11]), false },
-	{ FIELD(s.gpr[X86_R15]), false },
-	{ FIELD(tr.flags_slot), false },
-	{ FIELD(tr.tmp), false },
-	{ FIELD(s.ev.sti_shadow), true },
-	{ FIELD(mmu), true },
-	{ FIELD(s.seg[X86_GS].base), true },
-	{ FIELD(s.msr.kernel_gs_base), true },
+	{FIELD(s.gpr[X86_R10]), false},
+	{FIELD(s.gpr[X86_R11]), false},
+	{FIELD(s.gpr[X86_R15]), false},
+	{FIELD(tr.flags_slot), false},
+	{FIELD(tr.tmp), false},
+	{FIELD(s.ev.sti_shadow), true},
+	{FIELD(mmu), true},
+	{FIELD(s.seg[X86_GS].base), true},
+	{FIELD(s.msr.kernel_gs_base), true},
 };
 
 /* AND and OR of one bit that the block's privilege may change. */
@@ -205,7 +208,8 @@ static bool tlb_field(const struct verify_flow *f, int64_t disp, unsigned *mmu, 
 
 	*mmu = (unsigned)(off / array);
 	*field = (unsigned)(off % array);
-	return off < array * SOFT_MMUS && *field < sizeof(struct soft_tlb_entry) && f->s1 == VERIFY_S1_MASKED &&
+	return off < array * SOFT_MMUS && *field < sizeof(struct soft_tlb_entry) &&
+	       f->s1 == VERIFY_S1_MASKED &&
 	       (uint32_t)f->s1_value + sizeof(struct soft_tlb_entry) <= array &&
 	       (uint32_t)f->s1_value % sizeof(struct soft_tlb_entry) == 0;
 }
@@ -246,7 +250,8 @@ static void compared_gone(struct verify_flow *f)
 }
 
 /* Loads by index. Each has one place in a sequence; the state goes on in *f, and *done says so. */
-static const char *indexed(const struct soft_block *b, const struct x86_insn *in, struct verify_flow *f, bool *done)
+static const char *indexed(const struct soft_block *b, const struct x86_insn *in,
+			   struct verify_flow *f, bool *done)
 {
 	bool s0_64 = in->map == X86_MAP_1 && in->has_modrm && in->reg == S0 && in->opnd_bytes == 8;
 	unsigned mmu, field, array;
@@ -283,7 +288,8 @@ static const char *indexed(const struct soft_block *b, const struct x86_insn *in
 			return NULL;
 		}
 		if (in->op == X86_OP_JMP_IND &&
-		    jc_field(f, in->disp, offsetof(struct soft_vcpu, tr.jc_code), &array) && f->jc == array + 1)
+		    jc_field(f, in->disp, offsetof(struct soft_vcpu, tr.jc_code), &array) &&
+		    f->jc == array + 1)
 			return NULL;
 		return "it uses the jump cache without having masked the index and compared the tag";
 	}
@@ -304,7 +310,7 @@ static const char *guest_access(const struct x86_insn *in, const struct verify_f
 		return "it stores where the tag for reading was compared";
 	/* The number of a bit in a register moves the address. */
 	if ((in->attr & X86_A_BITOFF) && (in->reg != S1 || f->s1 != VERIFY_S1_MASKED ||
-					     (uint32_t)f->s1_value >= 8u * in->opnd_bytes))
+					  (uint32_t)f->s1_value >= 8u * in->opnd_bytes))
 		return "it reaches a bit by a number that is not masked";
 	return NULL;
 }
@@ -312,7 +318,8 @@ static const char *guest_access(const struct x86_insn *in, const struct verify_f
 /* tr.keep: S0 goes in and comes out as what it was. */
 static const char *keep(const struct x86_insn *in, struct verify_flow *f, bool *done)
 {
-	if (in->map != X86_MAP_1 || in->reg != S0 || in->opnd_bytes != 8 || (in->opcode != 0x89 && in->opcode != 0x8b))
+	if (in->map != X86_MAP_1 || in->reg != S0 || in->opnd_bytes != 8 ||
+	    (in->opcode != 0x89 && in->opcode != 0x8b))
 		return "it uses the place where S0 is kept for something else";
 	*done = true;
 	compared_gone(f);
@@ -331,7 +338,8 @@ static const char *keep(const struct x86_insn *in, struct verify_flow *f, bool *
 	return NULL;
 }
 
-static const char *memory(const struct soft_block *b, const struct x86_insn *in, struct verify_flow *f, bool *done)
+static const char *memory(const struct soft_block *b, const struct x86_insn *in,
+			  struct verify_flow *f, bool *done)
 {
 	if (!in->has_mem || (in->attr & X86_A_LEA))
 		return NULL;
@@ -353,17 +361,18 @@ static const char *memory(const struct soft_block *b, const struct x86_insn *in,
 /* The comparisons and jumps of the sequences; true: that was one of their instructions. */
 static bool sequence(const struct x86_insn *in, struct verify_flow *f)
 {
-	bool group1 = in->map == X86_MAP_1 && (in->opcode == 0x81 || in->opcode == 0x83) && !in->has_mem;
+	bool group1 = in->map == X86_MAP_1 && (in->opcode == 0x81 || in->opcode == 0x83) &&
+		      !in->has_mem;
 	bool above = in->op == X86_OP_JCC && in->cond == CC_A;
 
-	if (group1 && in->op == X86_OP_CMP && in->opnd_bytes == 8 && in->rm == S0 && f->s0 == VERIFY_S0_OFFSET &&
-	    in->imm >= 0 && in->imm < 4096) {
+	if (group1 && in->op == X86_OP_CMP && in->opnd_bytes == 8 && in->rm == S0 &&
+	    f->s0 == VERIFY_S0_OFFSET && in->imm >= 0 && in->imm < 4096) {
 		f->s0 = VERIFY_S0_COMPARED;
 		f->size = 4096 - (uint32_t)in->imm;
 		return true;
 	}
-	if (group1 && in->op == X86_OP_CMP && in->opnd_bytes == 8 && in->rm == S1 && f->s1 == VERIFY_S1_XOR &&
-	    in->imm == 4095) {
+	if (group1 && in->op == X86_OP_CMP && in->opnd_bytes == 8 && in->rm == S1 &&
+	    f->s1 == VERIFY_S1_XOR && in->imm == 4095) {
 		f->s1 = VERIFY_S1_COMPARED;
 		return true;
 	}
@@ -382,7 +391,8 @@ static bool sequence(const struct x86_insn *in, struct verify_flow *f)
 /* S1 is written: what is it? */
 static void s1_written(const struct x86_insn *in, struct verify_flow *f)
 {
-	bool group1 = in->map == X86_MAP_1 && (in->opcode == 0x81 || in->opcode == 0x83) && !in->has_mem;
+	bool group1 = in->map == X86_MAP_1 && (in->opcode == 0x81 || in->opcode == 0x83) &&
+		      !in->has_mem;
 	uint32_t was = f->s1;
 
 	f->s1 = VERIFY_S1_ANY;
@@ -395,8 +405,8 @@ static void s1_written(const struct x86_insn *in, struct verify_flow *f)
 		   in->opnd_bytes == 8 && in->addr_bytes == 8 && f->s0 == VERIFY_S0_HOST) {
 		f->s1 = VERIFY_S1_NEAR;
 		f->s1_value = (int32_t)in->disp;
-	} else if (in->map == X86_MAP_1 && in->opcode == 0x31 && !in->has_mem && in->reg == S0 && in->rm == S1 &&
-		   in->opnd_bytes == 8 && was == VERIFY_S1_NEAR) {
+	} else if (in->map == X86_MAP_1 && in->opcode == 0x31 && !in->has_mem && in->reg == S0 &&
+		   in->rm == S1 && in->opnd_bytes == 8 && was == VERIFY_S1_NEAR) {
 		f->s1 = VERIFY_S1_XOR;
 	}
 }
@@ -418,7 +428,8 @@ static void flow_on(const struct x86_insn *in, struct verify_flow *f, unsigned v
 		s1_written(in, f);
 }
 
-const char *verify_insn(const struct soft_block *b, const struct x86_insn *in, struct verify_flow *flow)
+const char *verify_insn(const struct soft_block *b, const struct x86_insn *in,
+			struct verify_flow *flow)
 {
 	const uint8_t *p = behind_prefixes(in);
 	bool vex = is_vex(p), done = false;
