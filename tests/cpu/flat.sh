@@ -37,7 +37,7 @@ fi
 word() {
 	local w
 	w=$(sed -n '1,/\*\//p' "$here/flat/$1.S" | grep -o "\b$2: [0-9a-z,]*" | head -1)
-	w=${w#*: }
+	w=${w#*: } w=${w%,}
 	echo "${w:-$3}"
 }
 

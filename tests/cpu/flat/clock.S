@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * clock - the time-stamp counter and what is read through it: RDTSC, its MSRs, kvmclock, the ACPI timer.
- * expect: 0 (not in lock-step, where the TSC counts instructions)
+ * expect: 0 modes: reference,translate (in lock-step the TSC counts instructions)
  *
  *  1 RDTSC never goes back  2 it moves  3 CR4.TSD: #GP(0) at CPL 3 for RDTSC  4 for RDTSCP  5 not at CPL 0
  *  6 RDTSCP: TSC_AUX in ECX  7 RDPID the same  8 WRMSR to IA32_TSC  9 IA32_TSC_ADJUST follows  10 and leads

@@ -6,8 +6,8 @@
  *  of them  8 CR0.EM: x87 #NM  9 SSE, MMX #UD  10 FWAIT goes  11 FXSAVE #NM  12 OSFXSR clear: SSE #UD, before #NM
  *  13 x87, MMX and FXSAVE go then  14 CPL 3 with TS  15 MOVNTI, FENCEs ask no bit  16 #MF comes with the next waiting
  *  instruction  17 its RIP  18 FNSTSW, FNSTCW, FNCLEX, FNINIT do not wait  19 FSTSW does  20 MMX does
- *  21 FIP, FDP of the instruction to blame, or zero  22 FNSTENV: the same, tag word  23 FNINIT's values  24 stack overflow and
- *  underflow: IE, SF, C1  25 precision control  26 rounding control  27 80-bit, BCD and 64-bit integer forms
+ *  21 FIP, FDP of the instruction to blame, or zero  22 FNSTENV: the same, tag word  23 FNINIT's values  24 stack
+ *  overflow and underflow: IE, SF, C1  25 precision control  26 rounding control  27 80-bit, BCD and 64-bit integer forms
  *  28 FNSAVE, FRSTOR  29 MMX aliases the x87 stack, EMMS  30 FXSAVE image  31 FXRSTOR  32 misaligned FXSAVE: #GP(0)
  *  33 MXCSR reserved bits: #GP(0) by LDMXCSR  34 by FXRSTOR  35 #XM: divide by zero, destination kept
  *  36 MXCSR flag of it  37 invalid, overflow, underflow, inexact, denormal  38 OSXMMEXCPT clear: #UD  39 packed: one
@@ -329,7 +329,6 @@ fpu_insn2:
 	MXCSR 0x1fa0
 	mov $0x1111111111111111, %rax
 	mov %rax, %rcx
-	.set i, 0
 	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 	movq %rcx, %xmm\n
 	punpcklqdq %xmm\n, %xmm\n

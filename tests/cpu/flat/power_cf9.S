@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * power_cf9 - reset by the chipset's reset register: hard reset is set up, then asked for by bit 2.
- * expect: 0, with `--no-reboot`
+ * `lodge run` needs --no-reboot. expect: 0 qemu: no
  *
  *  1 it goes on
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * power_i8042 - reset by the keyboard controller: a pulse on bit 0 of its output port.
- * expect: 0, with `--no-reboot`
+ * `lodge run` needs --no-reboot. expect: 0 qemu: no
  *
  *  1 it goes on
  */

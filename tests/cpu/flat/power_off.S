@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * power_off - soft off by ACPI: SLP_TYP for S5 with SLP_EN into PM1a control. expect: 0
+ * power_off - soft off by ACPI: SLP_TYP for S5 with SLP_EN into PM1a control. expect: 0 qemu: no
  *
  *  1 PM1 control cannot be read back (SCI_EN)  2 the machine is still there a while later
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * power_port92 - reset by port 0x92: bit 0 from 0 to 1, address line 20 stays open.
- * expect: 0, with `--no-reboot`
+ * `lodge run` needs --no-reboot. expect: 0 qemu: no
  *
  *  1 it goes on
  */

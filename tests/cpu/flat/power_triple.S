@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * power_triple - a triple fault ends the machine as crashed. expect: 3
+ * power_triple - a triple fault ends the machine as crashed. expect: 3 qemu: no
  *
  *  1 it goes on
  *

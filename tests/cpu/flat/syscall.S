@@ -84,7 +84,6 @@ main:
 	WRMSR_IMM MSR_LSTAR, 0, sc64
 	WRMSR_IMM MSR_CSTAR, 0, sc32
 	WRMSR_IMM MSR_SFMASK, 0, SFMASK_BITS
-	mov %rsp, kernel_rsp
 
 	JUMP_SYSCALL 3f
 	TRY 1f
@@ -779,7 +778,6 @@ load_iotss:
 	ret
 
 /* Executed at CPL 3. The same bytes do for compatibility mode up to priv_list_32. */
-	.set n_priv, 0
 	.macro PRIV what:vararg
 	.pushsection .data.priv, "aw", @progbits
 	.quad .Lp\@
@@ -856,7 +854,6 @@ idt32_ptr:
 	.align 16
 scratch: .skip 64
 idt32: .skip 0x50 * 8
-kernel_rsp: .skip 8
 sc_next: .skip 8
 sc32_next: .skip 8
 resume32: .skip 4
