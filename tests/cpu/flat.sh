@@ -68,7 +68,7 @@ run_one() { # NAME MODE
 		*) status=125 ;;
 		esac
 	else
-		timeout "$secs" "$build/src/lodge" run --engine soft --soft-mode "$mode" --debug-exit -m "${mem}M" -c "$cpus" \
+		timeout "$secs" "$build/src/lodge" run --engine soft --soft-mode "$mode" --debug-exit --no-reboot -m "${mem}M" -c "$cpus" \
 			--kernel "$build/tests/cpu/flat-$name" >"$log" 2>&1 </dev/null
 		status=$?
 	fi

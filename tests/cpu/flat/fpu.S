@@ -5,7 +5,7 @@
  *  1 CR0.TS: x87 #NM  2 SSE #NM  3 MMX #NM  4 FXSAVE, FXRSTOR #NM  5 CLTS  6 FWAIT: #NM with TS and MP  7 not with one
  *  of them  8 CR0.EM: x87 #NM  9 SSE, MMX #UD  10 FWAIT goes  11 FXSAVE #NM  12 OSFXSR clear: SSE #UD, before #NM
  *  13 x87, MMX and FXSAVE go then  14 CPL 3 with TS  15 MOVNTI, FENCEs ask no bit  16 #MF comes with the next waiting
- *  instruction  17 its RIP  18 FNSTSW, FNSTCW, FNCLEX, FNINIT do not wait  19 FSTSW does  20 MMX does
+ *  instruction, at its RIP  18 FNSTSW, FNSTCW, FNCLEX, FNINIT do not wait  19 FSTSW does  20 MMX does
  *  21 FIP, FDP of the instruction to blame, or zero  22 FNSTENV: the same, tag word  23 FNINIT's values  24 stack
  *  overflow and underflow: IE, SF, C1  25 precision control  26 rounding control  27 80-bit, BCD and 64-bit integer forms
  *  28 FNSAVE, FRSTOR  29 MMX aliases the x87 stack, EMMS  30 FXSAVE image  31 FXRSTOR  32 misaligned FXSAVE: #GP(0)
@@ -16,6 +16,8 @@
  *  48 state over system instructions, faults, port I/O  49 two contexts swapped  50 FCOMI, FCMOV  51 MASKMOVDQU
  *  52 MOVNTDQ, MOVNTPS alignment  53 comparisons with NaN: COMISS signals, UCOMISS does not  54 STMXCSR at CPL 3
  *  55 store to a read-only page leaves the x87 stack
+ *
+ * 7, 10, 13, 15 and 46 must not fault: if they do it is an exception that nobody asked for (100).
  */
 #include "flat.h"
 

@@ -19,6 +19,8 @@
  *  52 SYSENTER, SYSEXIT in long mode: #UD (AMD)  53 SYSENTER from CPL 3 (Intel)  54 SYSEXITQ (Intel)  55 SYSEXIT
  *  to compat (Intel)  56 RDPMC at CPL 3: #GP(0)  57 legacy mode: SYSENTER with null CS: #GP(0)  58 SYSENTER: CS, SS,
  *  IF, ESP  59 SYSEXIT: CS, SS, ESP  60 SYSEXIT at CPL 3: #GP(0)  61 SYSCALL's TF: no trap in the handler
+ *
+ * 44 must not fault: if it does it is an exception that nobody asked for (100).
  */
 #include "flat.h"
 

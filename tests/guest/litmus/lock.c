@@ -16,11 +16,12 @@ static void add(unsigned me)
 {
 	(void)me;
 	for (uint64_t i = 0; i < n; i += 4) {
-		__asm__ volatile("lock incq %0\n\tlock addq $1, %0\n\tlock subq $-1, %0\n\tlock decq %0\n\t"
-				 "lock addq $2, %0"
-				 : "+m"(word.v)
-				 :
-				 : "memory", "cc");
+		__asm__ volatile(
+			"lock incq %0\n\tlock addq $1, %0\n\tlock subq $-1, %0\n\tlock decq %0\n\t"
+			"lock addq $2, %0"
+			: "+m"(word.v)
+			:
+			: "memory", "cc");
 	}
 }
 
@@ -84,7 +85,10 @@ static void spin_xchg(unsigned me)
 
 		for (;;) {
 			taken = 1;
-			__asm__ volatile("xchgl %0, %1" : "+r"(taken), "+m"(*(uint32_t *)(void *)&guard) : : "memory");
+			__asm__ volatile("xchgl %0, %1"
+					 : "+r"(taken), "+m"(*(uint32_t *)(void *)&guard)
+					 :
+					 : "memory");
 			if (!taken)
 				break;
 			while (__atomic_load_n((uint32_t *)(void *)&guard, __ATOMIC_RELAXED))
@@ -104,7 +108,10 @@ static void spin_bts(unsigned me)
 	(void)me;
 	for (uint64_t i = 0; i < n; i++) {
 		do
-			__asm__ volatile("lock btsq %2, %0" : "+m"(guard), "=@ccc"(taken) : "r"(bit) : "memory");
+			__asm__ volatile("lock btsq %2, %0"
+					 : "+m"(guard), "=@ccc"(taken)
+					 : "r"(bit)
+					 : "memory");
 		while (taken);
 		plain.v++;
 		__asm__ volatile("lock btrq %1, %0" : "+m"(guard) : "r"(bit) : "memory", "cc");
@@ -118,11 +125,15 @@ static void bytes(unsigned me)
 
 	for (uint64_t i = 0; i < n; i++) {
 		__asm__ volatile("incb %0" : "+m"(*mine) : : "memory", "cc");
-		__asm__ volatile("lock orq %1, %0\n\tlock xorq %1, %0" : "+m"(word.v) : "r"(UINT64_C(4) << (32 + 8 * me)) : "memory", "cc");
+		__asm__ volatile("lock orq %1, %0\n\tlock xorq %1, %0"
+				 : "+m"(word.v)
+				 : "r"(UINT64_C(4) << (32 + 8 * me))
+				 : "memory", "cc");
 	}
 }
 
-static unsigned one(const char *name, uint64_t iterations, void (*fn)(unsigned), const uint64_t *result, uint64_t want)
+static unsigned one(const char *name, uint64_t iterations, void (*fn)(unsigned),
+		    const uint64_t *result, uint64_t want)
 {
 	char note[64];
 	uint64_t have;
@@ -140,13 +151,15 @@ static unsigned one(const char *name, uint64_t iterations, void (*fn)(unsigned),
 unsigned lock_tests(unsigned percent)
 {
 	uint64_t k = UINT64_C(1000) * percent / 100 * 4;
-	uint64_t i = 100 * k, half = 50 * k; /* a multiple of 256 is what bytes() leaves no trace of */
+	uint64_t i = 100 * k,
+		 half = 50 * k; /* a multiple of 256 is what bytes() leaves no trace of */
 	unsigned bad = 0;
 
 	bad += one("lock inc, add, sub, dec", i, add, &word.v, 2 * i);
 	bad += one("lock xadd", i, xadd, NULL, i * (2 * i - 1));
 	bad += one("lock cmpxchg", i, cmpxchg, &word.v, 2 * i);
-	bad += one("lock cmpxchg16b", half, cmpxchg16b, (const uint64_t *)(const void *)&wide, 2 * half);
+	bad += one("lock cmpxchg16b", half, cmpxchg16b, (const uint64_t *)(const void *)&wide,
+		   2 * half);
 	bad += one("xchg lock", half, spin_xchg, &plain.v, 2 * half);
 	bad += one("lock bts, btr", half, spin_bts, &plain.v, 2 * half);
 	bad += one("bytes, or, xor", half, bytes, &word.v, (half & 0xff) * 0x101);

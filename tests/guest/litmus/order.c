@@ -65,18 +65,16 @@ static uint64_t load(const uint64_t *p)
 }
 
 /* SB, with something between the store and the load. */
-#define SB_THREAD(name, mine, other, result, between)               \
-	static void name(unsigned i)                                \
-	{                                                           \
-		uint64_t got, scratch = 0;                          \
-                                                                    \
-		__asm__ volatile("movq $1, %0\n\t" between          \
-				 "movq %3, %1"                      \
-				 : "+m"(mine[i].v), "=&r"(got),     \
-				   "+m"(scratch)                    \
-				 : "m"(other[i].v)                  \
-				 : "memory", "cc");                 \
-		result[i] = got;                                    \
+#define SB_THREAD(name, mine, other, result, between)                         \
+	static void name(unsigned i)                                          \
+	{                                                                     \
+		uint64_t got, scratch = 0;                                    \
+                                                                              \
+		__asm__ volatile("movq $1, %0\n\t" between "movq %3, %1"      \
+				 : "+m"(mine[i].v), "=&r"(got), "+m"(scratch) \
+				 : "m"(other[i].v)                            \
+				 : "memory", "cc");                           \
+		result[i] = got;                                              \
 	}
 SB_THREAD(sb0, x, y, r0, "")
 SB_THREAD(sb1, y, x, r1, "")
@@ -164,7 +162,10 @@ static void lb(const uint64_t *from, uint64_t *to, uint64_t *result)
 {
 	uint64_t got;
 
-	__asm__ volatile("movq %2, %0\n\tmovq $1, %1" : "=&r"(got), "=m"(*to) : "m"(*from) : "memory");
+	__asm__ volatile("movq %2, %0\n\tmovq $1, %1"
+			 : "=&r"(got), "=m"(*to)
+			 : "m"(*from)
+			 : "memory");
 	*result = got;
 }
 
@@ -211,7 +212,10 @@ static void corr1(unsigned i)
 {
 	uint64_t first, second;
 
-	__asm__ volatile("movq %2, %0\n\tmovq %2, %1" : "=&r"(first), "=&r"(second) : "m"(x[i].v) : "memory");
+	__asm__ volatile("movq %2, %0\n\tmovq %2, %1"
+			 : "=&r"(first), "=&r"(second)
+			 : "m"(x[i].v)
+			 : "memory");
 	r0[i] = first;
 	r1[i] = second;
 }
