@@ -15,6 +15,12 @@
 	(BIT(0) /* SSE3 */ | BIT(1) /* PCLMULQDQ */ | BIT(9) /* SSSE3 */ | BIT(13) /* CX16 */ |    \
 	 BIT(17) /* PCID */ | BIT(19) /* SSE4.1 */ | BIT(20) /* SSE4.2 */ | BIT(23) /* POPCNT */ | \
 	 BIT(25) /* AES */ | BIT(30) /* RDRAND */)
+#define F1_ECX_FMA BIT(12)
+#define F1_ECX_MOVBE BIT(22)
+#define F1_ECX_XSAVE BIT(26)
+#define F1_ECX_OSXSAVE BIT(27)
+#define F1_ECX_AVX BIT(28)
+#define F1_ECX_F16C BIT(29)
 #define F1_ECX_ALWAYS (BIT(21) /* x2APIC */ | BIT(24) /* TSC-deadline */ | BIT(31) /* hypervisor */)
 #define F1_EDX_HOST                                                                           \
 	(BIT(0) /* FPU */ | BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ |           \
@@ -37,16 +43,21 @@
 #define F7_EBX_HOST                                                                  \
 	(F7_EBX_FSGSBASE | F7_EBX_SMEP | BIT(9) /* ERMS */ | BIT(10) /* INVPCID */ | \
 	 BIT(18) /* RDSEED */ | F7_EBX_SMAP | BIT(29) /* SHA */)
+#define F7_EBX_BMI1 BIT(3)
+#define F7_EBX_BMI2 BIT(8)
+#define F7_EBX_AVX2 BIT(5)
 #define F7_EBX_ALWAYS BIT(1) /* TSC_ADJUST */
 #define F7_ECX_UMIP BIT(2)
 #define F7_ECX_RDPID BIT(22)
 #define F7_ECX_HOST (F7_ECX_UMIP | F7_ECX_RDPID)
+#define F7_ECX_AVX (BIT(9) /* VAES */ | BIT(10) /* VPCLMULQDQ */)
 #define F7_EDX_HOST BIT(4) /* FSRM */
 #define F7_EDX_SPEC_CTRL BIT(26)
 #define F7_EDX_ARCH_CAP BIT(29)
 
 /* Leaf 0x80000001. */
-#define FX1_ECX_HOST (BIT(0) /* LAHF64 */ | BIT(8) /* PREFETCHW */ | BIT(22) /* TOPOEXT */)
+#define FX1_ECX_HOST (FX1_ECX_ABM | BIT(0) /* LAHF64 */ | BIT(8) /* PREFETCHW */ | BIT(22) /* TOPOEXT */)
+#define FX1_ECX_ABM BIT(5)
 #define FX1_EDX_NX BIT(20)
 #define FX1_EDX_GBPAGES BIT(26)
 #define FX1_EDX_RDTSCP BIT(27)
@@ -67,6 +78,13 @@
 #define FX21_EAX_SRSO_NO BIT(29)
 #define FX21_ECX_TSA_NO (BIT(1) /* TSA_SQ_NO */ | BIT(2) /* TSA_L1_NO */)
 #define EFER_AIBRSE BIT(21)
+
+/* Leaf 0xd: the XSAVE area of x87, SSE, AVX. */
+#define XCR0_OURS (X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX)
+#define XSAVE_LEGACY 576u
+#define FD1_EAX_XSAVEOPT BIT(0)
+#define FD1_EAX_XSAVEC BIT(1)
+#define FD1_EAX_XGETBV1 BIT(2)
 
 /* KVM's leaves (Linux, Documentation/virt/kvm/x86/cpuid.rst). */
 #define KVM_LEAF 0x40000000u
@@ -179,6 +197,41 @@ static void add_topology(struct cpuid_table *t, uint32_t leaf, unsigned n_vcpus)
 	e->id = CPUID_ID_EDX;
 }
 
+/*
+ * XSAVE and AVX as the host has them and its operating system lets us use them (OSXSAVE). Leaf 0xd sub-leaf 0 EBX, and
+ * 1 EBX, are sizes for the XCR0 of the moment: the engine fills them in. *ecx: feature bits of leaf 1.
+ */
+static void add_xsave(struct cpuid_table *t, cpuid_source host, uint32_t host_ecx, uint32_t max, uint32_t *ecx)
+{
+	uint32_t r[4], eax1;
+	struct cpuid_entry *e;
+
+	if (!(host_ecx & (uint32_t)F1_ECX_XSAVE) || !(host_ecx & (uint32_t)F1_ECX_OSXSAVE) || max < 0xd)
+		return;
+	host(0xd, 0, r);
+	t->xcr0_valid = r[CPUID_EAX] & XCR0_OURS;
+	if (!(host_ecx & (uint32_t)F1_ECX_AVX) || t->xcr0_valid != XCR0_OURS)
+		t->xcr0_valid &= X86_XCR0_X87 | X86_XCR0_SSE;
+	*ecx |= (uint32_t)F1_ECX_XSAVE;
+	if (t->xcr0_valid & X86_XCR0_AVX)
+		*ecx |= host_ecx & (uint32_t)(F1_ECX_AVX | F1_ECX_FMA | F1_ECX_F16C);
+	host(0xd, 1, r);
+	eax1 = r[CPUID_EAX] & (uint32_t)(FD1_EAX_XSAVEOPT | FD1_EAX_XSAVEC | FD1_EAX_XGETBV1);
+	t->xsaveopt = eax1 & (uint32_t)FD1_EAX_XSAVEOPT;
+	t->xsavec = eax1 & (uint32_t)FD1_EAX_XSAVEC;
+	t->xgetbv1 = eax1 & (uint32_t)FD1_EAX_XGETBV1;
+	e = add(t, 0xd, 0, false);
+	e->reg[CPUID_EAX] = (uint32_t)t->xcr0_valid;
+	e->reg[CPUID_ECX] = t->xcr0_valid & X86_XCR0_AVX ? X86_FX_SIZE : XSAVE_LEGACY;
+	e = add(t, 0xd, 1, false);
+	e->reg[CPUID_EAX] = eax1;
+	if (t->xcr0_valid & X86_XCR0_AVX) {
+		e = add(t, 0xd, 2, false);
+		e->reg[CPUID_EAX] = X86_FX_SIZE - X86_FX_YMM_HI;
+		e->reg[CPUID_EBX] = X86_FX_YMM_HI;
+	}
+}
+
 static void add_basic(struct cpuid_table *t, cpuid_source host, unsigned n_vcpus, uint32_t *edx1)
 {
 	uint32_t r[4], id[4], max;
@@ -193,7 +246,10 @@ static void add_basic(struct cpuid_table *t, cpuid_source host, unsigned n_vcpus
 
 	host(1, 0, r);
 	ecx = (r[CPUID_ECX] & (uint32_t)F1_ECX_HOST) | (uint32_t)F1_ECX_ALWAYS;
+	ecx |= r[CPUID_ECX] & (uint32_t)F1_ECX_MOVBE;
+	t->movbe = ecx & (uint32_t)F1_ECX_MOVBE;
 	edx = (r[CPUID_EDX] & (uint32_t)F1_EDX_HOST) | (uint32_t)F1_EDX_ALWAYS;
+	add_xsave(t, host, r[CPUID_ECX], max, &ecx);
 	*edx1 = edx;
 	if (n_vcpus > 1)
 		edx |= (uint32_t)F1_EDX_HTT;
@@ -213,7 +269,13 @@ static void add_basic(struct cpuid_table *t, cpuid_source host, unsigned n_vcpus
 	else
 		r[CPUID_EBX] = r[CPUID_ECX] = r[CPUID_EDX] = 0;
 	ebx7 = (r[CPUID_EBX] & (uint32_t)F7_EBX_HOST) | (uint32_t)F7_EBX_ALWAYS;
+	ebx7 |= r[CPUID_EBX] & (uint32_t)(F7_EBX_BMI1 | F7_EBX_BMI2);
+	t->tzcnt = ebx7 & (uint32_t)F7_EBX_BMI1;
 	ecx7 = r[CPUID_ECX] & (uint32_t)F7_ECX_HOST;
+	if (t->xcr0_valid & X86_XCR0_AVX) {
+		ebx7 |= r[CPUID_EBX] & (uint32_t)F7_EBX_AVX2;
+		ecx7 |= r[CPUID_ECX] & (uint32_t)F7_ECX_AVX;
+	}
 	edx7 = r[CPUID_EDX] & (uint32_t)F7_EDX_HOST;
 	if (t->vendor == CPUID_VENDOR_INTEL)
 		edx7 |= (uint32_t)(F7_EDX_SPEC_CTRL | F7_EDX_ARCH_CAP);
@@ -234,6 +296,8 @@ static void add_basic(struct cpuid_table *t, cpuid_source host, unsigned n_vcpus
 
 	t->cr4_valid = X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE |
 		       X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
+	if (t->xcr0_valid)
+		t->cr4_valid |= X86_CR4_OSXSAVE;
 	if (ecx & (uint32_t)F1_ECX_PCID)
 		t->cr4_valid |= X86_CR4_PCIDE;
 	if (ebx7 & (uint32_t)F7_EBX_FSGSBASE)
@@ -278,6 +342,7 @@ static void add_extended(struct cpuid_table *t, cpuid_source host, unsigned n_vc
 		edx &= ~(uint32_t)BIT(22);
 	}
 	add_regs(t, 0x80000001, amd ? r[CPUID_EAX] : 0, amd ? r[CPUID_EBX] : 0, ecx, edx);
+	t->lzcnt = ecx & (uint32_t)FX1_ECX_ABM;
 	t->gbpages = edx & (uint32_t)FX1_EDX_GBPAGES;
 	t->rdtscp = edx & (uint32_t)FX1_EDX_RDTSCP;
 	t->efer_valid = X86_EFER_SCE | X86_EFER_LME |

@@ -42,6 +42,9 @@ struct cpuid_table {
 	/* Features that the engine itself asks about, from the entries above. */
 	uint64_t cr4_valid;  /* bits that MOV CR4 accepts */
 	uint64_t efer_valid; /* bits that WRMSR EFER accepts */
+	uint64_t xcr0_valid; /* bits that XSETBV accepts; 0: no XSAVE */
+	bool xsaveopt, xsavec, xgetbv1;
+	bool lzcnt, tzcnt, movbe;
 	bool gbpages, rdtscp, rdpid, arch_cap, spec_ctrl, auto_ibrs;
 };
 

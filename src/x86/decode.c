@@ -53,7 +53,7 @@ static void decode_clear(struct x86_insn *in)
 		word[i] = 0;
 		__asm__ volatile("" : : : "memory");
 	}
-	in->reg = in->rm = in->opreg = in->base = in->index = 0xff;
+	in->reg = in->rm = in->opreg = in->base = in->index = in->vvvv = 0xff;
 	in->seg = X86_DS;
 }
 
@@ -71,8 +71,36 @@ static enum x86_decode_result finish(struct x86_insn *in, const struct cursor *c
 	return result;
 }
 
+/*
+ * VEX (SDM vol. 2 §2.3.5): leaves the fields where those of legacy prefixes and REX are, and the cursor behind the
+ * opcode. Outside of 64-bit mode there are eight registers: R, X (which tell VEX from LES and LDS), B and the top bit of
+ * a register in vvvv count for nothing. False: #UD.
+ */
+static bool decode_vex(struct x86_insn *in, struct cursor *c, unsigned prefix)
+{
+	static const uint8_t pp[4] = {0, 0x66, 0xf3, 0xf2};
+	bool mode64 = in->mode == X86_MODE_64, bad = in->lock || in->pfx66 || in->rep || in->rex;
+	unsigned a = (unsigned)take(c, 1), b = a, map = X86_MAP_0F, rex = 0x40;
+
+	if (!(a & 0x80))
+		rex |= 4;
+	if (prefix == 0xc4) {
+		b = (unsigned)take(c, 1);
+		map = a & 31;
+		rex |= (a & 0x40 ? 0 : 2u) | (a & 0x20 ? 0 : 1u) | (b & 0x80 ? 8u : 0);
+	}
+	in->opcode = (uint8_t)take(c, 1);
+	in->vex = true;
+	in->rex = (uint8_t)(mode64 ? rex : rex & 0x48u);
+	in->vvvv = (uint8_t)(~(b >> 3) & 15u);
+	in->vex_l = (b >> 2) & 1;
+	in->sse_pfx = pp[b & 3];
+	in->map = (uint8_t)map;
+	return !bad && map >= X86_MAP_0F && map <= X86_MAP_0F3A;
+}
+
 /* Legacy prefixes and REX; leaves the cursor behind the opcode, whose map and byte it sets. */
-static void decode_prefixes(struct x86_insn *in, struct cursor *c)
+static bool decode_prefixes(struct x86_insn *in, struct cursor *c)
 {
 	bool mode64 = in->mode == X86_MODE_64;
 
@@ -102,7 +130,7 @@ static void decode_prefixes(struct x86_insn *in, struct cursor *c)
 		case 0x40 ... 0x4f:
 			if (!mode64 || c->bad) {
 				in->opcode = byte;
-				return;
+				return true;
 			}
 			in->rex = byte;
 			continue;
@@ -113,8 +141,14 @@ static void decode_prefixes(struct x86_insn *in, struct cursor *c)
 				in->map = in->opcode == 0x38 ? X86_MAP_0F38 : X86_MAP_0F3A;
 				in->opcode = (uint8_t)take(c, 1);
 			}
-			return;
-		default: in->opcode = byte; return;
+			return true;
+		case 0xc4:
+		case 0xc5:
+			in->opcode = byte;
+			if (mode64 || (c->pos < c->end && c->bytes[c->pos] >= 0xc0))
+				return decode_vex(in, c, byte);
+			return true;
+		default: in->opcode = byte; return true;
 		}
 		in->rex = 0; /* only directly before the opcode does REX count */
 	}
@@ -123,6 +157,10 @@ static void decode_prefixes(struct x86_insn *in, struct cursor *c)
 /* The mandatory prefix that the bytes amount to, and its bit in decode_row.pfx. */
 static inline unsigned prefix_of(const struct x86_insn *in, unsigned *bit)
 {
+	if (in->vex) {
+		*bit = in->sse_pfx == 0 ? PFX_NP : in->sse_pfx == 0x66 ? PFX_66 : in->sse_pfx == 0xf3 ? PFX_F3 : PFX_F2;
+		return in->sse_pfx;
+	}
 	if (in->rep != 0) {
 		*bit = in->rep == 0xf3 ? PFX_F3 : PFX_F2;
 		return in->rep;
@@ -145,6 +183,8 @@ static const struct decode_row *find_row(const struct x86_insn *in, const struct
 		if (row->pfx != 0 && !(row->pfx & pfx_bit))
 			continue;
 		if (row->w != 0 && (row->w == 2) != ((in->rex & 8) != 0))
+			continue;
+		if (row->vl != 0 && (row->vl == 2) != in->vex_l)
 			continue;
 		if (mode64 ? row->no64 : row->only64)
 			continue;
@@ -178,7 +218,7 @@ static unsigned kind_size(const struct x86_insn *in, unsigned kind)
 	case KIND_W: return 2;
 	case KIND_D: return 4;
 	case KIND_V: return in->opnd_bytes;
-	case KIND_Y: return in->rex & 8 ? 8 : 4;
+	case KIND_Y: return in->rex & 8 ? 8 : 4; /* (VEX.W outside of 64-bit mode: decode_vvvv()) */
 	case KIND_P: return in->mode == X86_MODE_64 ? 8 : 4;
 	default: return 0;
 	}
@@ -195,6 +235,12 @@ static unsigned memory_size(const struct x86_insn *in, const struct decode_row *
 	case MEM_DTR: return in->mode == X86_MODE_64 ? 10 : 6;
 	case MEM_ENV: return in->opnd_bytes == 2 ? 14 : 28;
 	case MEM_SAVE: return in->opnd_bytes == 2 ? 94 : 108;
+	case MEM_VEC: return 16u << in->vex_l;
+	case MEM_VEC2: return 8u << in->vex_l;
+	case MEM_VEC4: return 4u << in->vex_l;
+	case MEM_VEC8: return 2u << in->vex_l;
+	case MEM_WS: return in->rex & 8 ? 8 : 4;
+	case MEM_DDUP: return in->vex_l ? 32 : 8;
 	default: return row->mem;
 	}
 }
@@ -261,7 +307,7 @@ static void decode_mem16(struct x86_insn *in, struct cursor *c)
 }
 
 /* 32- and 64-bit forms (tables 2-2 and 2-3; §2.2.1.6 RIP-relative). */
-static void decode_mem(struct x86_insn *in, struct cursor *c)
+static void decode_mem(struct x86_insn *in, struct cursor *c, bool vsib)
 {
 	unsigned mod = in->modrm >> 6, rm = in->modrm & 7;
 	unsigned base = rm;
@@ -271,7 +317,7 @@ static void decode_mem(struct x86_insn *in, struct cursor *c)
 		in->has_sib = true;
 		in->sib = (uint8_t)take(c, 1);
 		unsigned index = ((in->sib >> 3) & 7) | (in->rex & 2 ? 8 : 0);
-		if (index != 4) {
+		if (index != 4 || vsib) {
 			in->index = (uint8_t)index;
 			in->scale = in->sib >> 6;
 		}
@@ -309,9 +355,37 @@ static void decode_rm(struct x86_insn *in, struct cursor *c, const struct decode
 	if (in->addr_bytes == 2)
 		decode_mem16(in, c);
 	else
-		decode_mem(in, c);
+		decode_mem(in, c, row->attr & X86_A_VSIB);
 	if ((in->base == X86_RBP || in->base == X86_RSP) && !in->seg_override)
 		in->seg = X86_SS;
+}
+
+/* VEX.vvvv; and VEX.W where it is the size of a general register, of which only 64-bit mode has two. */
+static bool decode_vvvv(struct x86_insn *in, const struct decode_row *row)
+{
+	bool gpr = row->reg == KIND_Y || row->rm == KIND_Y || row->vv == KIND_Y ||
+		   (in->map == X86_MAP_0F3A && (in->opcode & 0xfc) == 0x60); /* VPCMPESTRx: EAX, EDX */
+
+	if (in->mode != X86_MODE_64 && gpr)
+		in->rex &= 0xf7;
+	if (row->vv == KIND_NONE) {
+		bool none = in->vvvv == 0;
+
+		in->vvvv = 0xff;
+		return none;
+	}
+	if (in->mode != X86_MODE_64)
+		in->vvvv &= 7;
+	in->vvvv_kind = kind_to_regkind[row->vv];
+	in->vvvv_bytes = (uint8_t)kind_size(in, row->vv);
+	in->vvvv_acc = row->vv_acc;
+	return true;
+}
+
+/* Gathers: an index is needed, and index, mask and destination must differ. */
+static bool vsib_valid(const struct x86_insn *in)
+{
+	return in->addr_bytes != 2 && in->has_sib && in->index != in->reg && in->index != in->vvvv && in->reg != in->vvvv;
 }
 
 static void decode_imm(struct x86_insn *in, struct cursor *c, unsigned how)
@@ -414,11 +488,10 @@ enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, siz
 
 	decode_clear(in);
 	in->mode = (uint8_t)mode;
-	decode_prefixes(in, &c);
-	if (c.bad)
-		return finish(in, &c, X86_DECODE_OK);
+	if (!decode_prefixes(in, &c) || c.bad)
+		return finish(in, &c, X86_DECODE_UD);
 
-	const struct decode_row *row = decode_maps[in->map][in->opcode];
+	const struct decode_row *row = (in->vex ? decode_vex_maps : decode_maps)[in->map][in->opcode];
 	if (row == NULL)
 		return finish(in, &c, X86_DECODE_UD);
 	if (decode_row_modrm(row)) {
@@ -434,6 +507,8 @@ enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, siz
 	if (row == NULL)
 		return finish(in, &c, X86_DECODE_UD);
 
+	if (in->vex && !decode_vvvv(in, row))
+		return finish(in, &c, X86_DECODE_UD);
 	in->op = (enum x86_op)row->op;
 	in->attr = row->attr;
 	in->opnd_bytes = (uint8_t)operand_size(in, row->size);
@@ -448,6 +523,8 @@ enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, siz
 		if (!decode_reg(in, row))
 			return finish(in, &c, X86_DECODE_UD);
 		decode_rm(in, &c, row);
+		if ((row->attr & X86_A_VSIB) && !c.bad && !vsib_valid(in))
+			return finish(in, &c, X86_DECODE_UD);
 	} else {
 		in->reg_acc = row->reg_acc;
 		in->rm_acc = row->rm_acc;
@@ -471,38 +548,48 @@ enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, siz
 	return finish(in, &c, X86_DECODE_OK);
 }
 
-unsigned x86_forms(void (*fn)(void *ctx, const struct x86_form_info *f), void *ctx)
+static unsigned forms_of(const struct decode_row *row, unsigned map, unsigned opcode, bool vex,
+			 void (*fn)(void *ctx, const struct x86_form_info *f), void *ctx)
 {
 	static const uint8_t prefix[] = {0, 0x66, 0xf3, 0xf2}; /* by bit of decode_row.pfx */
 	unsigned count = 0;
 
-	for (unsigned map = 0; map < 4; map++) {
-		for (unsigned opcode = 0; opcode < 256; opcode++) {
-			const struct decode_row *row = decode_maps[map][opcode];
-
-			for (; row != NULL && row->op != (uint8_t)X86_OP_COUNT; row++) {
-				for (unsigned bit = 0; bit < 4; bit++) {
-					if (row->pfx == 0 ? bit != 0 : !(row->pfx & (1u << bit)))
-						continue;
-					struct x86_form_info f = {
-						.map = (uint8_t)map,
-						.opcode = (uint8_t)opcode,
-						.sse_pfx = prefix[bit],
-						.modrm_ext = row->modrm_mask ?
-								     (row->modrm_value >> 3) & 7 :
-								     -1,
-						.mod_class = (int8_t)row->mod,
-						.has_modrm = decode_row_modrm(row),
-						.only64 = row->only64,
-						.no64 = row->no64,
-						.op = (enum x86_op)row->op,
-						.attr = row->attr,
-					};
-					fn(ctx, &f);
-					count++;
-				}
-			}
+	for (; row != NULL && row->op != (uint8_t)X86_OP_COUNT; row++) {
+		for (unsigned bit = 0; bit < 4; bit++) {
+			if (row->pfx == 0 ? bit != 0 : !(row->pfx & (1u << bit)))
+				continue;
+			struct x86_form_info f = {
+				.map = (uint8_t)map,
+				.opcode = (uint8_t)opcode,
+				.sse_pfx = prefix[bit],
+				.modrm_ext = row->modrm_mask ? (row->modrm_value >> 3) & 7 : -1,
+				.mod_class = (int8_t)row->mod,
+				.has_modrm = decode_row_modrm(row),
+				.only64 = row->only64,
+				.no64 = row->no64,
+				.vex = vex,
+				.vvvv = row->vv != KIND_NONE,
+				.vex_l = row->vl,
+				.vex_w = row->w,
+				.op = (enum x86_op)row->op,
+				.attr = row->attr,
+			};
+			fn(ctx, &f);
+			count++;
 		}
 	}
+	return count;
+}
+
+unsigned x86_forms(void (*fn)(void *ctx, const struct x86_form_info *f), void *ctx)
+{
+	unsigned count = 0;
+
+	for (unsigned map = 0; map < 4; map++)
+		for (unsigned opcode = 0; opcode < 256; opcode++)
+			count += forms_of(decode_maps[map][opcode], map, opcode, false, fn, ctx);
+	for (unsigned map = X86_MAP_0F; map < 4; map++)
+		for (unsigned opcode = 0; opcode < 256; opcode++)
+			count += forms_of(decode_vex_maps[map][opcode], map, opcode, true, fn, ctx);
 	return count;
 }

@@ -51,10 +51,13 @@ enum x86_regkind {
 #define X86_A_BRANCH BIT(8)   /* near control transfer (jmp, jcc, call, ret, loop, jcxz) */
 #define X86_A_END BIT(9)      /* ends a translated block: far transfers, mode, paging or interrupt-flag changes, HLT,
 				 I/O, serialising instructions. Everything after which the run loop must look around. */
-#define X86_A_ALIGN16 BIT(10) /* 16-byte memory operand that must be aligned (#GP) */
+#define X86_A_ALIGN16 BIT(10) /* memory operand that must be aligned (#GP): to 16 bytes; with VEX, to its size */
 #define X86_A_BITOFF BIT(11)  /* BT/BTS/BTR/BTC with a register bit offset: memory address depends on it */
 #define X86_A_LEA BIT(12)     /* memory form names an address but does not access it (LEA, multi-byte NOP, PREFETCH) */
 #define X86_A_FSTENV BIT(13)  /* stores or loads FPU pointers or a whole image: FNSTENV FLDENV FNSAVE FRSTOR FXSAVE FXRSTOR */
+#define X86_A_VEX BIT(14)     /* VEX-encoded: not in real mode */
+#define X86_A_AVX BIT(15)     /* needs AVX state: #UD unless CR4.OSXSAVE and XCR0 bits 1 and 2; #NM when TS */
+#define X86_A_VSIB BIT(16)    /* the index of the memory operand is a vector register */
 
 /* One decoded instruction. Registers carry their REX bits; 8-bit registers: see `reg8_high`. */
 struct x86_insn {
@@ -65,6 +68,8 @@ struct x86_insn {
 	uint8_t rex;	    /* 0, or 0x40..0x4f */
 	uint8_t rep;	    /* 0, 0xf2 or 0xf3: the last one present */
 	bool lock, pfx66, pfx67;
+	bool vex;	    /* VEX prefix: R, X, B, W are in rex, pp in sse_pfx */
+	uint8_t vex_l;	    /* 0: 128 bits, 1: 256 */
 	uint8_t sse_pfx;    /* mandatory prefix that selected the form: 0, 0x66, 0xf2, 0xf3 */
 	bool has_modrm, has_sib;
 	uint8_t modrm, sib;
@@ -78,6 +83,8 @@ struct x86_insn {
 	uint8_t reg_kind, rm_kind;     /* enum x86_regkind */
 	uint8_t reg_acc, rm_acc;       /* X86_ACC_*; rm_acc is the access of the memory operand too */
 	uint8_t opreg_acc;
+	/* The register in VEX.vvvv; 0xff when absent. */
+	uint8_t vvvv, vvvv_kind, vvvv_acc, vvvv_bytes;
 	uint8_t reg_bytes, rm_bytes;   /* size of a GPR operand: 1, 2, 4, 8 (for MOVZX etc. they differ) */
 
 	/* Memory operand: present when mem_bytes != 0 or X86_A_LEA with mod != 3, or moffs. */
@@ -115,6 +122,12 @@ static inline bool x86_reg8_high(const struct x86_insn *in, unsigned reg)
 	return in->rex == 0 && reg >= 4 && reg < 8;
 }
 
+/* VBLENDVPS, VBLENDVPD, VPBLENDVB: the upper half of the immediate is a register (of eight outside 64-bit mode). */
+static inline bool x86_is4(const struct x86_insn *in)
+{
+	return in->vex && in->map == X86_MAP_0F3A && in->opcode >= 0x4a && in->opcode <= 0x4c;
+}
+
 enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, size_t n, enum x86_mode mode);
 
 /* For traces: "add" etc., lower case. */
@@ -128,6 +141,8 @@ struct x86_form_info {
 	int8_t mod_class; /* 0 any, 1 memory only, 3 register only */
 	bool has_modrm;
 	bool only64, no64;
+	bool vex, vvvv;		  /* VEX-encoded; it has an operand in vvvv */
+	uint8_t vex_l, vex_w;	  /* 0 any, 1: must be clear, 2: must be set */
 	enum x86_op op;
 	uint32_t attr;
 };

@@ -67,6 +67,9 @@ static const char *const names[X86_OP_COUNT] = {
 	[X86_OP_FSTENV] = "fstenv", [X86_OP_FLDENV] = "fldenv", [X86_OP_FSAVE] = "fsave",
 	[X86_OP_FRSTOR] = "frstor", [X86_OP_FXSAVE] = "fxsave", [X86_OP_FXRSTOR] = "fxrstor",
 	[X86_OP_LDMXCSR] = "ldmxcsr", [X86_OP_STMXCSR] = "stmxcsr", [X86_OP_MASKMOV] = "maskmov",
+	[X86_OP_BMI] = "bmi", [X86_OP_VMASKMOV] = "vmaskmov", [X86_OP_VGATHER] = "vgather",
+	[X86_OP_XSAVE] = "xsave", [X86_OP_XSAVEOPT] = "xsaveopt", [X86_OP_XSAVEC] = "xsavec",
+	[X86_OP_XRSTOR] = "xrstor",
 };
 /* clang-format on */
 

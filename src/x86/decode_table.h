@@ -63,6 +63,12 @@ enum decode_imm {
 #define MEM_DTR 0xff02u	  /* 10 in 64-bit mode, else 6 */
 #define MEM_ENV 0xff03u	  /* x87 environment: 14 or 28 */
 #define MEM_SAVE 0xff04u  /* x87 image: 94 or 108 */
+#define MEM_VEC 0xff10u	  /* 16 or 32 by VEX.L */
+#define MEM_VEC2 0xff11u  /* half of that */
+#define MEM_VEC4 0xff12u  /* a quarter */
+#define MEM_VEC8 0xff13u  /* an eighth */
+#define MEM_WS 0xff14u	  /* 8 with VEX.W, else 4 */
+#define MEM_DDUP 0xff15u  /* 8, or 32 with VEX.L */
 
 /* Mandatory prefix: the set of those that select the row; 0 is any. */
 #define PFX_NP 1u
@@ -79,12 +85,13 @@ struct decode_row {
 	uint8_t mod;			 /* 0 any, 1 memory, 3 register */
 	uint8_t pfx;			 /* PFX_*, 0 any */
 	uint8_t w;			 /* 0 any, 1: REX.W clear, 2: REX.W set */
+	uint8_t vl;			 /* VEX.L: 0 any, 1: clear, 2: set */
 	bool only64, no64;
 	bool modrm;	 /* has a ModRM byte although nothing below says so */
 	bool acc;	 /* opreg is the accumulator, not the low opcode bits */
 	bool low;	 /* opreg is the low opcode bits */
-	uint8_t reg, rm; /* enum decode_kind */
-	uint8_t reg_acc, rm_acc, opreg_acc;
+	uint8_t reg, rm, vv; /* enum decode_kind; vv: VEX.vvvv, which must be 1111b when there is none */
+	uint8_t reg_acc, rm_acc, vv_acc, opreg_acc;
 	uint8_t size, imm;	 /* enum decode_size, decode_imm */
 	uint8_t shift;		 /* enum decode_shift */
 	uint16_t mem;		 /* bytes of the memory operand; 0: as its GPR kind says */
@@ -101,6 +108,8 @@ static inline bool decode_row_modrm(const struct decode_row *r)
 _Static_assert(X86_OP_COUNT < 256, "decode_row.op is a byte");
 
 extern const struct decode_row *const *const decode_maps[4]; /* by enum x86_map, then opcode */
+
+extern const struct decode_row *const *const decode_vex_maps[4]; /* the same with VEX; no one-byte map */
 
 /* Lists that the maps refer to from another file. */
 extern const struct decode_row decode_x87[8][96];
@@ -128,6 +137,9 @@ extern const struct decode_row *const decode_map_0f3a[256];
 #define NO64 .no64 = true
 #define G(kind, access) .reg = KIND_##kind, .reg_acc = X86_ACC_##access
 #define E(kind, access) .rm = KIND_##kind, .rm_acc = X86_ACC_##access
+#define VV(kind, access) .vv = KIND_##kind, .vv_acc = X86_ACC_##access
+#define VL0 .vl = 1
+#define VL1 .vl = 2
 #define MEM(bytes) .mem = (bytes)
 #define LOW(access) .low = true, .opreg_acc = X86_ACC_##access
 #define ACC(access) .acc = true, .opreg_acc = X86_ACC_##access

@@ -4,7 +4,8 @@
  *
  * X86_OPS_INT are integer operations with a C function each (engine/soft/op_*.c).
  * X86_OPS_SYS are system, segment and privileged operations with a C function each (engine/soft/sys_*.c).
- * X86_OPS_FP all run as themselves (x87, MMX, SSE, AES, SHA): the engine makes the host execute them.
+ * X86_OPS_FP run as themselves (x87, MMX, SSE, AVX, BMI, AES, SHA): the engine makes the host execute them. Only the
+ * masked moves and gathers among them are done in C.
  */
 #ifndef LODGE_X86_OPS_H
 #define LODGE_X86_OPS_H
@@ -39,13 +40,17 @@
 	X(RDTSC) X(RDTSCP) X(RDPMC) X(RDPID) X(RDMSR) X(WRMSR) X(CPUID)                            \
 	X(HLT) X(CLI) X(STI) X(CLAC) X(STAC) X(PUSHF) X(POPF)                                      \
 	X(RDFSBASE) X(RDGSBASE) X(WRFSBASE) X(WRGSBASE)                                            \
-	X(MONITOR) X(MWAIT) X(XGETBV) X(XSETBV) X(VMCALL) X(VMMCALL) X(RSM)
+	X(MONITOR) X(MWAIT) X(XGETBV) X(XSETBV) X(VMCALL) X(VMMCALL) X(RSM)         \
+	X(XSAVE) X(XSAVEOPT) X(XSAVEC) X(XRSTOR)
 
 #define X86_OPS_FP(X)                                                                              \
-	X(FP)	   /* x87, MMX, SSE..SSE4.2, AES, PCLMUL, SHA with at most one ModRM memory operand */ \
+	X(FP)	   /* x87, MMX, SSE, AVX, FMA, AES, SHA .. with at most one ModRM memory operand */ \
 	X(FWAIT)                                                                                   \
 	X(FSTENV) X(FLDENV) X(FSAVE) X(FRSTOR) X(FXSAVE) X(FXRSTOR) X(LDMXCSR) X(STMXCSR)          \
-	X(MASKMOV) /* MASKMOVQ, MASKMOVDQU: implicit memory at DS:rDI */
+	X(BMI)	   /* BMI1 and BMI2 with VEX: general registers only */                            \
+	X(MASKMOV) /* MASKMOVQ, (V)MASKMOVDQU: implicit memory at DS:rDI */                        \
+	X(VMASKMOV) /* VMASKMOVPS/PD, VPMASKMOVD/Q: only elements with a mask are accessed */      \
+	X(VGATHER)
 
 enum x86_op {
 #define X(name) X86_OP_##name,

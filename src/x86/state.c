@@ -75,6 +75,7 @@ void x86_state_reset(struct x86_state *s, bool bsp)
 	s->fx[FX_FTW] = 0xff; /* all registers hold +0.0 */
 	s->fx[FX_MXCSR] = 0x80;
 	s->fx[FX_MXCSR + 1] = 0x1f;
+	s->fx[X86_FX_XSTATE_BV] = X86_XCR0_X87; /* FCW is not as FNINIT leaves it */
 	common(s, bsp);
 }
 
@@ -156,6 +157,32 @@ static void add_seg(struct text *t, const char *name, const struct x86_seg *seg)
 	    seg->attr & X86_ATTR_P ? "" : " unusable");
 }
 
+/* Two registers a line, most significant byte first; those that are zero are left out. */
+static void add_vectors(struct text *t, const uint8_t *fx)
+{
+	unsigned shown = 0;
+
+	for (unsigned i = 0; i < 16; i++) {
+		const uint8_t *lo = fx + X86_FX_XMM + 16 * i, *hi = fx + X86_FX_YMM_HI + 16 * i;
+		unsigned any = 0, any_hi = 0;
+
+		for (unsigned k = 0; k < 16; k++) {
+			any |= lo[k] | hi[k];
+			any_hi |= hi[k];
+		}
+		if (!any)
+			continue;
+		add(t, "%smm%-2u ", any_hi ? "y" : "x", i);
+		for (unsigned k = 16; any_hi && k-- > 0;)
+			add(t, "%02x", hi[k]);
+		for (unsigned k = 16; k-- > 0;)
+			add(t, "%02x", lo[k]);
+		add(t, ++shown % 2 ? "  " : "\n");
+	}
+	if (shown % 2)
+		add(t, "\n");
+}
+
 int x86_state_print(const struct x86_state *s, char *buf, size_t size)
 {
 	static const char *const gpr[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
@@ -201,6 +228,9 @@ int x86_state_print(const struct x86_state *s, char *buf, size_t size)
 	add(&t, "apic_base %llx  tsc_offset %llx  tsc_deadline %llx  kvmclock %llx\n",
 	    (unsigned long long)s->msr.apic_base, (unsigned long long)s->msr.tsc_offset,
 	    (unsigned long long)s->msr.tsc_deadline, (unsigned long long)s->msr.kvm_system_time);
+	add(&t, "xcr0 %llx  fcw %02x%02x  fsw %02x%02x  mxcsr %02x%02x\n", (unsigned long long)s->xcr0, s->fx[1], s->fx[0],
+	    s->fx[3], s->fx[2], s->fx[FX_MXCSR + 1], s->fx[FX_MXCSR]);
+	add_vectors(&t, s->fx);
 	add(&t, "events%s%s%s%s%s%s\n", ev->sti_shadow ? " sti-shadow" : "",
 	    ev->movss_shadow ? " movss-shadow" : "", ev->nmi_masked ? " nmi-masked" : "",
 	    ev->nmi_pending ? " nmi-pending" : "", ev->halted ? " halted" : "",

@@ -136,6 +136,19 @@ struct x86_events {
 	bool wait_for_sipi; /* after INIT, before SIPI */
 };
 
+/*
+ * x87, SSE and AVX state: the standard-format XSAVE area of these three (SDM vol. 1 §13.4). Its first 512 bytes are
+ * the FXSAVE64 image (§10.5.1). Of the header only XSTATE_BV is used: a component whose bit is clear is in its initial
+ * configuration whatever its bytes say (MXCSR is not part of any); who sets the state from elsewhere sets the bits.
+ */
+#define X86_XCR0_X87 1u
+#define X86_XCR0_SSE 2u
+#define X86_XCR0_AVX 4u
+#define X86_FX_XMM 160
+#define X86_FX_XSTATE_BV 512
+#define X86_FX_YMM_HI 576 /* upper halves of YMM0-15 */
+#define X86_FX_SIZE 832
+
 struct x86_state {
 	uint64_t gpr[16];
 	uint64_t rip; /* offset in CS */
@@ -148,7 +161,7 @@ struct x86_state {
 	uint64_t xcr0;
 	struct x86_msrs msr;
 	struct x86_events ev;
-	uint8_t fx[512] __attribute__((aligned(64))); /* FXSAVE64 image (SDM vol. 1 §10.5.1) */
+	uint8_t fx[X86_FX_SIZE] __attribute__((aligned(64)));
 };
 
 /* Which parts engine get/set moves. */

@@ -183,9 +183,12 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 		SAY("fs_base", nat->r.fs_base, soft->r.fs_base);
 	if (nat->r.gs_base != soft->r.gs_base)
 		SAY("gs_base", nat->r.gs_base, soft->r.gs_base);
-	for (unsigned i = 0; i < (c->compat ? 288u : 416u); i++) {
+	for (unsigned i = 0; i < X86_FX_SIZE; i++) {
 		char name[16];
 		unsigned at = i & ~7u;
+
+		if (i >= (c->compat ? 288u : 416u) && (i < X86_FX_YMM_HI || i >= (c->compat ? 704u : 832u)))
+			continue;
 
 		if ((i >= 6 && i < 24) || (i >= 28 && i < 32) || nat->r.fx[i] == soft->r.fx[i])
 			continue;

@@ -55,7 +55,7 @@ struct diff_regs {
 	uint64_t gpr[16];
 	uint64_t rip, rflags;
 	uint64_t fs_base, gs_base;
-	uint8_t fx[512] __attribute__((aligned(16)));
+	uint8_t fx[X86_FX_SIZE] __attribute__((aligned(64))); /* as in struct x86_state */
 };
 
 struct diff_result {
@@ -88,7 +88,7 @@ struct diff_case {
 	uint64_t end[DIFF_MAX_ENDS]; /* addresses of stubs */
 	uint16_t poke_len;	     /* bytes laid over the data before the case */
 	uint32_t poke_addr;
-	uint8_t poke[512];
+	uint8_t poke[1024];
 	uint32_t ptr_addr,
 		ptr_len; /* memory not compared: FPU instruction pointers in a stored image; 0 none */
 	struct diff_regs in;
@@ -122,7 +122,8 @@ static inline bool diff_chance(struct diff_rng *r, unsigned percent)
 }
 uint64_t diff_rng_int(struct diff_rng *r); /* values that matter: edges, small ones, single bits */
 void diff_rng_data(struct diff_rng *r, uint8_t *p, unsigned len);
-void diff_rng_fx(struct diff_rng *r, uint8_t fx[512], bool calm); /* calm: all exceptions masked */
+void diff_rng_fx(struct diff_rng *r, uint8_t fx[X86_FX_SIZE],
+		 bool calm); /* calm: all exceptions masked */
 
 /* ---- diff_forms.c ---- */
 
@@ -177,6 +178,7 @@ bool diff_gen_block(struct diff_gen *g);
 /* ---- diff_native.c ---- */
 
 struct diff_native;
+bool diff_host_avx(void); /* and XSAVE */
 /* `slots` batches in shared memory. */
 struct diff_native *diff_native_create(unsigned slots);
 void diff_native_destroy(struct diff_native *n);

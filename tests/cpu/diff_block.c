@@ -64,7 +64,12 @@ static uint32_t implicit_writes(const struct x86_insn *in)
 	case X86_OP_FLDENV:
 	case X86_OP_LDMXCSR:
 	case X86_OP_BOUND:
-	case X86_OP_POPF: return ~0u;
+	case X86_OP_POPF:
+	case X86_OP_XSAVE:
+	case X86_OP_XSAVEC:
+	case X86_OP_XSAVEOPT:
+	case X86_OP_XRSTOR:
+	case X86_OP_VGATHER: return ~0u;
 	case X86_OP_FP: /* PCMPESTRI, PCMPISTRI: ECX; FNSTSW AX */
 		return REG(X86_RAX) | REG(X86_RCX);
 	default: return 0;
@@ -84,6 +89,8 @@ static uint32_t written(const struct x86_insn *in)
 
 	if (in->reg_acc & X86_ACC_W)
 		w |= reg_bit(in->reg, in->reg_kind, in->reg_bytes, in);
+	if (in->vvvv_acc & X86_ACC_W)
+		w |= reg_bit(in->vvvv, in->vvvv_kind, in->vvvv_bytes, in);
 	if ((in->rm_acc & X86_ACC_W) && !in->has_mem)
 		w |= reg_bit(in->rm, in->rm_kind, in->rm_bytes, in);
 	if ((in->opreg_acc & X86_ACC_W) && in->opreg < 16)
@@ -123,7 +130,11 @@ static bool point(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint3
 		base = diff_rnd(&g->r, 8);
 	while (!(ptrs & REG(base)) || base == X86_RCX);
 	memcpy(out, bytes, at);
-	if (in->rex) /* base from the low eight, no index extension */
+	if (in->vex && !g->b->compat) { /* base from the low eight */
+		for (unsigned i = 0; i + 1 < at; i++)
+			if (out[i] == 0xc4 && i + 4 == at)
+				out[i + 1] |= 0x20;
+	} else if (in->rex) /* base from the low eight, no index extension */
 		for (unsigned i = 0; i < at; i++)
 			if (out[i] == in->rex &&
 			    (i + 1 == at || out[i + 1] == in->opcode || out[i + 1] == 0x0f)) {
@@ -144,12 +155,12 @@ static bool point(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint3
 		int32_t d = (int32_t)diff_rnd(&g->r, 0x1000) - 0x800;
 
 		if ((in->attr & X86_A_ALIGN16) && diff_chance(&g->r, 97))
-			d &= ~15;
+			d &= in->vex ? ~(int32_t)(in->mem_bytes - 1) : ~15;
 		memcpy(out + n, &d, 4);
 		n += 4;
 	}
 	if (mod == 1 && (in->attr & X86_A_ALIGN16) && diff_chance(&g->r, 97))
-		out[n - 1] &= 0xf0;
+		out[n - 1] &= in->vex && in->mem_bytes == 32 ? 0xe0 : 0xf0;
 	memcpy(out + n, bytes + in->len - old_tail, old_tail);
 	n += old_tail;
 	if (n > X86_INSN_MAX)
@@ -262,7 +273,7 @@ bool diff_gen_block(struct diff_gen *g)
 	for (unsigned i = 0; i < 8; i++)
 		if ((ptrs & REG(i)) && i != X86_RCX) {
 			uint64_t p = DIFF_D1 - 0x600 +
-				     (diff_rnd(&g->r, 0xc00) & ~(diff_chance(&g->r, 92) ? 15u : 0u));
+				     (diff_rnd(&g->r, 0xc00) & ~(diff_chance(&g->r, 92) ? 31u : 0u));
 
 			if (diff_chance(&g->r, 4))
 				p = diff_gen_target(g, 8);

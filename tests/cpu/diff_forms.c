@@ -24,8 +24,8 @@ static const struct {
 	{X86_OP_RDPMC, "depends on the host's CR4.PCE"},
 	{X86_OP_RDPID, "result is the host's processor number"},
 	{X86_OP_CPUID, "the guest's CPUID is its own; may be trapped on the host"},
-	{X86_OP_XGETBV, "depends on the host's XCR0; the guest has no XSAVE"},
-	{X86_OP_XSETBV, "the guest has no XSAVE"},
+	{X86_OP_XGETBV, "depends on the host's XCR0"},
+	{X86_OP_XSETBV, "#GP at CPL 3; the guest's XCR0 is not the host's"},
 	{X86_OP_INT1, "hypervisors below the host get its RIP wrong"},
 	{X86_OP_INT, "would call the host kernel"},
 	{X86_OP_IRET, "segment selectors of the host process"},
@@ -73,7 +73,7 @@ static void add(void *ctx, const struct x86_form_info *f)
 {
 	static const char *const map[] = {"", "0f", "0f38", "0f3a"};
 	struct diff_form *d;
-	char ext[8] = "", pfx[8] = "";
+	char ext[8] = "", pfx[8] = "", vex[16] = "";
 
 	(void)ctx;
 	diff_forms = realloc(diff_forms, (diff_n_forms + 1) * sizeof(*diff_forms));
@@ -85,7 +85,16 @@ static void add(void *ctx, const struct x86_form_info *f)
 		snprintf(ext, sizeof(ext), "/%d", f->modrm_ext);
 	if (f->sse_pfx)
 		snprintf(pfx, sizeof(pfx), "%02x.", f->sse_pfx);
-	snprintf(d->name, sizeof(d->name), "%s%s%02x%s%s:%s", pfx, map[f->map & 3], f->opcode, ext,
+	if (f->vex)
+		snprintf(vex, sizeof(vex), "v%s%s.",
+			 f->vex_l == 1 ? "128" :
+			 f->vex_l == 2 ? "256" :
+					 "",
+			 f->vex_w == 1 ? "w0" :
+			 f->vex_w == 2 ? "w1" :
+					 "");
+	snprintf(d->name, sizeof(d->name), "%s%s%s%02x%s%s:%s", vex, pfx, map[f->map & 3],
+		 f->opcode, ext,
 		 f->mod_class == 1 ? "m" :
 		 f->mod_class == 3 ? "r" :
 				     "",

@@ -130,6 +130,28 @@ void diff_gen_stub(struct diff_gen *g, uint64_t addr)
 	g->c->end[g->c->n_ends++] = addr;
 }
 
+/* The VEX prefix of a form; what the form leaves open is random. */
+static unsigned encode_vex(struct diff_gen *g, const struct x86_form_info *f, uint8_t *bytes,
+			   unsigned n)
+{
+	struct diff_rng *r = &g->r;
+	unsigned last = f->sse_pfx == 0 ? 0 : f->sse_pfx == 0x66 ? 1 : f->sse_pfx == 0xf3 ? 2 : 3;
+
+	last |= f->vex_l == 2 || (f->vex_l == 0 && diff_chance(r, 60)) ? 4 : 0;
+	last |= f->vex_w == 2 || (f->vex_w == 0 && diff_chance(r, 50)) ? 0x80 : 0;
+	last |= f->vvvv ? diff_rnd(r, 16) << 3 : 0x78;
+	if (f->map == X86_MAP_0F && !(last & 0x80) && diff_chance(r, 60)) {
+		bytes[n++] = 0xc5;
+		bytes[n++] = (uint8_t)((g->b->compat ? 0xc0u : diff_rnd(r, 2) << 7) | (last & 0x7f));
+		return n;
+	}
+	bytes[n++] = 0xc4;
+	bytes[n++] = (uint8_t)((g->b->compat ? 0xc0 | diff_rnd(r, 2) << 5 : diff_rnd(r, 8) << 5) |
+			       f->map);
+	bytes[n++] = (uint8_t)last;
+	return n;
+}
+
 /* Bytes for the form, decoded. False: try again. */
 static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x86_insn *in,
 			uint8_t bytes[32], bool calm)
@@ -142,10 +164,10 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 
 	if (compat ? f->only64 : f->no64)
 		return false;
-	if (f->sse_pfx)
+	if (f->sse_pfx && !f->vex)
 		pfx[np++] = f->sse_pfx;
-	if (f->sse_pfx != 0x66 && diff_chance(r, 22) && !(near_branch(f) && (!compat || calm)) &&
-	    f->op != X86_OP_BSWAP)
+	if (!f->vex && f->sse_pfx != 0x66 && diff_chance(r, 22) &&
+	    !(near_branch(f) && (!compat || calm)) && f->op != X86_OP_BSWAP)
 		pfx[np++] = 0x66;
 	if (diff_chance(r, 8) && !(calm && compat))
 		pfx[np++] = 0x67;
@@ -159,10 +181,11 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 	if (f->attr & X86_A_STRING) {
 		if (diff_chance(r, 70))
 			pfx[np++] = diff_chance(r, 60) ? 0xf3 : 0xf2;
-	} else if (!f->sse_pfx && f->map <= X86_MAP_0F && diff_chance(r, 1) && !near_branch(f)) {
+	} else if (!f->vex && !f->sse_pfx && f->map <= X86_MAP_0F && diff_chance(r, 1) &&
+		   !near_branch(f)) {
 		pfx[np++] = diff_chance(r, 50) ? 0xf3 : 0xf2;
 	}
-	if ((f->attr & X86_A_LOCK) ? diff_chance(r, 40) : !calm && diff_rnd(r, 400) == 0)
+	if ((f->attr & X86_A_LOCK) ? diff_chance(r, 40) : !calm && !f->vex && diff_rnd(r, 400) == 0)
 		pfx[np++] = 0xf0;
 	for (unsigned i = np; i > 1; i--) { /* any order */
 		unsigned k = diff_rnd(r, i);
@@ -173,13 +196,15 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 	}
 	memcpy(bytes, pfx, np);
 	n = np;
-	if (!compat && diff_chance(r, 60))
+	if (!f->vex && !compat && diff_chance(r, 60))
 		bytes[n++] = (uint8_t)(0x40 | diff_rnd(r, 16));
-	if (f->map != X86_MAP_1)
+	if (f->vex)
+		n = encode_vex(g, f, bytes, n);
+	if (f->map != X86_MAP_1 && !f->vex)
 		bytes[n++] = 0x0f;
-	if (f->map == X86_MAP_0F38)
+	if (f->map == X86_MAP_0F38 && !f->vex)
 		bytes[n++] = 0x38;
-	if (f->map == X86_MAP_0F3A)
+	if (f->map == X86_MAP_0F3A && !f->vex)
 		bytes[n++] = 0x3a;
 	opc = n;
 	bytes[n++] = f->opcode;
@@ -211,6 +236,12 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 			return false;
 	}
 	/* (a 66 row may be of the operand size, not a mandatory prefix) */
+	if (in->vex != f->vex)
+		return false;
+	/* VPEXTRQ and VPINSRQ outside of 64-bit mode: AMD #UD, Intel does not look at W. */
+	if (compat && f->vex && f->map == X86_MAP_0F3A &&
+	    (f->opcode == 0x16 || f->opcode == 0x22) && bytes[opc - 1] & 0x80)
+		return false;
 	return in->op == f->op && in->map == f->map &&
 	       (in->sse_pfx == f->sse_pfx || (f->sse_pfx == 0x66 && in->pfx66 && !in->sse_pfx)) &&
 	       (in->opcode == f->opcode || in->opreg != 0xff);
@@ -318,6 +349,31 @@ static uint64_t addr_reg(struct diff_gen *g, const struct x86_insn *in, uint64_t
 	return (off & m) | (diff_chance(&g->r, 50) ? 0 : diff_rng_u64(&g->r) & ~m);
 }
 
+/* Indices near zero, with one further away at times; base or displacement for the rest; and a mask. */
+static void vsib(struct diff_gen *g, struct x86_insn *in, uint64_t base, uint8_t *bytes, unsigned at)
+{
+	struct diff_rng *r = &g->r;
+	uint8_t *fx = g->c->in.fx;
+	unsigned size = in->opcode & 1 ? 8 : 4;
+
+	for (unsigned i = 0; i < 32; i += size) {
+		int64_t x = (int64_t)diff_rnd(r, 64) - 32;
+
+		if (diff_chance(r, 5))
+			x = (int64_t)diff_rng_int(r);
+		memcpy(fx + (i < 16 ? X86_FX_XMM : X86_FX_YMM_HI - 16) + 16 * in->index + i, &x,
+		       size);
+	}
+	for (unsigned i = 0; i < 32 && in->vvvv != 0xff; i += 4)
+		if (diff_chance(r, 60))
+			memset(fx + (i < 16 ? X86_FX_XMM : X86_FX_YMM_HI - 16) + 16 * in->vvvv + i,
+			       diff_chance(r, 50) ? 0xff : 0x80, 4);
+	if (in->base != 0xff)
+		g->c->in.gpr[in->base] = addr_reg(g, in, base);
+	else if (in->disp_bytes)
+		patch(in, bytes, at, base + (uint64_t)in->disp, in->disp_bytes);
+}
+
 /* Solves base, index or displacement so that the memory operand is at `target`. */
 static void place(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint64_t rip,
 		  uint64_t target)
@@ -333,6 +389,10 @@ static void place(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint6
 	if (in->base == 0xff && in->index == 0xff) {
 		if (in->disp_bytes)
 			patch(in, bytes, at, off, in->disp_bytes);
+		return;
+	}
+	if (in->attr & X86_A_VSIB) {
+		vsib(g, in, off - disp, bytes, at);
 		return;
 	}
 	if (in->base != 0xff && in->index == in->base) {
@@ -370,7 +430,7 @@ static void poke(struct diff_gen *g, uint64_t addr, const void *data, unsigned l
 /* An FPU image that loads: environment or whole, or now and then one that does not. */
 static void poke_fpu(struct diff_gen *g, const struct x86_insn *in, uint64_t addr)
 {
-	uint8_t fx[512], p[128] = {0};
+	uint8_t fx[X86_FX_SIZE], p[128] = {0};
 	bool small = in->opnd_bytes == 2;
 	unsigned env = small ? 14 : 28, step = small ? 2 : 4;
 
@@ -393,6 +453,25 @@ static void poke_fpu(struct diff_gen *g, const struct x86_insn *in, uint64_t add
 	/* Instruction and data pointers are not compared; zero is what every processor takes. */
 	memset(p + 3 * step, 0, 4 * step);
 	poke(g, addr, p, in->op == X86_OP_FLDENV ? env : env + 80);
+}
+
+/* An XSAVE area, standard or compacted, at times with a header that does not load. */
+static void poke_xsave(struct diff_gen *g, uint64_t addr)
+{
+	struct diff_rng *r = &g->r;
+	uint8_t fx[X86_FX_SIZE];
+	uint64_t h[8] = {diff_chance(r, 50) ? 7 : diff_rnd(r, 8)};
+
+	diff_rng_fx(r, fx, false);
+	memset(fx + 6, 0, 18);
+	if (diff_chance(r, 40))
+		h[1] = BIT(63) | (diff_chance(r, 90) ? h[0] | diff_rnd(r, 8) : diff_rnd(r, 8));
+	if (diff_chance(r, 4))
+		fx[26 + diff_rnd(r, 2)] = 4; /* reserved MXCSR bit */
+	if (diff_chance(r, 8))
+		h[diff_rnd(r, 8)] |= BIT(62 - diff_rnd(r, 3));
+	memcpy(fx + X86_FX_XSTATE_BV, h, sizeof(h));
+	poke(g, addr, fx, sizeof(fx));
 }
 
 /* Marks the FPU pointers of a stored image as not comparable (they depend on the vendor, and on what ran before). */
@@ -585,6 +664,26 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 					  DIFF_D2 + 4096 + 64;
 		poke_fpu(g, in, *target);
 		break;
+	case X86_OP_XSAVE:
+	case X86_OP_XSAVEC:
+	case X86_OP_XSAVEOPT:
+	case X86_OP_XRSTOR:
+		gpr[X86_RAX] = (diff_chance(r, 50) ? 7 : diff_rnd(r, 8)) |
+			       (g->b->compat ? 0 : diff_rng_u64(r) << 32);
+		gpr[X86_RDX] = 0;
+		if (*target < DIFF_D0 || *target + X86_FX_SIZE > DIFF_D2)
+			*target = diff_chance(r, 80) ?
+					  (uint64_t)DIFF_D1 - 832 + (diff_rnd(r, 2048) & ~63u) :
+					  DIFF_D2 + 4096 + 64;
+		if (diff_chance(r, 97))
+			*target &= ~UINT64_C(63);
+		if (in->op == X86_OP_XRSTOR) {
+			poke_xsave(g, *target);
+			break;
+		}
+		g->c->ptr_addr = (uint32_t)*target + 6;
+		g->c->ptr_len = 18;
+		break;
 	case X86_OP_FXSAVE:
 	case X86_OP_FSTENV:
 	case X86_OP_FSAVE: mask_fpu(g, in, *target); break;
@@ -637,6 +736,9 @@ static bool gen_single(struct diff_gen *g)
 
 	if (!f || !diff_gen_encode(g, f, &in, bytes, false))
 		return false;
+	if (in.op >= X86_OP_XSAVE && in.op <= X86_OP_XRSTOR && /* EDX:EAX say what is to be saved */
+	    (in.base == X86_RAX || in.base == X86_RDX || in.index == X86_RAX || in.index == X86_RDX))
+		return false;
 	c->form = (uint32_t)(f - diff_forms);
 	diff_gen_regs(g, false);
 
@@ -656,7 +758,7 @@ static bool gen_single(struct diff_gen *g)
 	if (in.op == X86_OP_MASKMOV)
 		size = in.pfx66 ? 16 : 8;
 	if (size > 512)
-		size = 512;
+		size = 512; /* (XSAVE: see special()) */
 	target = diff_gen_target(g, size);
 	/* Operands that must be aligned mostly are. */
 	if (((in.attr & X86_A_ALIGN16) || size == 512) && diff_chance(&g->r, 75))
@@ -691,7 +793,8 @@ static bool gen_single(struct diff_gen *g)
 	    c->ptr_len == 0)
 		return false;
 	if (!c->block && diff_rnd(&g->r, 300) == 0 && !(in.attr & (X86_A_END | X86_A_STRING)) &&
-	    in.op != X86_OP_INT3 && in.op != X86_OP_INT1 && in.op != X86_OP_PUSHF) {
+	    in.op != X86_OP_INT3 && in.op != X86_OP_INT1 && in.op != X86_OP_PUSHF &&
+	    in.op != X86_OP_VGATHER /* (may trap between elements) */) {
 		c->step = true;
 		c->in.rflags |= X86_TF;
 	}

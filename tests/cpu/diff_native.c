@@ -54,8 +54,9 @@ struct ctx {
 	uint32_t mxcsr;	    /* 0x0c4 */
 	uint64_t iret_cs;   /* 0x0c8 */
 	uint64_t iret_ss;   /* 0x0d0 */
-	uint8_t pad1[0x200 - 0x0d8];
-	uint8_t fx[512]; /* 0x200 */
+	uint32_t xsave;	    /* 0x0d8: components to load and save by XSAVE, 0: FXSAVE */
+	uint8_t pad1[0x200 - 0x0dc];
+	uint8_t fx[X86_FX_SIZE]; /* 0x200 */
 };
 _Static_assert(offsetof(struct ctx, stub) == 0xb6 && offsetof(struct ctx, iret_ss) == 0xd0 &&
 		       offsetof(struct ctx, fx) == 0x200,
@@ -78,7 +79,12 @@ __asm__(".pushsection .text\n"
 				    ".macro enter_common\n"
 				    "	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
 				    "	mov %rsp, CTX+0xa0\n"
-				    "	fxrstor64 CTX+0x200\n"
+				    "	mov CTX+0xd8, %eax; xor %edx, %edx; test %eax, %eax\n"
+				    "	je 2f\n"
+				    "	xrstor64 CTX+0x200\n"
+				    "	jmp 3f\n"
+				    "2:	fxrstor64 CTX+0x200\n"
+				    "3:\n"
 				    "	cmpl $0, CTX+0xc0\n"
 				    "	je 1f\n"
 				    "	mov CTX+0x90, %rax; wrfsbase %rax\n"
@@ -120,7 +126,13 @@ __asm__(".pushsection .text\n"
 				    "	mov CTX+0xa0, %rsp\n"
 				    "	pushfq; pop CTX+0x88\n"
 				    "	push $0x202; popfq\n"
-				    "	fxsave64 CTX+0x200\n"
+				    "	mov CTX+0xd8, %eax; xor %edx, %edx; test %eax, %eax\n"
+				    "	je 2f\n"
+				    "	xsave64 CTX+0x200\n"
+				    "	vzeroupper\n"
+				    "	jmp 3f\n"
+				    "2:	fxsave64 CTX+0x200\n"
+				    "3:\n"
 				    "	cmpl $0, CTX+0xc0\n"
 				    "	je diff_tramp_tail\n"
 				    "	rdfsbase %rax; mov %rax, CTX+0x90\n"
@@ -150,6 +162,11 @@ __asm__(".pushsection .text\n"
 						       "	mov CTX+0xb8, %rax; wrgsbase %rax\n"
 						       "1:	jmp diff_sig_handler\n"
 						       ".popsection\n");
+
+bool diff_host_avx(void)
+{
+	return __builtin_cpu_supports("avx");
+}
 
 struct slot {
 	sem_t go, done;
@@ -194,7 +211,9 @@ __attribute__((used)) void diff_sig_handler(int sig, siginfo_t *si, void *ucv)
 	o->vector = (uint8_t)g[REG_TRAPNO];
 	o->err = (uint64_t)g[REG_ERR];
 	o->cr2 = (uint64_t)g[REG_CR2];
-	memcpy(o->r.fx, uc->uc_mcontext.fpregs, 512);
+	memcpy(o->r.fx, uc->uc_mcontext.fpregs, C->xsave ? X86_FX_SIZE : 512);
+	if (C->xsave && !(o->r.fx[X86_FX_XSTATE_BV] & X86_XCR0_AVX))
+		memset(o->r.fx + X86_FX_YMM_HI, 0, X86_FX_SIZE - X86_FX_YMM_HI);
 	g[REG_RIP] = TRAMP + (diff_tramp_tail - diff_tramp_begin);
 	g[REG_RSP] = (greg_t)C->host_rsp;
 	g[REG_EFL] = 0x202;
@@ -238,7 +257,7 @@ run_case(struct diff_batch *b, struct diff_case *c)
 	C->rflags = c->in.rflags;
 	C->fs_base = c->in.fs_base;
 	C->gs_base = c->in.gs_base;
-	memcpy(C->fx, c->in.fx, 512);
+	memcpy(C->fx, c->in.fx, sizeof(C->fx));
 	C->far_off = (uint32_t)c->in.rip;
 	C->far_sel = DIFF_CS32;
 	C->iret_cs = c->compat ? DIFF_CS32 : DIFF_CS64;
@@ -256,7 +275,7 @@ run_case(struct diff_batch *b, struct diff_case *c)
 		memcpy(o->r.gpr, C->gpr, sizeof(C->gpr));
 		o->r.rflags = C->rflags;
 		o->r.rip = C->stub < c->n_ends ? c->end[C->stub] : 0;
-		memcpy(o->r.fx, C->fx, 512);
+		memcpy(o->r.fx, C->fx, sizeof(C->fx));
 	}
 	o->r.fs_base = C->fs_base;
 	o->r.gs_base = C->gs_base;
@@ -292,6 +311,7 @@ static _Noreturn void child_main(struct diff_native *n)
 
 	memset(C, 0, sizeof(*C));
 	C->mxcsr = 0x1f80;
+	C->xsave = diff_host_avx() ? X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX : 0;
 	C->iret_ss = DIFF_DS;
 	C->fsgsbase = (getauxval(AT_HWCAP2) & 2) != 0;
 	if (C->fsgsbase)

@@ -210,13 +210,14 @@ static void put_ext(struct diff_rng *r, uint8_t *p)
 	memcpy(p + 8, &e, 2);
 }
 
-void diff_rng_fx(struct diff_rng *r, uint8_t fx[512], bool calm)
+void diff_rng_fx(struct diff_rng *r, uint8_t fx[X86_FX_SIZE], bool calm)
 {
 	uint16_t fcw = 0x37f, fsw = 0;
 	uint32_t mxcsr = 0x1f80;
 	uint8_t tags = 0;
 
-	memset(fx, 0, 512);
+	memset(fx, 0, X86_FX_SIZE);
+	fx[X86_FX_XSTATE_BV] = X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX;
 	if (diff_chance(r, 40)) {
 		fcw = (diff_rng_u64(r) & 0x0f00) | 0x007f; /* precision, rounding */
 		if (!calm && diff_chance(r, 30))
@@ -246,8 +247,11 @@ void diff_rng_fx(struct diff_rng *r, uint8_t fx[512], bool calm)
 	memcpy(fx + 24, &mxcsr, 4);
 	for (unsigned i = 0; i < 8; i++)
 		put_ext(r, fx + 32 + 16 * i);
-	for (unsigned i = 0; i < 16; i++) {
-		uint8_t *p = fx + 160 + 16 * i;
+	for (unsigned i = 0; i < 32; i++) {
+		uint8_t *p = i < 16 ? fx + X86_FX_XMM + 16 * i : fx + X86_FX_YMM_HI + 16 * (i - 16);
+
+		if (i >= 16 && diff_chance(r, 20)) /* (stays zero) */
+			continue;
 
 		switch (diff_rnd(r, 4)) {
 		case 0:

@@ -168,6 +168,10 @@ static void build(struct diff_soft *d)
 		 X86_CR0_PG;
 	s->cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |
 		 X86_CR4_FSGSBASE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_UMIP;
+	if (diff_host_avx()) {
+		s->cr4 |= X86_CR4_OSXSAVE;
+		s->xcr0 = X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX;
+	}
 	s->cr3 = G_PML4;
 	s->msr.efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
 	s->gdt = (struct x86_dtr){KBASE + G_GDT, 0x7f};
@@ -311,7 +315,7 @@ void diff_soft_run(struct diff_soft *d, const struct diff_batch *b, const struct
 	s->cr2 = 0;
 	s->dr[6] = d->init.dr[6];
 	set_segments(s, c);
-	memcpy(s->fx, c->in.fx, 512);
+	memcpy(s->fx, c->in.fx, sizeof(s->fx));
 	memset(&s->ev, 0, sizeof(s->ev));
 	v->trap_pending = false;
 	v->trap_dr6 = 0;
@@ -350,7 +354,7 @@ void diff_soft_run(struct diff_soft *d, const struct diff_batch *b, const struct
 	out->r.rflags = s->rflags;
 	out->r.fs_base = s->seg[X86_FS].base;
 	out->r.gs_base = s->seg[X86_GS].base;
-	memcpy(out->r.fx, s->fx, 512);
+	memcpy(out->r.fx, s->fx, sizeof(s->fx));
 	if (vec >= 0) {
 		bool has_err = vec == 8 || (vec >= 10 && vec <= 14) || vec == 17;
 		const uint64_t *f = at(d, s->gpr[X86_RSP] - KBASE);

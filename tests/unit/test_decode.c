@@ -67,8 +67,23 @@ static void complain(const struct trial *t, const char *fmt, ...)
 
 static bool out_of_scope(const ZydisDecodedInstruction *z)
 {
+	if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
+		switch (z->meta.isa_ext) {
+		case ZYDIS_ISA_EXT_AVX:
+		case ZYDIS_ISA_EXT_AVX2:
+		case ZYDIS_ISA_EXT_AVX2GATHER:
+		case ZYDIS_ISA_EXT_AVXAES:
+		case ZYDIS_ISA_EXT_BMI1:
+		case ZYDIS_ISA_EXT_BMI2:
+		case ZYDIS_ISA_EXT_F16C:
+		case ZYDIS_ISA_EXT_FMA:
+		case ZYDIS_ISA_EXT_VAES:
+		case ZYDIS_ISA_EXT_VPCLMULQDQ: return false;
+		default: return true;
+		}
+	}
 	if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
-		return true; /* VEX, EVEX, XOP, 3DNow! */
+		return true; /* EVEX, XOP, 3DNow! */
 	switch (z->meta.isa_ext) {
 	case ZYDIS_ISA_EXT_INVALID:
 	case ZYDIS_ISA_EXT_AMD3DNOW: /* FEMMS; the rest has its own encoding */
@@ -102,16 +117,12 @@ static bool out_of_scope(const ZydisDecodedInstruction *z)
 	case ZYDIS_ISA_EXT_UINTR:
 	case ZYDIS_ISA_EXT_VMFUNC:
 	case ZYDIS_ISA_EXT_WAITPKG:
-	case ZYDIS_ISA_EXT_XSAVEC:
-	case ZYDIS_ISA_EXT_XSAVEOPT:
 	case ZYDIS_ISA_EXT_XSAVES: return true;
 	case ZYDIS_ISA_EXT_CET: /* without CET its hints are NOPs, the rest is #UD */
 		return z->mnemonic != ZYDIS_MNEMONIC_NOP;
 	case ZYDIS_ISA_EXT_SVM:
 	case ZYDIS_ISA_EXT_VTX:
 		return z->mnemonic != ZYDIS_MNEMONIC_VMCALL && z->mnemonic != ZYDIS_MNEMONIC_VMMCALL;
-	case ZYDIS_ISA_EXT_XSAVE:
-		return z->mnemonic != ZYDIS_MNEMONIC_XGETBV && z->mnemonic != ZYDIS_MNEMONIC_XSETBV;
 	default: return false;
 	}
 }
@@ -154,10 +165,26 @@ static void check_op(const struct trial *t)
 		case ZYDIS_ISA_EXT_SSE4:
 		case ZYDIS_ISA_EXT_AES:
 		case ZYDIS_ISA_EXT_PCLMULQDQ:
+		case ZYDIS_ISA_EXT_AVX:
+		case ZYDIS_ISA_EXT_AVX2:
+		case ZYDIS_ISA_EXT_AVXAES:
+		case ZYDIS_ISA_EXT_F16C:
+		case ZYDIS_ISA_EXT_FMA:
+		case ZYDIS_ISA_EXT_VAES:
+		case ZYDIS_ISA_EXT_VPCLMULQDQ:
 		case ZYDIS_ISA_EXT_SHA: ok = true; break;
 		default: ok = false;
 		}
 		break;
+	case X86_OP_BMI:
+		ok = any_of(z, "andn blsr blsmsk blsi bzhi pext pdep mulx bextr shlx sarx shrx rorx");
+		break;
+	case X86_OP_VMASKMOV:
+		ok = any_of(z, "vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq");
+		break;
+	case X86_OP_VGATHER: ok = strncmp(z, "vgather", 7) == 0 || strncmp(z, "vpgather", 8) == 0; break;
+	case X86_OP_LDMXCSR: ok = any_of(z, "ldmxcsr vldmxcsr"); break;
+	case X86_OP_STMXCSR: ok = any_of(z, "stmxcsr vstmxcsr"); break;
 	case X86_OP_FSTENV: ok = any_of(z, "fnstenv"); break;
 	case X86_OP_FSAVE: ok = any_of(z, "fnsave"); break;
 	case X86_OP_IMUL1: ok = any_of(z, "imul"); break;
@@ -199,7 +226,11 @@ static void check_op(const struct trial *t)
 	case X86_OP_CLFLUSH:
 	case X86_OP_FXSAVE:
 	case X86_OP_FXRSTOR:
-	case X86_OP_MASKMOV: ok = strncmp(z, op, strlen(op)) == 0; break;
+	case X86_OP_XSAVE:
+	case X86_OP_XSAVEC:
+	case X86_OP_XSAVEOPT:
+	case X86_OP_XRSTOR:
+	case X86_OP_MASKMOV: ok = strncmp(z + (z[0] == 'v'), op, strlen(op)) == 0; break;
 	default: ok = any_of(z, op);
 	}
 	if (!ok)
@@ -217,6 +248,7 @@ static unsigned reg_kind(ZydisRegister reg)
 	case ZYDIS_REGCLASS_GPR64: return X86_RK_GPR;
 	case ZYDIS_REGCLASS_X87: return X86_RK_ST;
 	case ZYDIS_REGCLASS_MMX: return X86_RK_MMX;
+	case ZYDIS_REGCLASS_YMM:
 	case ZYDIS_REGCLASS_XMM: return X86_RK_XMM;
 	case ZYDIS_REGCLASS_SEGMENT: return X86_RK_SREG;
 	case ZYDIS_REGCLASS_CONTROL: return X86_RK_CR;
@@ -353,6 +385,12 @@ static void check_operands(const struct trial *t)
 				 in->op != X86_OP_NOP)
 				check_register(t, o, in->opreg, X86_RK_GPR, in->opnd_bytes,
 					       in->opreg_acc, "opreg");
+			else if (o->encoding == ZYDIS_OPERAND_ENCODING_NDSNDD)
+				check_register(t, o, in->vvvv, in->vvvv_kind, in->vvvv_bytes, in->vvvv_acc,
+					       "vvvv");
+			else if (o->encoding == ZYDIS_OPERAND_ENCODING_IS4 &&
+				 reg_number(o->reg.value) != (((unsigned)in->imm >> 4) & (t->mode == X86_MODE_64 ? 15 : 7)))
+				complain(t, "is4");
 			break;
 		case ZYDIS_OPERAND_TYPE_MEMORY:
 			if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ||
@@ -406,6 +444,14 @@ static void check_flags(const struct trial *t)
 		written = (f->modified | f->set_0 | f->set_1 | f->undefined) & X86_STATUS_FLAGS;
 	}
 	switch (in->op) {
+	case X86_OP_FP: /* VPTEST, VTESTPS, VTESTPD clear the other flags (SDM) */
+		if (in->vex && in->map == X86_MAP_0F38 && in->flags_may_write == X86_STATUS_FLAGS)
+			written = X86_STATUS_FLAGS;
+		break;
+	case X86_OP_BMI: /* BEXTR: sets ZF, clears CF and OF (SDM) */
+		if (undefined & X86_OF)
+			undefined = X86_AF | X86_SF | X86_PF;
+		break;
 	case X86_OP_SBB: /* AF is defined (SDM) */ undefined = 0; break;
 	case X86_OP_SHL:
 	case X86_OP_SHR:
@@ -448,6 +494,13 @@ static bool operand_size_matters(const struct x86_insn *in)
 {
 	switch (in->op) {
 	case X86_OP_FP:
+	case X86_OP_VMASKMOV:
+	case X86_OP_VGATHER:
+	case X86_OP_BMI:
+	case X86_OP_XSAVE:
+	case X86_OP_XSAVEC:
+	case X86_OP_XSAVEOPT:
+	case X86_OP_XRSTOR:
 	case X86_OP_LDMXCSR:
 	case X86_OP_STMXCSR:
 	case X86_OP_MASKMOV:
@@ -525,6 +578,32 @@ static unsigned opcode_bytes(uint8_t *b, unsigned n, unsigned map)
 	return n;
 }
 
+/* A VEX prefix, mostly a valid one for the form. */
+static unsigned vex_prefix(uint8_t *b, unsigned n, const struct x86_form_info *f)
+{
+	static const uint8_t pp[4] = {0, 0x66, 0xf3, 0xf2};
+	unsigned map = f ? f->map : rng() % 8 ? 1 + (unsigned)(rng() % 3) : (unsigned)rng() & 31, last = (unsigned)rng() & 0xff;
+
+	if (f && rng() % 8) {
+		last &= 0x78;
+		for (unsigned i = 0; i < 4; i++)
+			last |= pp[i] == f->sse_pfx ? i : 0;
+		last |= f->vex_l == 2 || (f->vex_l == 0 && rng() % 2) ? 4 : 0;
+		last |= f->vex_w == 2 || (f->vex_w == 0 && rng() % 2) ? 0x80 : 0;
+		if (!f->vvvv)
+			last |= 0x78;
+	}
+	if (map == X86_MAP_0F && rng() % 3 == 0) {
+		b[n++] = 0xc5;
+		b[n++] = (uint8_t)last;
+	} else {
+		b[n++] = 0xc4;
+		b[n++] = (uint8_t)(map | (rng() & 7) << 5);
+		b[n++] = (uint8_t)last;
+	}
+	return n;
+}
+
 /* Half: prefixes and a random opcode. Half: a form of the table, so that the rare ones come too. */
 static void generate(uint8_t b[32])
 {
@@ -538,14 +617,23 @@ static void generate(uint8_t b[32])
 		prefixes = 0;
 	if (rng() % 4096 == 0)
 		prefixes += 12; /* too long */
+	bool vex = f != NULL ? f->vex : rng() % 8 == 0;
+
+	if (vex && rng() % 8)
+		prefixes = 0;
 	while (prefixes--)
 		b[n++] = rng() % 5 < 2 ? 0x40 | (rng() & 15) : prefix[rng() % sizeof(prefix)];
-	if (f != NULL && f->sse_pfx)
+	if (f != NULL && f->sse_pfx && !vex)
 		b[n++] = f->sse_pfx;
-	if (rng() % 3 == 0)
+	if (rng() % (vex ? 64 : 3) == 0)
 		b[n++] = 0x40 | (rng() & 15);
+	if (vex && rng() % 4 == 0)
+		b[n++] = rng() % 2 ? 0x64 : 0x67;
+	if (vex)
+		n = vex_prefix(b, n, f);
 	if (f != NULL) {
-		n = opcode_bytes(b, n, f->map);
+		if (!vex)
+			n = opcode_bytes(b, n, f->map);
 		b[n++] = f->opcode;
 		b[n] = (uint8_t)rng();
 		if (f->mod_class == 3)
@@ -554,7 +642,7 @@ static void generate(uint8_t b[32])
 			b[n] = (uint8_t)((b[n] & 0xc7) | f->modrm_ext << 3);
 		if (f->has_modrm)
 			n++;
-	} else {
+	} else if (!vex) {
 		static const uint8_t maps[] = {0, 0, 0, 1, 1, 1, 2, 3};
 
 		n = opcode_bytes(b, n, maps[rng() % 8]);

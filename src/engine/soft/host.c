@@ -2,7 +2,7 @@
 /*
  * host.c - the ways out of the engine: calls to the board, the clock, and the guest's FPU state.
  *
- * Theory of operation. While translated code runs, the host's x87 and SSE registers hold the guest's values
+ * Theory of operation. While translated code runs, the host's x87, SSE and AVX registers hold the guest's values
  * (v->fp_live), and everything in this folder is compiled so as not to touch them. The board and the C
  * library are not. So each call out saves the guest's state first, gives the host its own defaults, and puts
  * the guest's state back when it was live before.
@@ -13,7 +13,36 @@
 
 #define FX_MXCSR 24 /* offset in the FXSAVE image */
 #define HOST_MXCSR 0x1f80u
-#define MXCSR_VALID 0xffffu /* other bits make FXRSTOR fault */
+#define FX_MXCSR_MASK 28
+
+/* Components that the host saves by XSAVE; 0: it has none, and FXSAVE is used. */
+static uint32_t host_components;
+/* MXCSR bits that it has; others make FXRSTOR fault. */
+static uint32_t mxcsr_mask = 0xffbf; /* what a mask of zero means (SDM vol. 1 §11.6.6) */
+
+#define COMPONENTS (X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX)
+#define CPUID_1_ECX_OSXSAVE BIT(27)
+
+void soft_fp_init(void)
+{
+	uint8_t fx[512] __attribute__((aligned(16)));
+	uint32_t r[4], lo, hi, mask;
+
+	__asm__ volatile("fxsave64 %0" : "=m"(fx));
+	soft_copy(&mask, fx + FX_MXCSR_MASK, 4);
+	if (mask)
+		mxcsr_mask = mask;
+	cpuid_host(1, 0, r);
+	if (!(r[CPUID_ECX] & (uint32_t)CPUID_1_ECX_OSXSAVE))
+		return;
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	host_components = lo & COMPONENTS;
+}
+
+uint32_t soft_mxcsr_mask(void)
+{
+	return mxcsr_mask;
+}
 
 void soft_fp_save(struct soft_vcpu *v)
 {
@@ -21,20 +50,32 @@ void soft_fp_save(struct soft_vcpu *v)
 
 	if (!v->fp_live)
 		return;
-	__asm__ volatile("fxsave64 %0\n\tfninit\n\tldmxcsr %1"
-			 : "=m"(*(uint8_t(*)[512])v->s.fx)
-			 : "m"(mxcsr));
+	if (host_components)
+		__asm__ volatile("xsave64 %0" : "+m"(v->s.fx) : "a"(host_components), "d"(0));
+	else
+		__asm__ volatile("fxsave64 %0" : "=m"(*(uint8_t(*)[512])v->s.fx));
+	if (host_components & X86_XCR0_AVX) /* what runs now is SSE code: it must not drag upper halves along */
+		__asm__ volatile("vzeroupper");
+	__asm__ volatile("fninit\n\tldmxcsr %0" : : "m"(mxcsr));
 	v->fp_live = false;
 }
 
 void soft_fp_load(struct soft_vcpu *v)
 {
 	uint32_t *mxcsr = (uint32_t *)(void *)(v->s.fx + FX_MXCSR);
+	uint64_t *header = (uint64_t *)(void *)(v->s.fx + X86_FX_XSTATE_BV);
 
 	if (v->fp_live)
 		return;
-	*mxcsr &= MXCSR_VALID; /* the image may come from a snapshot or a peer */
-	__asm__ volatile("fxrstor64 %0" : : "m"(*(uint8_t(*)[512])v->s.fx));
+	/* The image may come from a snapshot or a peer: nothing in it may make the host fault. */
+	*mxcsr &= mxcsr_mask;
+	if (host_components) {
+		header[0] &= host_components;
+		header[1] = header[2] = 0;
+		__asm__ volatile("xrstor64 %0" : : "m"(v->s.fx), "a"(host_components), "d"(0));
+	} else {
+		__asm__ volatile("fxrstor64 %0" : : "m"(*(uint8_t(*)[512])v->s.fx));
+	}
 	v->fp_live = true;
 }
 

@@ -84,7 +84,8 @@ static unsigned run_reference(struct soft_vcpu *v, unsigned n, bool *exception)
 static bool fx_differs(const uint8_t *a, const uint8_t *b)
 {
 	/* Not FOP, FIP, FDP (host addresses), not MXCSR_MASK (the host's), not the reserved end. */
-	return memcmp(a, b, 6) || memcmp(a + 24, b + 24, 4) || memcmp(a + 32, b + 32, 416 - 32);
+	return memcmp(a, b, 6) || memcmp(a + 24, b + 24, 4) || memcmp(a + 32, b + 32, 416 - 32) ||
+	       memcmp(a + X86_FX_YMM_HI, b + X86_FX_YMM_HI, X86_FX_SIZE - X86_FX_YMM_HI);
 }
 
 /* What differs, and the block's bytes for a disassembler. */

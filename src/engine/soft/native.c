@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * native.c - x87, MMX and SSE instructions by the reference way: the host executes them.
+ * native.c - x87, MMX, SSE, AVX and BMI instructions by the reference way: the host executes them.
  *
  * Theory of operation. The checks that depend on guest state (#NM, #UD, segment, paging, alignment) are made
  * here. Then the instruction is re-encoded into a thunk whose memory operand is a bounce buffer in the vCPU,
@@ -14,10 +14,17 @@
 #include "engine/soft/op_table.h"
 #include "engine/soft/translate.h"
 
-static void check_available(struct soft_vcpu *v, const struct x86_insn *in)
+void soft_fp_available(struct soft_vcpu *v, const struct x86_insn *in)
 {
 	uint64_t cr0 = v->s.cr0;
 
+	if (in->attr & X86_A_VEX) { /* SDM vol. 2 §2.5.1: neither CR0.EM nor CR4.OSFXSR matter */
+		if (!(cr0 & X86_CR0_PE) || ((in->attr & X86_A_AVX) && !soft_avx_enabled(v)))
+			soft_raise(v, X86_EXC_UD);
+		if ((in->attr & X86_A_AVX) && (cr0 & X86_CR0_TS))
+			soft_raise(v, X86_EXC_NM);
+		return;
+	}
 	if (in->op == X86_OP_FWAIT) {
 		if ((cr0 & (X86_CR0_MP | X86_CR0_TS)) == (X86_CR0_MP | X86_CR0_TS))
 			soft_raise(v, X86_EXC_NM);
@@ -51,14 +58,40 @@ static void clear_pointers(const struct x86_insn *in, uint8_t *p)
 	}
 }
 
-static unsigned load_gpr(struct emit *e, unsigned g, unsigned scratch)
+/* A host register for each homed operand of one instruction: S0, S1, and one that is put aside. */
+struct loan {
+	uint8_t guest[3]; /* what S0, S1 and `third` stand for; 0xff free */
+	uint8_t third;
+	bool used;
+};
+
+static unsigned loan(struct loan *l, unsigned g)
 {
-	unsigned hr = soft_host_reg(g);
+	unsigned hr = soft_host_reg(g), i;
 
 	if (hr != HR_HOMED)
 		return hr;
-	emit_load_gs(e, true, scratch, GS_GPR(g));
-	return scratch;
+	for (i = 0; i < 2 && l->guest[i] != g && l->guest[i] != 0xff; i++)
+		;
+	l->guest[i] = (uint8_t)g;
+	l->used = l->used || i == 2;
+	return i == 0 ? S0 : i == 1 ? S1 : l->third;
+}
+
+/* A host register that the instruction does not use: MULX and others use RAX, RCX, RDX besides their operands. */
+static uint8_t unused(const struct x86_insn *in)
+{
+	static const uint8_t r[] = {X86_RBX, X86_RBP, X86_RSI, X86_RDI};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(r) - 1; i++)
+		if (in->reg != r[i] && in->rm != r[i] && in->vvvv != r[i])
+			return r[i];
+	return X86_RDI;
+}
+
+static bool gpr_written(unsigned kind, unsigned acc)
+{
+	return kind == X86_RK_GPR && (acc & X86_ACC_W);
 }
 
 /* Emits the thunk; returns its executable address. */
@@ -66,14 +99,14 @@ static uint8_t *thunk(struct soft_vcpu *v, const struct x86_insn *in, const uint
 {
 	struct soft_cache *c = v->soft->cache;
 	struct emit e;
-	unsigned reg = in->reg, rm = in->rm;
-	bool reg_homed = false, rm_homed = false;
+	struct loan l = {.guest = {in->has_mem ? 0xfe : 0xff, 0xff, 0xff}, .third = unused(in)};
+	unsigned reg = in->reg, rm = in->rm, vvvv = in->vvvv;
 
-	if (v->tr.native_used > SOFT_THUNK_SIZE - 128)
+	if (v->tr.native_used > SOFT_THUNK_SIZE - 192)
 		v->tr.native_used = 0;
-	e = (struct emit){ .p = v->tr.native_code + v->tr.native_used, .delta = c->rx - c->rw };
-	e.end = e.p + 128;
-	v->tr.native_used += 128;
+	e = (struct emit){.p = v->tr.native_code + v->tr.native_used, .delta = c->rx - c->rw};
+	e.end = e.p + 192;
+	v->tr.native_used += 192;
 
 	uint8_t *at = emit_here(&e);
 
@@ -83,20 +116,34 @@ static uint8_t *thunk(struct soft_vcpu *v, const struct x86_insn *in, const uint
 		emit_mov_imm(&e, S0, (uint64_t)(uintptr_t)operand);
 		rm = S0;
 	} else if (in->has_modrm && in->rm_kind == X86_RK_GPR) {
-		rm_homed = soft_host_reg(in->rm) == HR_HOMED;
-		rm = load_gpr(&e, in->rm, S0);
+		rm = loan(&l, in->rm);
 	}
-	if (in->has_modrm && in->reg_kind == X86_RK_GPR) {
-		reg_homed = soft_host_reg(in->reg) == HR_HOMED;
-		reg = load_gpr(&e, in->reg, S1);
-	}
-	bool encoded = soft_emit_insn(&e, in, reg, rm, 0);
+	if (in->has_modrm && in->reg_kind == X86_RK_GPR)
+		reg = loan(&l, in->reg);
+	if (in->vvvv_kind == X86_RK_GPR)
+		vvvv = loan(&l, in->vvvv);
+	if (l.used)
+		emit_store_gs(&e, true, l.third, GS(tr.tmp));
+	for (unsigned i = 0; i < 3; i++)
+		if (l.guest[i] < 16)
+			emit_load_gs(&e, true,
+				     i == 0 ? S0 :
+				     i == 1 ? S1 :
+					      l.third,
+				     GS_GPR(l.guest[i]));
+	bool encoded = soft_emit_insn(&e, in, reg, rm, vvvv, 0);
 
 	ASSERT(encoded && !e.full);
-	if (reg_homed && (in->reg_acc & X86_ACC_W))
-		emit_store_gs(&e, true, S1, GS_GPR(in->reg));
-	if (rm_homed && (in->rm_acc & X86_ACC_W))
-		emit_store_gs(&e, true, S0, GS_GPR(in->rm));
+	/* What is not homed is stored with all other registers. */
+	if (gpr_written(in->reg_kind, in->reg_acc) && soft_host_reg(in->reg) == HR_HOMED)
+		emit_store_gs(&e, true, reg, GS_GPR(in->reg));
+	if (gpr_written(in->vvvv_kind, in->vvvv_acc) && soft_host_reg(in->vvvv) == HR_HOMED)
+		emit_store_gs(&e, true, vvvv, GS_GPR(in->vvvv));
+	if (!in->has_mem && gpr_written(in->rm_kind, in->rm_acc) &&
+	    soft_host_reg(in->rm) == HR_HOMED)
+		emit_store_gs(&e, true, rm, GS_GPR(in->rm));
+	if (l.used)
+		emit_load_gs(&e, true, l.third, GS(tr.tmp));
 	if (in->flags_may_write)
 		soft_emit_flags_save(&e);
 	emit_jmp(&e, c->stub.native_done);
@@ -107,14 +154,10 @@ static uint8_t *thunk(struct soft_vcpu *v, const struct x86_insn *in, const uint
 static void raise_host_trap(struct soft_vcpu *v, unsigned trap)
 {
 	switch (trap) {
-	case X86_EXC_XM:
-		soft_raise(v, v->s.cr4 & X86_CR4_OSXMMEXCPT ? X86_EXC_XM : X86_EXC_UD);
-	case X86_EXC_MF:
-		soft_raise(v, X86_EXC_MF);
-	case X86_EXC_GP:
-		soft_raise_err(v, X86_EXC_GP, 0);
-	default:
-		soft_raise(v, X86_EXC_UD);
+	case X86_EXC_XM: soft_raise(v, v->s.cr4 & X86_CR4_OSXMMEXCPT ? X86_EXC_XM : X86_EXC_UD);
+	case X86_EXC_MF: soft_raise(v, X86_EXC_MF);
+	case X86_EXC_GP: soft_raise_err(v, X86_EXC_GP, 0);
+	default: soft_raise(v, X86_EXC_UD);
 	}
 }
 
@@ -139,7 +182,8 @@ static bool waits(const struct x86_insn *in)
 		return true;
 	if (!(in->attr & X86_A_X87))
 		return false;
-	return !(in->has_mem && in->map == X86_MAP_1 && (in->opcode == 0xd9 || in->opcode == 0xdd) && (in->modrm >> 3 & 7) == 7);
+	return !(in->has_mem && in->map == X86_MAP_1 &&
+		 (in->opcode == 0xd9 || in->opcode == 0xdd) && (in->modrm >> 3 & 7) == 7);
 }
 
 /* MASKMOVQ, MASKMOVDQU: bytes of reg whose mask byte in rm has its top bit go to DS:rDI. */
@@ -168,7 +212,8 @@ static void maskmov(struct soft_vcpu *v, const struct x86_insn *in)
 		soft_copy(data, v->s.fx + 32 + 16 * in->reg, n);
 		soft_copy(mask, v->s.fx + 32 + 16 * in->rm, n);
 	}
-	(void)soft_linear(v, in->seg, off, n, SOFT_WRITE); /* the segment is checked whatever the mask is */
+	(void)soft_linear(v, in->seg, off, n,
+			  SOFT_WRITE); /* the segment is checked whatever the mask is */
 	for (unsigned i = 0; i < n; i++)
 		if (mask[i] & 0x80)
 			soft_probe_write(v, soft_linear(v, in->seg, off + i, 1, SOFT_WRITE), 1);
@@ -185,7 +230,7 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 	bool write = in->rm_acc & X86_ACC_W;
 	bool mem = in->has_mem && size;
 
-	check_available(v, in);
+	soft_fp_available(v, in);
 	if (in->op == X86_OP_MASKMOV) {
 		maskmov(v, in);
 		return;
@@ -200,7 +245,10 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 		bool based = v->mode != X86_MODE_64 || in->seg == X86_FS || in->seg == X86_GS;
 
 		/* Alignment comes before canonical form (which would be #SS for a stack address). */
-		if ((in->attr & X86_A_ALIGN16) && ((ea + (based ? v->s.seg[in->seg].base : 0)) & 15))
+		unsigned align = in->vex ? size : 16;
+
+		if ((in->attr & X86_A_ALIGN16) &&
+		    ((ea + (based ? v->s.seg[in->seg].base : 0)) & (align - 1)))
 			soft_raise_err(v, X86_EXC_GP, 0);
 		la = soft_linear(v, in->seg, ea, size, write ? SOFT_WRITE : SOFT_READ);
 		operand = v->tr.bounce + (la & 63);
@@ -222,7 +270,8 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 	if (v->tr.native_trap)
 		raise_host_trap(v, v->tr.native_trap - 1);
 	if (in->flags_may_write)
-		v->s.rflags = (v->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) | soft_flags_of_slot(v->tr.flags_slot);
+		v->s.rflags = (v->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) |
+			      soft_flags_of_slot(v->tr.flags_slot);
 	if (mem && write) {
 		if (in->attr & X86_A_FSTENV)
 			clear_pointers(in, operand);

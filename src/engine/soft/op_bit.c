@@ -88,6 +88,10 @@ static void count_done(struct soft_vcpu *v, const struct x86_insn *in, uint64_t 
 
 void soft_op_tzcnt(struct soft_vcpu *v, const struct x86_insn *in)
 {
+	if (!v->soft->cpuid.tzcnt) { /* F3 counts for nothing */
+		soft_op_bsf(v, in);
+		return;
+	}
 	uint64_t src = op_rm_read(v, in);
 
 	count_done(v, in, src, src ? (uint64_t)__builtin_ctzll(src) : in->rm_bytes * 8u);
@@ -95,6 +99,10 @@ void soft_op_tzcnt(struct soft_vcpu *v, const struct x86_insn *in)
 
 void soft_op_lzcnt(struct soft_vcpu *v, const struct x86_insn *in)
 {
+	if (!v->soft->cpuid.lzcnt) {
+		soft_op_bsr(v, in);
+		return;
+	}
 	uint64_t src = op_rm_read(v, in);
 	unsigned bits = in->rm_bytes * 8u;
 

@@ -44,6 +44,8 @@ static uint64_t byte_swap(uint64_t value, unsigned size)
 
 void soft_op_movbe(struct soft_vcpu *v, const struct x86_insn *in)
 {
+	if (!v->soft->cpuid.movbe)
+		soft_raise(v, X86_EXC_UD);
 	if (in->reg_acc & X86_ACC_W)
 		op_reg_set(v, in, in->reg, byte_swap(op_rm_read(v, in), in->rm_bytes),
 			   in->reg_bytes);

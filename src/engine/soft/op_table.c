@@ -192,4 +192,11 @@ const soft_op_fn soft_op_table[X86_OP_COUNT] = {
 	[X86_OP_LDMXCSR] = soft_op_native,
 	[X86_OP_STMXCSR] = soft_op_native,
 	[X86_OP_MASKMOV] = soft_op_native,
+	[X86_OP_BMI] = soft_op_native,
+	[X86_OP_VMASKMOV] = soft_op_vmaskmov,
+	[X86_OP_VGATHER] = soft_op_vgather,
+	[X86_OP_XSAVE] = soft_op_sys_xsave,
+	[X86_OP_XSAVEOPT] = soft_op_sys_xsaveopt,
+	[X86_OP_XSAVEC] = soft_op_sys_xsavec,
+	[X86_OP_XRSTOR] = soft_op_sys_xrstor,
 };

@@ -115,6 +115,10 @@ void soft_op_clflush(struct soft_vcpu *v, const struct x86_insn *in);
 void soft_op_rdrand(struct soft_vcpu *v, const struct x86_insn *in);
 void soft_op_rdseed(struct soft_vcpu *v, const struct x86_insn *in);
 
+/* Vectors with masks: op_masked.c. */
+void soft_op_vmaskmov(struct soft_vcpu *v, const struct x86_insn *in);
+void soft_op_vgather(struct soft_vcpu *v, const struct x86_insn *in);
+
 /* System: sys_*.c. */
 void soft_op_sys_ud(struct soft_vcpu *v, const struct x86_insn *in);
 void soft_op_sys_ins(struct soft_vcpu *v, const struct x86_insn *in);
@@ -192,5 +196,9 @@ void soft_op_sys_xsetbv(struct soft_vcpu *v, const struct x86_insn *in);
 void soft_op_sys_vmcall(struct soft_vcpu *v, const struct x86_insn *in);
 void soft_op_sys_vmmcall(struct soft_vcpu *v, const struct x86_insn *in);
 void soft_op_sys_rsm(struct soft_vcpu *v, const struct x86_insn *in);
+void soft_op_sys_xsave(struct soft_vcpu *v, const struct x86_insn *in);
+void soft_op_sys_xsaveopt(struct soft_vcpu *v, const struct x86_insn *in);
+void soft_op_sys_xsavec(struct soft_vcpu *v, const struct x86_insn *in);
+void soft_op_sys_xrstor(struct soft_vcpu *v, const struct x86_insn *in);
 
 #endif

@@ -100,6 +100,7 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 	en->so.mem = cfg->mem;
 	en->so.host = cfg->host;
 	en->so.n_vcpus = cfg->n_vcpus;
+	soft_fp_init();
 	cpuid_build(&en->so.cpuid, cpuid_host, cfg->n_vcpus, cfg->tsc_khz);
 	if (cfg->soft_mode == SOFT_MODE_LOCKSTEP)
 		hide_tsc_deadline(&en->so.cpuid);

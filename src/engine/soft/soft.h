@@ -283,6 +283,9 @@ uint64_t soft_guest_tsc(struct soft_vcpu *v); /* virtual in lock-step mode */
 /* Guest FPU state from the host's registers to s.fx and back; both idempotent by v->fp_live. */
 void soft_fp_save(struct soft_vcpu *v);
 void soft_fp_load(struct soft_vcpu *v);
+/* Once, before anything runs: finds out how the host saves its state. */
+void soft_fp_init(void);
+uint32_t soft_mxcsr_mask(void); /* MXCSR bits that exist */
 /* Copy without vector registers. */
 void soft_copy(void *dst, const void *src, size_t n);
 void soft_zero(void *dst, size_t n);
@@ -327,5 +330,18 @@ struct soft {
 
 /* ---- native.c: FP, MMX and SSE instructions run as themselves (all of X86_OPS_FP, and X86_A_NATIVE ops on request) ---- */
 void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in);
+/* Raises #UD or #NM where the instruction needs FPU, SSE or AVX state that is not available now. */
+void soft_fp_available(struct soft_vcpu *v, const struct x86_insn *in);
+
+/* AVX instructions can be used, but for CR0.TS. */
+static inline bool soft_avx_enabled(const struct soft_vcpu *v)
+{
+	const uint64_t need = X86_XCR0_SSE | X86_XCR0_AVX;
+
+	return (v->s.cr4 & X86_CR4_OSXSAVE) && (v->s.xcr0 & need) == need;
+}
+
+/* sys_xsave.c: components not in their initial configuration, of all that XCR0 can name. Saves the FPU state. */
+uint64_t soft_xinuse(struct soft_vcpu *v);
 
 #endif

@@ -148,6 +148,11 @@ void soft_op_sys_cpuid(struct soft_vcpu *v, const struct x86_insn *in)
 	/* The APIC feature shows whether IA32_APIC_BASE enables it (SDM vol. 3 §10.4.3). */
 	if ((leaf == 1 || leaf == 0x80000001) && !(v->s.msr.apic_base & BIT(11)))
 		d &= ~(uint32_t)BIT(9);
+	if (leaf == 1 && (v->s.cr4 & X86_CR4_OSXSAVE))
+		c |= (uint32_t)BIT(27);
+	/* Sizes of the area for what XCR0 enables now (SDM vol. 1 §13.2). */
+	if (leaf == 0xd && a && (uint32_t)v->s.gpr[X86_RCX] <= 1)
+		b = v->s.xcr0 & X86_XCR0_AVX ? X86_FX_SIZE : X86_FX_YMM_HI;
 	v->s.gpr[X86_RAX] = a;
 	v->s.gpr[X86_RBX] = b;
 	v->s.gpr[X86_RCX] = c;
@@ -276,18 +281,6 @@ void soft_op_sys_mwait(struct soft_vcpu *v, const struct x86_insn *in)
 }
 
 /* CR4.OSXSAVE cannot be set. */
-void soft_op_sys_xgetbv(struct soft_vcpu *v, const struct x86_insn *in)
-{
-	(void)in;
-	soft_raise(v, X86_EXC_UD);
-}
-
-void soft_op_sys_xsetbv(struct soft_vcpu *v, const struct x86_insn *in)
-{
-	(void)in;
-	soft_raise(v, X86_EXC_UD);
-}
-
 void soft_op_sys_rsm(struct soft_vcpu *v, const struct x86_insn *in)
 {
 	(void)in;

@@ -49,6 +49,8 @@ uint32_t soft_tr_key(const struct soft_vcpu *v)
 	}
 	if ((s->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(s->cr4 & X86_CR4_OSFXSR))
 		key |= SOFT_KEY_FP_SLOW;
+	if (soft_avx_enabled(v) && !(s->cr0 & X86_CR0_TS))
+		key |= SOFT_KEY_AVX;
 	if ((s->cr4 & X86_CR4_TSD) && v->cpl != 0)
 		key |= SOFT_KEY_TSD;
 	if ((s->cr4 & X86_CR4_SMAP) && v->cpl != 3)
@@ -433,8 +435,11 @@ void soft_tr_run_block(struct soft_vcpu *v)
 		(void)soft_step(v);
 		return;
 	}
-	req = __atomic_exchange_n(&v->req, 0, __ATOMIC_SEQ_CST); /* not now */
-	entered = enter(v, b, v->soft->cache->n_flushes);
+	req = 0;
+	do { /* not now; another thread may ask again before the code is entered */
+		req |= __atomic_exchange_n(&v->req, 0, __ATOMIC_SEQ_CST);
+		entered = enter(v, b, v->soft->cache->n_flushes);
+	} while (!entered && __atomic_load_n(&v->req, __ATOMIC_SEQ_CST));
 	__atomic_or_fetch(&v->req, req, __ATOMIC_SEQ_CST);
 	if (!entered)
 		return;
