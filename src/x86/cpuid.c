@@ -56,7 +56,8 @@
 #define F7_EDX_ARCH_CAP BIT(29)
 
 /* Leaf 0x80000001. */
-#define FX1_ECX_HOST (FX1_ECX_ABM | BIT(0) /* LAHF64 */ | BIT(8) /* PREFETCHW */ | BIT(22) /* TOPOEXT */)
+#define FX1_ECX_HOST \
+	(FX1_ECX_ABM | BIT(0) /* LAHF64 */ | BIT(8) /* PREFETCHW */ | BIT(22) /* TOPOEXT */)
 #define FX1_ECX_ABM BIT(5)
 #define FX1_EDX_NX BIT(20)
 #define FX1_EDX_GBPAGES BIT(26)
@@ -201,12 +202,14 @@ static void add_topology(struct cpuid_table *t, uint32_t leaf, unsigned n_vcpus)
  * XSAVE and AVX as the host has them and its operating system lets us use them (OSXSAVE). Leaf 0xd sub-leaf 0 EBX, and
  * 1 EBX, are sizes for the XCR0 of the moment: the engine fills them in. *ecx: feature bits of leaf 1.
  */
-static void add_xsave(struct cpuid_table *t, cpuid_source host, uint32_t host_ecx, uint32_t max, uint32_t *ecx)
+static void add_xsave(struct cpuid_table *t, cpuid_source host, uint32_t host_ecx, uint32_t max,
+		      uint32_t *ecx)
 {
 	uint32_t r[4], eax1;
 	struct cpuid_entry *e;
 
-	if (!(host_ecx & (uint32_t)F1_ECX_XSAVE) || !(host_ecx & (uint32_t)F1_ECX_OSXSAVE) || max < 0xd)
+	if (!(host_ecx & (uint32_t)F1_ECX_XSAVE) || !(host_ecx & (uint32_t)F1_ECX_OSXSAVE) ||
+	    max < 0xd)
 		return;
 	host(0xd, 0, r);
 	t->xcr0_valid = r[CPUID_EAX] & XCR0_OURS;

@@ -158,7 +158,10 @@ static bool decode_prefixes(struct x86_insn *in, struct cursor *c)
 static inline unsigned prefix_of(const struct x86_insn *in, unsigned *bit)
 {
 	if (in->vex) {
-		*bit = in->sse_pfx == 0 ? PFX_NP : in->sse_pfx == 0x66 ? PFX_66 : in->sse_pfx == 0xf3 ? PFX_F3 : PFX_F2;
+		*bit = in->sse_pfx == 0	   ? PFX_NP :
+		       in->sse_pfx == 0x66 ? PFX_66 :
+		       in->sse_pfx == 0xf3 ? PFX_F3 :
+					     PFX_F2;
 		return in->sse_pfx;
 	}
 	if (in->rep != 0) {
@@ -364,7 +367,8 @@ static void decode_rm(struct x86_insn *in, struct cursor *c, const struct decode
 static bool decode_vvvv(struct x86_insn *in, const struct decode_row *row)
 {
 	bool gpr = row->reg == KIND_Y || row->rm == KIND_Y || row->vv == KIND_Y ||
-		   (in->map == X86_MAP_0F3A && (in->opcode & 0xfc) == 0x60); /* VPCMPESTRx: EAX, EDX */
+		   (in->map == X86_MAP_0F3A &&
+		    (in->opcode & 0xfc) == 0x60); /* VPCMPESTRx: EAX, EDX */
 
 	if (in->mode != X86_MODE_64 && gpr)
 		in->rex &= 0xf7;
@@ -385,7 +389,8 @@ static bool decode_vvvv(struct x86_insn *in, const struct decode_row *row)
 /* Gathers: an index is needed, and index, mask and destination must differ. */
 static bool vsib_valid(const struct x86_insn *in)
 {
-	return in->addr_bytes != 2 && in->has_sib && in->index != in->reg && in->index != in->vvvv && in->reg != in->vvvv;
+	return in->addr_bytes != 2 && in->has_sib && in->index != in->reg &&
+	       in->index != in->vvvv && in->reg != in->vvvv;
 }
 
 static void decode_imm(struct x86_insn *in, struct cursor *c, unsigned how)
@@ -491,7 +496,8 @@ enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, siz
 	if (!decode_prefixes(in, &c) || c.bad)
 		return finish(in, &c, X86_DECODE_UD);
 
-	const struct decode_row *row = (in->vex ? decode_vex_maps : decode_maps)[in->map][in->opcode];
+	const struct decode_row *row = (in->vex ? decode_vex_maps :
+						  decode_maps)[in->map][in->opcode];
 	if (row == NULL)
 		return finish(in, &c, X86_DECODE_UD);
 	if (decode_row_modrm(row)) {

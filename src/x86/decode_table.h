@@ -87,10 +87,11 @@ struct decode_row {
 	uint8_t w;			 /* 0 any, 1: REX.W clear, 2: REX.W set */
 	uint8_t vl;			 /* VEX.L: 0 any, 1: clear, 2: set */
 	bool only64, no64;
-	bool modrm;	 /* has a ModRM byte although nothing below says so */
-	bool acc;	 /* opreg is the accumulator, not the low opcode bits */
-	bool low;	 /* opreg is the low opcode bits */
-	uint8_t reg, rm, vv; /* enum decode_kind; vv: VEX.vvvv, which must be 1111b when there is none */
+	bool modrm; /* has a ModRM byte although nothing below says so */
+	bool acc;   /* opreg is the accumulator, not the low opcode bits */
+	bool low;   /* opreg is the low opcode bits */
+	uint8_t reg, rm,
+		vv; /* enum decode_kind; vv: VEX.vvvv, which must be 1111b when there is none */
 	uint8_t reg_acc, rm_acc, vv_acc, opreg_acc;
 	uint8_t size, imm;	 /* enum decode_size, decode_imm */
 	uint8_t shift;		 /* enum decode_shift */

@@ -228,8 +228,9 @@ int x86_state_print(const struct x86_state *s, char *buf, size_t size)
 	add(&t, "apic_base %llx  tsc_offset %llx  tsc_deadline %llx  kvmclock %llx\n",
 	    (unsigned long long)s->msr.apic_base, (unsigned long long)s->msr.tsc_offset,
 	    (unsigned long long)s->msr.tsc_deadline, (unsigned long long)s->msr.kvm_system_time);
-	add(&t, "xcr0 %llx  fcw %02x%02x  fsw %02x%02x  mxcsr %02x%02x\n", (unsigned long long)s->xcr0, s->fx[1], s->fx[0],
-	    s->fx[3], s->fx[2], s->fx[FX_MXCSR + 1], s->fx[FX_MXCSR]);
+	add(&t, "xcr0 %llx  fcw %02x%02x  fsw %02x%02x  mxcsr %02x%02x\n",
+	    (unsigned long long)s->xcr0, s->fx[1], s->fx[0], s->fx[3], s->fx[2],
+	    s->fx[FX_MXCSR + 1], s->fx[FX_MXCSR]);
 	add_vectors(&t, s->fx);
 	add(&t, "events%s%s%s%s%s%s\n", ev->sti_shadow ? " sti-shadow" : "",
 	    ev->movss_shadow ? " movss-shadow" : "", ev->nmi_masked ? " nmi-masked" : "",

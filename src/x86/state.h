@@ -12,8 +12,22 @@
 #include "util/base.h"
 
 enum x86_gpr {
-	X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI,
-	X86_R8, X86_R9, X86_R10, X86_R11, X86_R12, X86_R13, X86_R14, X86_R15,
+	X86_RAX,
+	X86_RCX,
+	X86_RDX,
+	X86_RBX,
+	X86_RSP,
+	X86_RBP,
+	X86_RSI,
+	X86_RDI,
+	X86_R8,
+	X86_R9,
+	X86_R10,
+	X86_R11,
+	X86_R12,
+	X86_R13,
+	X86_R14,
+	X86_R15,
 	X86_RIP /* only as a base in an address */
 };
 
@@ -31,10 +45,10 @@ enum x86_sreg { X86_ES, X86_CS, X86_SS, X86_DS, X86_FS, X86_GS, X86_SREGS };
 #define X86_ATTR_DB 0x4000u
 #define X86_ATTR_G 0x8000u
 /* With S: */
-#define X86_ATTR_CODE 0x0008u	   /* type bit 3 */
+#define X86_ATTR_CODE 0x0008u	    /* type bit 3 */
 #define X86_ATTR_CONFORMING 0x0004u /* code: type bit 2 */
 #define X86_ATTR_EXPAND_DOWN 0x0004u
-#define X86_ATTR_RW 0x0002u	   /* code: readable; data: writable */
+#define X86_ATTR_RW 0x0002u /* code: readable; data: writable */
 #define X86_ATTR_ACCESSED 0x0001u
 
 struct x86_seg {
@@ -108,9 +122,24 @@ struct x86_dtr {
 
 /* Exception vectors (SDM vol. 3 §6.3.1). */
 enum x86_vector {
-	X86_EXC_DE = 0, X86_EXC_DB = 1, X86_EXC_NMI = 2, X86_EXC_BP = 3, X86_EXC_OF = 4, X86_EXC_BR = 5,
-	X86_EXC_UD = 6, X86_EXC_NM = 7, X86_EXC_DF = 8, X86_EXC_TS = 10, X86_EXC_NP = 11, X86_EXC_SS = 12,
-	X86_EXC_GP = 13, X86_EXC_PF = 14, X86_EXC_MF = 16, X86_EXC_AC = 17, X86_EXC_MC = 18, X86_EXC_XM = 19
+	X86_EXC_DE = 0,
+	X86_EXC_DB = 1,
+	X86_EXC_NMI = 2,
+	X86_EXC_BP = 3,
+	X86_EXC_OF = 4,
+	X86_EXC_BR = 5,
+	X86_EXC_UD = 6,
+	X86_EXC_NM = 7,
+	X86_EXC_DF = 8,
+	X86_EXC_TS = 10,
+	X86_EXC_NP = 11,
+	X86_EXC_SS = 12,
+	X86_EXC_GP = 13,
+	X86_EXC_PF = 14,
+	X86_EXC_MF = 16,
+	X86_EXC_AC = 17,
+	X86_EXC_MC = 18,
+	X86_EXC_XM = 19
 };
 
 #define X86_MTRR_VAR 8
@@ -128,9 +157,9 @@ struct x86_msrs {
 
 /* Interrupt shadow and pending events that have begun but not been delivered. */
 struct x86_events {
-	bool sti_shadow;    /* interrupts held back for one instruction after STI */
-	bool movss_shadow;  /* interrupts and debug traps held back after MOV SS / POP SS */
-	bool nmi_masked;    /* between NMI delivery and IRET */
+	bool sti_shadow;   /* interrupts held back for one instruction after STI */
+	bool movss_shadow; /* interrupts and debug traps held back after MOV SS / POP SS */
+	bool nmi_masked;   /* between NMI delivery and IRET */
 	bool nmi_pending;
 	bool halted;	    /* in HLT */
 	bool wait_for_sipi; /* after INIT, before SIPI */

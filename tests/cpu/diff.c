@@ -187,7 +187,8 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 		char name[16];
 		unsigned at = i & ~7u;
 
-		if (i >= (c->compat ? 288u : 416u) && (i < X86_FX_YMM_HI || i >= (c->compat ? 704u : 832u)))
+		if (i >= (c->compat ? 288u : 416u) &&
+		    (i < X86_FX_YMM_HI || i >= (c->compat ? 704u : 832u)))
 			continue;
 
 		if ((i >= 6 && i < 24) || (i >= 28 && i < 32) || nat->r.fx[i] == soft->r.fx[i])

@@ -91,8 +91,6 @@ static void test_control_registers(void **state)
 	assert_int_equal(s->cr0, cr0 | X86_CR0_TS);
 	assert_false(write_cr(f, 4, s->cr4 & ~(uint64_t)X86_CR4_PAE));
 	mode64(f, 0);
-	assert_false(write_cr(f, 4, s->cr4 | X86_CR4_OSXSAVE));
-	mode64(f, 0);
 	assert_false(write_cr(f, 4, s->cr4 | X86_CR4_LA57));
 	mode64(f, 0);
 	assert_false(write_cr(f, 3, s->cr3 | BIT(63)));
@@ -375,6 +373,149 @@ static void test_misc(void **state)
 	assert_int_equal(s->rip, HANDLER(13));
 }
 
+/* ---- XSAVE ---- */
+
+static bool set_xcr(struct fix *f, uint32_t n, uint64_t value)
+{
+	struct x86_state *s = &f->v->s;
+
+	s->gpr[X86_RCX] = n;
+	s->gpr[X86_RAX] = (uint32_t)value;
+	s->gpr[X86_RDX] = value >> 32;
+	return run(f, "\x0f\x01\xd1");
+}
+
+static struct x86_state *with_xsave(struct fix *f, uint64_t xcr0)
+{
+	struct x86_state *s = mode64(f, 0);
+
+	s->cr4 |= X86_CR4_OSXSAVE;
+	s->xcr0 = xcr0;
+	s->gpr[X86_RBX] = 0x70000;
+	s->gpr[X86_RAX] = s->gpr[X86_RDX] = 0xffffffff;
+	return s;
+}
+
+static void test_xcr0(void **state)
+{
+	struct fix *f = *state;
+	struct x86_state *s = mode64(f, 0);
+	static const uint64_t bad[] = {0, 2, 5, 4, 6, 0x17, BIT(63) | 7};
+
+	assert_false(set_xcr(f, 0, 1)); /* CR4.OSXSAVE is clear */
+	assert_int_equal(s->rip, HANDLER(6));
+	mode64(f, 0);
+	assert_true(write_cr(f, 4, s->cr4 | X86_CR4_OSXSAVE));
+	s->gpr[X86_RAX] = 1;
+	assert_true(run(f, "\x0f\xa2"));
+	assert_true(s->gpr[X86_RCX] & BIT(27));
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		with_xsave(f, 1);
+		assert_false(set_xcr(f, 0, bad[i]));
+		assert_int_equal(s->rip, HANDLER(13));
+	}
+	with_xsave(f, 1);
+	assert_false(set_xcr(f, 1, 7));
+	with_xsave(f, 1);
+	/* AVX only when XCR0 has it: vaddps ymm0, ymm1, ymm2; ANDN needs nothing. */
+	assert_false(run(f, "\xc5\xf4\x58\xc2"));
+	assert_int_equal(s->rip, HANDLER(6));
+	with_xsave(f, 1);
+	assert_true(set_xcr(f, 0, 7));
+	assert_int_equal(s->xcr0, 7);
+	s->cr0 |= X86_CR0_TS;
+	assert_false(run(f, "\xc5\xf4\x58\xc2"));
+	assert_int_equal(s->rip, HANDLER(7));
+	/* XGETBV(1): what is in use. The size in CPUID follows XCR0. */
+	with_xsave(f, 7);
+	memset(s->fx, 0, sizeof(s->fx));
+	s->fx[0] = 0x7f;
+	s->fx[1] = 3;
+	s->fx[X86_FX_YMM_HI + 17] = 1;
+	s->gpr[X86_RCX] = 1;
+	assert_true(run(f, "\x0f\x01\xd0"));
+	assert_int_equal(s->gpr[X86_RAX], X86_XCR0_AVX);
+	s->gpr[X86_RCX] = 2;
+	assert_false(run(f, "\x0f\x01\xd0"));
+	with_xsave(f, 3);
+	s->gpr[X86_RAX] = 0xd;
+	s->gpr[X86_RCX] = 0;
+	assert_true(run(f, "\x0f\xa2"));
+	assert_int_equal(s->gpr[X86_RBX], 576);
+	assert_int_equal(s->gpr[X86_RCX], 832);
+	mode64(f, 3);
+	s->cr4 |= X86_CR4_OSXSAVE;
+	assert_false(set_xcr(f, 0, 1));
+	assert_int_equal(s->rip, HANDLER(13));
+}
+
+static void test_xsave(void **state)
+{
+	struct fix *f = *state;
+	struct x86_state *s = mode64(f, 0);
+
+	assert_false(run(f, "\x0f\xae\x23"));
+	assert_int_equal(s->rip, HANDLER(6));
+	with_xsave(f, 7);
+	s->gpr[X86_RBX] = 0x70020;
+	assert_false(run(f, "\x0f\xae\x23")); /* aligned to 64 bytes */
+	assert_int_equal(s->rip, HANDLER(13));
+	/* Other bits of XSTATE_BV stay; bytes for software stay. */
+	with_xsave(f, 7);
+	for (unsigned i = 0; i < 16; i++) {
+		s->fx[X86_FX_XMM + 16 * i] = (uint8_t)(i + 1);
+		s->fx[X86_FX_YMM_HI + 16 * i] = (uint8_t)(i + 0x81);
+	}
+	fix_put(f, 0x70000 + 464, 0x1234, 8);
+	fix_put(f, 0x70200, BIT(40), 8);
+	assert_true(run(f, "\x0f\xae\x23"));
+	assert_int_equal(fix_get(f, 0x70000 + 464, 8), 0x1234);
+	assert_int_equal(fix_get(f, 0x70200, 8) & ~UINT64_C(1), BIT(40) | 6);
+	assert_int_equal(fix_get(f, 0x70000 + 160 + 240, 1), 16);
+	assert_int_equal(fix_get(f, 0x70000 + 576 + 240, 1), 0x90);
+	/* Bits outside of XCR0 do not load. */
+	with_xsave(f, 7);
+	assert_false(run(f, "\x0f\xae\x2b"));
+	assert_int_equal(s->rip, HANDLER(13));
+	/* A clear bit of XSTATE_BV is the initial configuration; what is not asked for stays. */
+	with_xsave(f, 7);
+	fix_put(f, 0x70200, 2, 8);
+	fix_put(f, 0x70000 + 160, 0x77, 1);
+	s->gpr[X86_RAX] = 6;
+	s->gpr[X86_RDX] = 0;
+	s->fx[32] = 0x55;
+	assert_true(run(f, "\x0f\xae\x2b"));
+	assert_int_equal(s->fx[160], 0x77);
+	assert_int_equal(s->fx[576], 0);
+	assert_int_equal(s->fx[32], 0x55);
+	assert_int_equal(s->fx[512] & 6, 2);
+	/* Compacted. */
+	with_xsave(f, 7);
+	s->fx[576] = 9;
+	assert_true(run(f, "\x0f\xc7\x23"));
+	assert_int_equal(fix_get(f, 0x70208, 8), BIT(63) | 7);
+	s->fx[576] = 0;
+	with_xsave(f, 7);
+	assert_true(run(f, "\x0f\xae\x2b"));
+	assert_int_equal(s->fx[576], 9);
+	for (unsigned i = 1; i < 8; i++) { /* header: XCOMP_BV, and what must be zero */
+		uint64_t old = fix_get(f, 0x70200 + 8 * i, 8);
+
+		with_xsave(f, 7);
+		fix_put(f, 0x70200 + 8 * i, old | BIT(20), 8);
+		assert_false(run(f, "\x0f\xae\x2b"));
+		assert_int_equal(s->rip, HANDLER(13));
+		fix_put(f, 0x70200 + 8 * i, old, 8);
+	}
+	with_xsave(f, 7);
+	fix_put(f, 0x70208, BIT(63) | 3, 8); /* XSTATE_BV outside of XCOMP_BV */
+	assert_false(run(f, "\x0f\xae\x2b"));
+	with_xsave(f, 7);
+	s->cr0 |= X86_CR0_TS;
+	assert_false(run(f, "\x0f\xae\x23"));
+	assert_int_equal(s->rip, HANDLER(7));
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -383,7 +524,8 @@ int main(void)
 		TEST(test_segments), TEST(test_control_registers),
 		TEST(test_msrs),     TEST(test_tsc_and_clock),
 		TEST(test_flags),    TEST(test_ports),
-		TEST(test_misc),
+		TEST(test_misc),     TEST(test_xcr0),
+		TEST(test_xsave),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

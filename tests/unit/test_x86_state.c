@@ -32,6 +32,8 @@ static void test_reset(void **st)
 	assert_int_equal(s.msr.apic_base, 0xfee00900);
 	assert_int_equal(s.msr.pat, 0x0007040600070406);
 	assert_int_equal(s.fx[24] | s.fx[25] << 8, 0x1f80);
+	assert_int_equal(s.fx[X86_FX_XSTATE_BV], 1);
+	assert_int_equal(s.xcr0, 1);
 	assert_false(s.ev.wait_for_sipi);
 	x86_state_reset(&s, false);
 	assert_int_equal(s.msr.apic_base, 0xfee00800);
@@ -161,16 +163,29 @@ static void test_features(void **st)
 	r = get(&table, 1, 0, 3);
 	assert_int_equal(r.b >> 24, 3);
 	assert_int_equal(r.b >> 16 & 0xff, 4);
-	/* No XSAVE, OSXSAVE, AVX, FMA, F16C, MOVBE, MONITOR, VMX. */
-	assert_int_equal(r.c & (BIT(26) | BIT(27) | BIT(28) | BIT(12) | BIT(29) | BIT(22) | BIT(3) |
-				BIT(5)),
-			 0);
+	/* OSXSAVE is the guest's CR4; no MONITOR, VMX. XSAVE, AVX, FMA, F16C, MOVBE. */
+	assert_int_equal(r.c & (BIT(27) | BIT(3) | BIT(5)), 0);
+	assert_int_equal(r.c | ~(uint32_t)(BIT(26) | BIT(28) | BIT(12) | BIT(29) | BIT(22)), ~0u);
+	assert_int_equal(table.xcr0_valid, 7);
+	r = get(&table, 0xd, 0, 0);
+	assert_int_equal(r.a, 7);
+	assert_int_equal(r.c, 832);
+	assert_int_equal(r.d, 0);
+	r = get(&table, 0xd, 1, 0);
+	assert_int_equal(r.a, 7); /* XSAVEOPT, XSAVEC, XGETBV(1); no XSAVES */
+	assert_int_equal(r.c | r.d, 0);
+	r = get(&table, 0xd, 2, 0);
+	assert_int_equal(r.a, 256);
+	assert_int_equal(r.b, 576);
+	assert_int_equal(r.c | r.d, 0);
+	r = get(&table, 1, 0, 3);
 	assert_int_equal(r.c & (BIT(31) | BIT(21) | BIT(24)), BIT(31) | BIT(21) | BIT(24));
 	assert_int_equal(r.d & BIT(1), 0); /* VME */
 	r = get(&table, 7, 0, 0);
 	assert_int_equal(r.a, 0);
-	assert_int_equal(r.b & (BIT(3) | BIT(5) | BIT(8) | BIT(16)), 0); /* BMI, AVX2, AVX-512 */
-	assert_int_equal(r.c & BIT(16), 0);				 /* LA57 */
+	assert_int_equal(r.b & (BIT(3) | BIT(5) | BIT(8) | BIT(16)),
+			 BIT(3) | BIT(5) | BIT(8));		/* no AVX-512 */
+	assert_int_equal(r.c & (BIT(1) | BIT(8) | BIT(16)), 0); /* AVX512-VBMI, GFNI, LA57 */
 	assert_true(r.d & BIT(29));
 	assert_true(table.arch_cap && table.spec_ctrl);
 	assert_int_equal(get(&table, 7, 1, 0).a, 0);
@@ -178,7 +193,7 @@ static void test_features(void **st)
 	assert_int_equal(get(&table, 0x80000008, 0, 0).a, 39 | 48 << 8);
 	assert_int_equal(table.cr4_valid &
 				 (X86_CR4_LA57 | X86_CR4_OSXSAVE | X86_CR4_VME | X86_CR4_PKE),
-			 0);
+			 X86_CR4_OSXSAVE);
 	assert_int_equal(table.cr4_valid & (X86_CR4_SMEP | X86_CR4_PCIDE),
 			 X86_CR4_SMEP | X86_CR4_PCIDE);
 	/* A host with nothing: only what we add. */
@@ -188,7 +203,10 @@ static void test_features(void **st)
 	assert_int_equal(r.c, BIT(31) | BIT(21) | BIT(24));
 	assert_int_equal(r.d & BIT(25), 0); /* SSE runs as itself */
 	assert_int_equal(table.cr4_valid & (X86_CR4_SMEP | X86_CR4_PCIDE), 0);
-	assert_false(table.gbpages || table.rdtscp);
+	assert_false(table.gbpages || table.rdtscp || table.xcr0_valid || table.lzcnt ||
+		     table.tzcnt || table.movbe);
+	assert_int_equal(get(&table, 7, 0, 0).b & (BIT(3) | BIT(5) | BIT(8)), 0);
+	assert_int_equal(get(&table, 0xd, 0, 0).a, 0);
 	assert_int_equal(table.efer_valid & X86_EFER_NXE, 0);
 }
 
@@ -202,7 +220,7 @@ static void test_vendors(void **st)
 	cpuid_build(&table, pretend, 2, 2100000);
 	assert_int_equal(table.vendor, CPUID_VENDOR_AMD);
 	r = get(&table, 0x80000001, 0, 0);
-	assert_int_equal(r.c & (BIT(2) | BIT(5) | BIT(6) | BIT(16)), 0); /* SVM, ABM, SSE4A, FMA4 */
+	assert_int_equal(r.c & (BIT(2) | BIT(6) | BIT(11) | BIT(16)), 0); /* SVM, SSE4A, XOP, FMA4 */
 	assert_true(r.c & BIT(22));
 	assert_int_equal(r.d & (BIT(30) | BIT(31) | BIT(25)), 0); /* 3DNow, FFXSR */
 	assert_true(table.auto_ibrs);
@@ -262,7 +280,7 @@ static void test_clock_and_hypervisor(void **st)
 	assert_int_equal(get(&table, 0x40000010, 0, 0).a, 2596122);
 	/* Past the ends: nothing. */
 	assert_int_equal(get(&table, 0x20, 0, 0).a | get(&table, 0x80000022, 0, 0).a, 0);
-	assert_int_equal(get(&table, 0xd, 0, 0).a, 0);
+	assert_int_equal(get(&table, 0xd, 3, 0).a, 0);
 }
 
 /* On the processor that runs the test: never a feature that it has not, but for those that we make. */

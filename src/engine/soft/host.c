@@ -54,7 +54,8 @@ void soft_fp_save(struct soft_vcpu *v)
 		__asm__ volatile("xsave64 %0" : "+m"(v->s.fx) : "a"(host_components), "d"(0));
 	else
 		__asm__ volatile("fxsave64 %0" : "=m"(*(uint8_t(*)[512])v->s.fx));
-	if (host_components & X86_XCR0_AVX) /* what runs now is SSE code: it must not drag upper halves along */
+	if (host_components &
+	    X86_XCR0_AVX) /* what runs now is SSE code: it must not drag upper halves along */
 		__asm__ volatile("vzeroupper");
 	__asm__ volatile("fninit\n\tldmxcsr %0" : : "m"(mxcsr));
 	v->fp_live = false;

@@ -23,7 +23,8 @@ static uint64_t element(struct soft_vcpu *v, unsigned reg, unsigned at, unsigned
 	return value;
 }
 
-static void set_element(struct soft_vcpu *v, unsigned reg, unsigned at, uint64_t value, unsigned size)
+static void set_element(struct soft_vcpu *v, unsigned reg, unsigned at, uint64_t value,
+			unsigned size)
 {
 	soft_copy(ymm(v, reg, at), &value, size);
 }
@@ -44,7 +45,7 @@ void soft_op_vmaskmov(struct soft_vcpu *v, const struct x86_insn *in)
 {
 	unsigned size = in->opcode >= 0x80 ? (in->rex & 8 ? 8 : 4) : in->opcode & 1 ? 8 : 4;
 	unsigned n = (16u << in->vex_l) / size;
-	uint64_t ea, value[8] = { 0 };
+	uint64_t ea, value[8] = {0};
 
 	soft_fp_available(v, in);
 	open_image(v);
@@ -52,7 +53,10 @@ void soft_op_vmaskmov(struct soft_vcpu *v, const struct x86_insn *in)
 	if (in->reg_acc & X86_ACC_W) {
 		for (unsigned i = 0; i < n; i++)
 			if (masked(v, in, i * size, size))
-				value[i] = soft_read(v, soft_linear(v, in->seg, ea + i * size, size, SOFT_READ), size);
+				value[i] = soft_read(v,
+						     soft_linear(v, in->seg, ea + i * size, size,
+								 SOFT_READ),
+						     size);
 		for (unsigned i = 0; i < n; i++)
 			set_element(v, in->reg, i * size, value[i], size);
 		if (!in->vex_l)
@@ -61,7 +65,8 @@ void soft_op_vmaskmov(struct soft_vcpu *v, const struct x86_insn *in)
 	}
 	for (unsigned i = 0; i < n; i++)
 		if (masked(v, in, i * size, size))
-			soft_probe_write(v, soft_linear(v, in->seg, ea + i * size, size, SOFT_WRITE), size);
+			soft_probe_write(v, soft_linear(v, in->seg, ea + i * size, size, SOFT_WRITE),
+					 size);
 	for (unsigned i = 0; i < n; i++)
 		if (masked(v, in, i * size, size))
 			soft_write(v, soft_linear(v, in->seg, ea + i * size, size, SOFT_WRITE),
@@ -78,7 +83,8 @@ void soft_op_vgather(struct soft_vcpu *v, const struct x86_insn *in)
 	open_image(v);
 	base.index = 0xff;
 	for (unsigned i = 0; i < n; i++) {
-		uint64_t index = op_sign_extend(element(v, in->index, i * index_size, index_size), index_size);
+		uint64_t index = op_sign_extend(element(v, in->index, i * index_size, index_size),
+						index_size);
 
 		if (masked(v, in, i * size, size)) {
 			base.disp = in->disp + (int64_t)(index << in->scale);

@@ -88,14 +88,15 @@ static void pieces(const struct soft_vcpu *v, struct piece p[PIECES])
 {
 	uint16_t vectors = v->mode == X86_MODE_64 ? 256 : 128;
 
-	p[0] = (struct piece){ 0, MXCSR, X87 };
-	p[1] = (struct piece){ MXCSR, 8, 0 }; /* by rules of its own */
-	p[2] = (struct piece){ 32, 128, X87 };
-	p[3] = (struct piece){ X86_FX_XMM, vectors, SSE };
-	p[4] = (struct piece){ X86_FX_YMM_HI, vectors, AVX };
+	p[0] = (struct piece){0, MXCSR, X87};
+	p[1] = (struct piece){MXCSR, 8, 0}; /* by rules of its own */
+	p[2] = (struct piece){32, 128, X87};
+	p[3] = (struct piece){X86_FX_XMM, vectors, SSE};
+	p[4] = (struct piece){X86_FX_YMM_HI, vectors, AVX};
 }
 
-static uint64_t area(struct soft_vcpu *v, const struct x86_insn *in, unsigned at, unsigned size, unsigned access)
+static uint64_t area(struct soft_vcpu *v, const struct x86_insn *in, unsigned at, unsigned size,
+		     unsigned access)
 {
 	return soft_linear(v, in->seg, soft_ea(v, in) + at, size, access);
 }
@@ -105,7 +106,8 @@ static void probe(struct soft_vcpu *v, const struct x86_insn *in, unsigned at, u
 	soft_probe_write(v, area(v, in, at, size, SOFT_WRITE), size);
 }
 
-static void store(struct soft_vcpu *v, const struct x86_insn *in, unsigned at, const void *from, unsigned size)
+static void store(struct soft_vcpu *v, const struct x86_insn *in, unsigned at, const void *from,
+		  unsigned size)
 {
 	soft_write_block(v, area(v, in, at, size, SOFT_WRITE), from, size);
 }
@@ -135,7 +137,8 @@ static void store_area(struct soft_vcpu *v, const struct x86_insn *in, uint64_t 
 
 static void save_standard(struct soft_vcpu *v, const struct x86_insn *in, bool optimised)
 {
-	uint64_t rfbm = begin(v, in, optimised ? v->soft->cpuid.xsaveopt : v->soft->cpuid.xcr0_valid != 0);
+	uint64_t rfbm = begin(v, in,
+			      optimised ? v->soft->cpuid.xsaveopt : v->soft->cpuid.xcr0_valid != 0);
 	uint64_t in_use = soft_xinuse(v), old;
 
 	old = soft_read(v, area(v, in, HEADER, 8, SOFT_READ), 8);
@@ -159,7 +162,7 @@ void soft_op_sys_xsavec(struct soft_vcpu *v, const struct x86_insn *in)
 
 	if ((rfbm & SSE) && get32(v->s.fx + MXCSR) != MXCSR_INIT)
 		in_use |= SSE;
-	const uint64_t header[2] = { in_use, rfbm | COMPACTED };
+	const uint64_t header[2] = {in_use, rfbm | COMPACTED};
 
 	store_area(v, in, in_use, in_use & SSE, header, sizeof(header));
 }
@@ -172,7 +175,8 @@ static void check_header(struct soft_vcpu *v, const uint64_t h[8])
 	if (h[1] & COMPACTED) {
 		uint64_t bv = h[1] & ~COMPACTED;
 
-		bad |= !v->soft->cpuid.xsavec || (bv & ~v->s.xcr0) || (h[0] & ~bv) || !zero((const uint8_t *)(h + 2), 48);
+		bad |= !v->soft->cpuid.xsavec || (bv & ~v->s.xcr0) || (h[0] & ~bv) ||
+		       !zero((const uint8_t *)(h + 2), 48);
 	} else {
 		bad |= h[1] | h[2];
 	}
@@ -204,9 +208,11 @@ void soft_op_sys_xrstor(struct soft_vcpu *v, const struct x86_insn *in)
 	mxcsr = compacted ? rfbm & SSE : rfbm & (SSE | AVX);
 	pieces(v, p);
 	for (unsigned i = 0; i < PIECES; i++) {
-		load[i] = i == 1 ? mxcsr && (!compacted || (bv & SSE)) : (rfbm & bv & p[i].components) != 0;
+		load[i] = i == 1 ? mxcsr && (!compacted || (bv & SSE)) :
+				   (rfbm & bv & p[i].components) != 0;
 		if (load[i])
-			soft_read_block(v, area(v, in, p[i].at, p[i].size, SOFT_READ), buf + p[i].at, p[i].size);
+			soft_read_block(v, area(v, in, p[i].at, p[i].size, SOFT_READ),
+					buf + p[i].at, p[i].size);
 	}
 	if (load[1] && (get32(buf + MXCSR) & ~soft_mxcsr_mask()))
 		soft_raise_err(v, X86_EXC_GP, 0);
@@ -252,8 +258,8 @@ void soft_op_sys_xsetbv(struct soft_vcpu *v, const struct x86_insn *in)
 	(void)in;
 	need_xsave(v, v->soft->cpuid.xcr0_valid != 0);
 	sys_need_cpl0(v);
-	if ((uint32_t)v->s.gpr[X86_RCX] != 0 || (value & ~v->soft->cpuid.xcr0_valid) || !(value & X87) ||
-	    ((value & AVX) && !(value & SSE)))
+	if ((uint32_t)v->s.gpr[X86_RCX] != 0 || (value & ~v->soft->cpuid.xcr0_valid) ||
+	    !(value & X87) || ((value & AVX) && !(value & SSE)))
 		soft_raise_err(v, X86_EXC_GP, 0);
 	v->s.xcr0 = value;
 }

@@ -423,6 +423,20 @@ bool soft_tr_block_ends_at_once(struct soft_vcpu *v, const struct soft_block *b)
 	       (in.attr & X86_A_END);
 }
 
+/* The code was left by the poll at its entry: nothing has run. */
+static bool polled_out(struct soft_vcpu *v, const struct soft_block *b)
+{
+	uint64_t pc;
+
+	if (v->tr.exit != TR_EXIT_PC)
+		return false;
+	soft_copy(&pc, v->tr.rec, sizeof(pc));
+	if (pc != b->va)
+		return false;
+	flags_in(v); /* what enter() begins with */
+	return true;
+}
+
 void soft_tr_run_block(struct soft_vcpu *v)
 {
 	struct soft_tr *tr = &v->tr;
@@ -436,10 +450,10 @@ void soft_tr_run_block(struct soft_vcpu *v)
 		return;
 	}
 	req = 0;
-	do { /* not now; another thread may ask again before the code is entered */
+	do { /* not now; another thread may ask again before the code is entered, or before a poll in its entry */
 		req |= __atomic_exchange_n(&v->req, 0, __ATOMIC_SEQ_CST);
 		entered = enter(v, b, v->soft->cache->n_flushes);
-	} while (!entered && __atomic_load_n(&v->req, __ATOMIC_SEQ_CST));
+	} while ((!entered || polled_out(v, b)) && __atomic_load_n(&v->req, __ATOMIC_SEQ_CST));
 	__atomic_or_fetch(&v->req, req, __ATOMIC_SEQ_CST);
 	if (!entered)
 		return;

@@ -95,9 +95,11 @@ static bool forbidden_form(const struct x86_insn *in, bool vex)
 	case OPCODE(X86_MAP_1, 0xfe): return digit > 1;
 	/* CALL, CALL far, JMP far, PUSH. */
 	case OPCODE(X86_MAP_1, 0xff): return digit > 1 && digit != 4;
-	/* Of group 15 fences and STMXCSR; not FXSAVE, XRSTOR, WRGSBASE and the rest. */
+	/* Of group 15 fences and (V)STMXCSR; not FXSAVE, XRSTOR, WRGSBASE and the rest. */
 	case OPCODE(X86_MAP_0F, 0xae):
-		return vex || in->rep || in->pfx66 || (mem ? digit != 3 : digit < 5);
+		if (vex)
+			return !mem || digit != 3;
+		return in->rep || in->pfx66 || (mem ? digit != 3 : digit < 5);
 	case OPCODE(X86_MAP_0F, 0xb8): return in->rep != 0xf3;
 	/* Of group 9 CMPXCHG8B/16B, RDRAND, RDSEED; not XRSTORS, VMPTRLD, RDPID and the rest. */
 	case OPCODE(X86_MAP_0F, 0xc7): return mem ? digit != 1 : digit < 6 || in->rep;
