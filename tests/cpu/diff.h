@@ -122,6 +122,10 @@ static inline bool diff_chance(struct diff_rng *r, unsigned percent)
 }
 uint64_t diff_rng_int(struct diff_rng *r); /* values that matter: edges, small ones, single bits */
 void diff_rng_data(struct diff_rng *r, uint8_t *p, unsigned len);
+void diff_rng_xsave(struct diff_rng *r, uint8_t fx[X86_FX_SIZE]);
+unsigned diff_rng_vex(struct diff_rng *r, const struct x86_form_info *f, bool compat,
+		      uint8_t *bytes, unsigned n);
+void diff_rng_vsib(struct diff_rng *r, uint8_t fx[X86_FX_SIZE], const struct x86_insn *in);
 void diff_rng_fx(struct diff_rng *r, uint8_t fx[X86_FX_SIZE],
 		 bool calm); /* calm: all exceptions masked */
 

@@ -130,28 +130,6 @@ void diff_gen_stub(struct diff_gen *g, uint64_t addr)
 	g->c->end[g->c->n_ends++] = addr;
 }
 
-/* The VEX prefix of a form; what the form leaves open is random. */
-static unsigned encode_vex(struct diff_gen *g, const struct x86_form_info *f, uint8_t *bytes,
-			   unsigned n)
-{
-	struct diff_rng *r = &g->r;
-	unsigned last = f->sse_pfx == 0 ? 0 : f->sse_pfx == 0x66 ? 1 : f->sse_pfx == 0xf3 ? 2 : 3;
-
-	last |= f->vex_l == 2 || (f->vex_l == 0 && diff_chance(r, 60)) ? 4 : 0;
-	last |= f->vex_w == 2 || (f->vex_w == 0 && diff_chance(r, 50)) ? 0x80 : 0;
-	last |= f->vvvv ? diff_rnd(r, 16) << 3 : 0x78;
-	if (f->map == X86_MAP_0F && !(last & 0x80) && diff_chance(r, 60)) {
-		bytes[n++] = 0xc5;
-		bytes[n++] = (uint8_t)((g->b->compat ? 0xc0u : diff_rnd(r, 2) << 7) | (last & 0x7f));
-		return n;
-	}
-	bytes[n++] = 0xc4;
-	bytes[n++] = (uint8_t)((g->b->compat ? 0xc0 | diff_rnd(r, 2) << 5 : diff_rnd(r, 8) << 5) |
-			       f->map);
-	bytes[n++] = (uint8_t)last;
-	return n;
-}
-
 /* Bytes for the form, decoded. False: try again. */
 static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x86_insn *in,
 			uint8_t bytes[32], bool calm)
@@ -199,7 +177,7 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 	if (!f->vex && !compat && diff_chance(r, 60))
 		bytes[n++] = (uint8_t)(0x40 | diff_rnd(r, 16));
 	if (f->vex)
-		n = encode_vex(g, f, bytes, n);
+		n = diff_rng_vex(r, f, compat, bytes, n);
 	if (f->map != X86_MAP_1 && !f->vex)
 		bytes[n++] = 0x0f;
 	if (f->map == X86_MAP_0F38 && !f->vex)
@@ -349,25 +327,10 @@ static uint64_t addr_reg(struct diff_gen *g, const struct x86_insn *in, uint64_t
 	return (off & m) | (diff_chance(&g->r, 50) ? 0 : diff_rng_u64(&g->r) & ~m);
 }
 
-/* Indices near zero, with one further away at times; base or displacement for the rest; and a mask. */
+/* Random indices and mask; base or displacement for the address. */
 static void vsib(struct diff_gen *g, struct x86_insn *in, uint64_t base, uint8_t *bytes, unsigned at)
 {
-	struct diff_rng *r = &g->r;
-	uint8_t *fx = g->c->in.fx;
-	unsigned size = in->opcode & 1 ? 8 : 4;
-
-	for (unsigned i = 0; i < 32; i += size) {
-		int64_t x = (int64_t)diff_rnd(r, 64) - 32;
-
-		if (diff_chance(r, 5))
-			x = (int64_t)diff_rng_int(r);
-		memcpy(fx + (i < 16 ? X86_FX_XMM : X86_FX_YMM_HI - 16) + 16 * in->index + i, &x,
-		       size);
-	}
-	for (unsigned i = 0; i < 32 && in->vvvv != 0xff; i += 4)
-		if (diff_chance(r, 60))
-			memset(fx + (i < 16 ? X86_FX_XMM : X86_FX_YMM_HI - 16) + 16 * in->vvvv + i,
-			       diff_chance(r, 50) ? 0xff : 0x80, 4);
+	diff_rng_vsib(&g->r, g->c->in.fx, in);
 	if (in->base != 0xff)
 		g->c->in.gpr[in->base] = addr_reg(g, in, base);
 	else if (in->disp_bytes)
@@ -455,25 +418,6 @@ static void poke_fpu(struct diff_gen *g, const struct x86_insn *in, uint64_t add
 	poke(g, addr, p, in->op == X86_OP_FLDENV ? env : env + 80);
 }
 
-/* An XSAVE area, standard or compacted, at times with a header that does not load. */
-static void poke_xsave(struct diff_gen *g, uint64_t addr)
-{
-	struct diff_rng *r = &g->r;
-	uint8_t fx[X86_FX_SIZE];
-	uint64_t h[8] = {diff_chance(r, 50) ? 7 : diff_rnd(r, 8)};
-
-	diff_rng_fx(r, fx, false);
-	memset(fx + 6, 0, 18);
-	if (diff_chance(r, 40))
-		h[1] = BIT(63) | (diff_chance(r, 90) ? h[0] | diff_rnd(r, 8) : diff_rnd(r, 8));
-	if (diff_chance(r, 4))
-		fx[26 + diff_rnd(r, 2)] = 4; /* reserved MXCSR bit */
-	if (diff_chance(r, 8))
-		h[diff_rnd(r, 8)] |= BIT(62 - diff_rnd(r, 3));
-	memcpy(fx + X86_FX_XSTATE_BV, h, sizeof(h));
-	poke(g, addr, fx, sizeof(fx));
-}
-
 /* Marks the FPU pointers of a stored image as not comparable (they depend on the vendor, and on what ran before). */
 static void mask_fpu(struct diff_gen *g, const struct x86_insn *in, uint64_t addr)
 {
@@ -504,6 +448,7 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 	struct diff_rng *r = &g->r;
 	uint64_t *gpr = g->c->in.gpr, v;
 	bool wide = in->opnd_bytes == 8;
+	uint8_t area[X86_FX_SIZE];
 
 	switch (in->op) {
 	case X86_OP_DIV:
@@ -678,7 +623,8 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 		if (diff_chance(r, 97))
 			*target &= ~UINT64_C(63);
 		if (in->op == X86_OP_XRSTOR) {
-			poke_xsave(g, *target);
+			diff_rng_xsave(r, area);
+			poke(g, *target, area, sizeof(area));
 			break;
 		}
 		g->c->ptr_addr = (uint32_t)*target + 6;

@@ -266,3 +266,60 @@ void diff_rng_fx(struct diff_rng *r, uint8_t fx[X86_FX_SIZE], bool calm)
 		}
 	}
 }
+
+/* An XSAVE area, standard or compacted, at times with a header that does not load. */
+void diff_rng_xsave(struct diff_rng *r, uint8_t fx[X86_FX_SIZE])
+{
+	uint64_t h[8] = {diff_chance(r, 50) ? 7 : diff_rnd(r, 8)};
+
+	diff_rng_fx(r, fx, false);
+	memset(fx + 6, 0, 18);
+	if (diff_chance(r, 40))
+		h[1] = BIT(63) | (diff_chance(r, 90) ? h[0] | diff_rnd(r, 8) : diff_rnd(r, 8));
+	if (diff_chance(r, 4))
+		fx[26 + diff_rnd(r, 2)] = 4; /* reserved MXCSR bit */
+	if (diff_chance(r, 8))
+		h[diff_rnd(r, 8)] |= BIT(62 - diff_rnd(r, 3));
+	memcpy(fx + X86_FX_XSTATE_BV, h, sizeof(h));
+}
+
+/* The VEX prefix of a form; what the form leaves open is random. */
+unsigned diff_rng_vex(struct diff_rng *r, const struct x86_form_info *f, bool compat,
+		      uint8_t *bytes, unsigned n)
+{
+	unsigned last = f->sse_pfx == 0 ? 0 : f->sse_pfx == 0x66 ? 1 : f->sse_pfx == 0xf3 ? 2 : 3;
+
+	last |= f->vex_l == 2 || (f->vex_l == 0 && diff_chance(r, 60)) ? 4 : 0;
+	last |= f->vex_w == 2 || (f->vex_w == 0 && diff_chance(r, 50)) ? 0x80 : 0;
+	last |= f->vvvv ? diff_rnd(r, 16) << 3 : 0x78;
+	if (f->map == X86_MAP_0F && !(last & 0x80) && diff_chance(r, 60)) {
+		bytes[n++] = 0xc5;
+		bytes[n++] = (uint8_t)((compat ? 0xc0u : diff_rnd(r, 2) << 7) | (last & 0x7f));
+		return n;
+	}
+	bytes[n++] = 0xc4;
+	bytes[n++] = (uint8_t)((compat ? 0xc0 | diff_rnd(r, 2) << 5 : diff_rnd(r, 8) << 5) | f->map);
+	bytes[n++] = (uint8_t)last;
+	return n;
+}
+
+/* Vector indices near zero, with one further away at times; and a mask with many elements. */
+void diff_rng_vsib(struct diff_rng *r, uint8_t fx[X86_FX_SIZE], const struct x86_insn *in)
+{
+	unsigned size = in->opcode & 1 ? 8 : 4;
+
+	for (unsigned i = 0; i < 32; i += size) {
+		uint8_t *half = fx + (i < 16 ? X86_FX_XMM : X86_FX_YMM_HI - 16);
+		int64_t x = (int64_t)diff_rnd(r, 64) - 32;
+
+		if (diff_chance(r, 5))
+			x = (int64_t)diff_rng_int(r);
+		memcpy(half + 16 * in->index + i, &x, size);
+	}
+	for (unsigned i = 0; i < 32; i += 4) {
+		uint8_t *half = fx + (i < 16 ? X86_FX_XMM : X86_FX_YMM_HI - 16);
+
+		if (diff_chance(r, 60))
+			memset(half + 16 * in->vvvv + i, diff_chance(r, 50) ? 0xff : 0x80, 4);
+	}
+}

@@ -55,6 +55,11 @@ void tr_done(struct tr *t, struct tr_cold *c);
 struct tr_cold *tr_push_slot(struct tr *t, const struct x86_insn *in);
 void tr_move_rsp(struct tr *t, int32_t by);
 
+/* The instruction runs by soft_step(). */
+void tr_by_c(struct tr *t, const struct x86_insn *in);
+/* tr_vex.c: a VEX-encoded one as itself. */
+void tr_vex(struct tr *t, const struct x86_insn *in);
+
 /* Emits instruction t->i; sets t->ended when it emitted the end of the block. */
 void tr_emit_one(struct tr *t, const struct x86_insn *in);
 

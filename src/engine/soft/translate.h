@@ -55,13 +55,13 @@
 #define HR_HOMED 0xfeu
 
 /* Mode key of a block: everything that changes what its code means. */
-#define SOFT_KEY_MMU 3u	     /* enum soft_mmu */
+#define SOFT_KEY_MMU 3u /* enum soft_mmu */
 #define SOFT_KEY_CPL3 4u
 #define SOFT_KEY_COMPAT 8u   /* 32-bit code under long mode, flat segments */
 #define SOFT_KEY_FP_SLOW 16u /* CR0.EM or TS, or no CR4.OSFXSR: FP instructions go through C */
 #define SOFT_KEY_TSD 32u     /* RDTSC is privileged */
 #define SOFT_KEY_SMAP 64u    /* CPL < 3 and CR4.SMAP: STAC and CLAC change the MMU mode */
-#define SOFT_KEY_AVX 128u    /* CR4.OSXSAVE, AVX in XCR0, no TS: else AVX instructions go through C */
+#define SOFT_KEY_AVX 128u /* CR4.OSXSAVE, AVX in XCR0, no TS: else AVX instructions go through C */
 #define SOFT_KEY_NONE 0xffffffffu /* this mode is not translated */
 
 /* Where the status flags are. */
@@ -73,27 +73,28 @@ enum soft_tr_exit {
 	TR_EXIT_STEP, /* C has updated the state: look around */
 	TR_EXIT_NEXT, /* C has updated the state: go on at s.rip, which the jump cache did not know */
 	TR_EXIT_PC,   /* rec: u64 address to go on at */
-	TR_EXIT_LINK, /* rec: struct soft_link * to resolve */
-	TR_EXIT_IND,  /* tr.va: target; rec: struct soft_rec */
-	TR_EXIT_FAULT, /* host fault: tr.fault_rip */
+	TR_EXIT_LINK,	/* rec: struct soft_link * to resolve */
+	TR_EXIT_IND,	/* tr.va: target; rec: struct soft_rec */
+	TR_EXIT_FAULT,	/* host fault: tr.fault_rip */
 	TR_EXIT_NATIVE, /* thunk of native.c is done */
 };
 
 /* Behind a call to a stub. Unaligned in code memory; read with a copy. */
 struct soft_rec {
-	uint32_t block; /* index in soft_cache.block */
-	uint16_t off;	/* of the instruction in the block */
-	uint16_t size;	/* memory access size, bytes */
-	uint8_t len;	/* of the instruction */
-	uint8_t flags;	/* REC_* */
-	int16_t rsp_undo; /* REC_REDO: add to RSP to undo the instruction */
-	uint16_t key;	  /* mode key that the code behind the record was made for */
-	int32_t retry, next; /* host addresses relative to this record; next 0: none */
+	uint32_t block;		     /* index in soft_cache.block */
+	uint16_t off;		     /* of the instruction in the block */
+	uint16_t size;		     /* memory access size, bytes */
+	uint8_t len;		     /* of the instruction */
+	uint8_t flags;		     /* REC_* */
+	int16_t rsp_undo;	     /* REC_REDO: add to RSP to undo the instruction */
+	uint16_t key;		     /* mode key that the code behind the record was made for */
+	int32_t retry, next;	     /* host addresses relative to this record; next 0: none */
 	const struct x86_insn *insn; /* decoded, in the arena; NULL: soft_step() fetches it */
 } __attribute__((packed));
 
 #define REC_END 1u /* after the instruction, leave the code */
-#define REC_REDO 2u /* indirect jump by RET, JMP or CALL: on a bad target the instruction itself faults */
+#define REC_REDO \
+	2u /* indirect jump by RET, JMP or CALL: on a bad target the instruction itself faults */
 
 struct soft_block;
 
@@ -103,8 +104,8 @@ struct soft_link {
 	uint8_t *site;		      /* rel32, writable mapping */
 	uint8_t *cold;		      /* executable address it points to while not chained */
 	uint64_t target;	      /* guest virtual address */
-	uint32_t key;		      /* mode key at the jump: STAC and CLAC change it inside a block */
-	uint8_t loc;		      /* where the flags are on this edge (LOC_BOTH: nobody asks, or both) */
+	uint32_t key; /* mode key at the jump: STAC and CLAC change it inside a block */
+	uint8_t loc;  /* where the flags are on this edge (LOC_BOTH: nobody asks, or both) */
 	bool polled, cross_page;
 };
 
@@ -158,7 +159,7 @@ typedef void tr_body(struct tr *t, const struct x86_insn *in, int32_t disp);
 struct tr_place {
 	uint8_t base, index, scale; /* 0xff: none; disp is the address then */
 	bool simple;		    /* 64-bit, no segment base: may share a check */
-	bool stack;		    /* of PUSH, POP and the like: not the instruction's own operand */
+	bool stack; /* of PUSH, POP and the like: not the instruction's own operand */
 	int64_t disp;
 };
 
@@ -171,9 +172,9 @@ struct tr_chain {
 
 struct tr_cold {
 	enum tr_cold_kind kind;
-	uint8_t *from;	      /* rel32 to patch (writable) */
+	uint8_t *from;	       /* rel32 to patch (writable) */
 	uint8_t *retry, *next; /* executable addresses; MISS */
-	uint64_t va;	      /* EXIT, STI, EDGE: guest address */
+	uint64_t va;	       /* EXIT, STI, EDGE: guest address */
 	struct soft_link *link;
 	struct tr_place place; /* OTHER_PAGE: the access, and where its code goes on */
 	tr_body *body;
@@ -194,7 +195,7 @@ struct tr {
 	struct soft *so;
 	struct soft_block *b;
 	uint64_t va;
-	uint32_t key; /* at the instruction being emitted */
+	uint32_t key;	     /* at the instruction being emitted */
 	const uint8_t *page; /* host address of the page's first byte */
 	bool page_global, crosses;
 	uint64_t second_tag; /* soft_xtlb_entry.tag of the second page */
@@ -203,9 +204,11 @@ struct tr {
 	struct x86_insn insn[SOFT_BLOCK_INSNS];
 	uint16_t off[SOFT_BLOCK_INSNS + 1], live_after[SOFT_BLOCK_INSNS];
 	unsigned n_sites;
-	struct soft_site site[2 * SOFT_BLOCK_INSNS]; /* in order of `host`; an instruction may have a copy in cold code */
+	struct soft_site
+		site[2 * SOFT_BLOCK_INSNS]; /* in order of `host`; an instruction may have a copy in cold code */
 	unsigned live_in, live_taken, live_next;
-	unsigned loc, live, live_before; /* flags: where, needed after and before the current instruction */
+	unsigned loc, live,
+		live_before; /* flags: where, needed after and before the current instruction */
 	bool ended, overflow;
 	bool keep_chain; /* the current instruction leaves S0 as the chain says */
 	struct tr_chain chain;
@@ -219,7 +222,7 @@ struct tr {
 
 struct soft_stubs {
 	uint8_t *enter, *leave, *resume, *step, *link, *exit_pc, *fault, *native_done;
-	uint8_t *ind[SOFT_JCS]; /* S0: target */
+	uint8_t *ind[SOFT_JCS];		     /* S0: target */
 	uint8_t *miss[SOFT_MMUS][2];	     /* [mmu][write] */
 	uint8_t *string[SOFT_MMUS][2][4][2]; /* [mmu][0 STOS, 1 MOVS][log2 of the element's bytes][REP] */
 };
@@ -240,12 +243,12 @@ struct soft_cache {
 	size_t arena_used, arena_size;
 	struct soft_block **page; /* by page number of guest memory: blocks whose bytes lie there */
 	uint64_t n_pages;
-	uint8_t *page_stores; /* by page number: stores since its last block went (smc.c) */
-	uint64_t *page_code; /* bit a page: has code. Atomic reads without the lock */
+	uint8_t *page_stores;	  /* by page number: stores since its last block went (smc.c) */
+	uint64_t *page_code;	  /* bit a page: has code. Atomic reads without the lock */
 	struct soft_link **cross; /* chained cross-page links */
 	uint32_t n_cross;
 	uint64_t cross_pages[SOFT_BLOOM_BITS / 64]; /* Bloom filter of pages they lead to */
-	uint32_t stop;		  /* atomic: rendezvous under way */
+	uint32_t stop;				    /* atomic: rendezvous under way */
 	uint64_t n_translated, n_insns, n_bytes_guest, n_invalidated, n_flushes, n_unlinked;
 };
 
@@ -293,8 +296,8 @@ void soft_stubs_emit_string(struct soft_stubs *st, struct emit *e); /* stubs_str
 
 /* translate.c: translates the block at s.rip (linear address va, code bytes at host page `xt`).
  * NULL: nothing translatable here (the caller steps), or no room (*full set: the caller flushes). */
-struct soft_block *soft_translate(struct soft_vcpu *v, uint64_t va, const struct soft_xtlb_entry *xt, uint32_t key,
-				  bool *full);
+struct soft_block *soft_translate(struct soft_vcpu *v, uint64_t va,
+				  const struct soft_xtlb_entry *xt, uint32_t key, bool *full);
 /* Is the second page of a block that has two still the one it was made from? */
 bool soft_block_valid(struct soft_vcpu *v, const struct soft_block *b);
 /* Pieces that native.c uses too. */
@@ -303,7 +306,8 @@ void soft_emit_flags_restore(struct emit *e);
 /* Re-encodes `in` with host registers: reg (HR of ModRM.reg or the opcode's register), rm (HR when mod is 3, else
  * the HR of a base register: the operand is at [rm + disp]), vvvv (HR, or number of a vector register). False: cannot
  * be encoded (AH.. with REX). */
-bool soft_emit_insn(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm, unsigned vvvv, int32_t disp);
+bool soft_emit_insn(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm,
+		    unsigned vvvv, int32_t disp);
 unsigned soft_host_reg(unsigned guest); /* HR_*, or HR_HOMED */
 
 /* tr_run.c */
@@ -329,8 +333,9 @@ void soft_run_block(struct soft_vcpu *v, unsigned max_insns);
 
 #define GS_GPR(n) ((uint32_t)(offsetof(struct soft_vcpu, s.gpr) + 8 * (n)))
 #define GS(field) ((uint32_t)offsetof(struct soft_vcpu, field))
-#define GS_TLB(mmu, field) \
-	((uint32_t)(offsetof(struct soft_vcpu, tlb) + sizeof(struct soft_tlb_entry) * SOFT_TLB_SIZE * (mmu) + \
+#define GS_TLB(mmu, field)                                                  \
+	((uint32_t)(offsetof(struct soft_vcpu, tlb) +                       \
+		    sizeof(struct soft_tlb_entry) * SOFT_TLB_SIZE * (mmu) + \
 		    offsetof(struct soft_tlb_entry, field)))
 
 #endif
