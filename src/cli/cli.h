@@ -64,7 +64,7 @@ struct run_options {
 	uint64_t cpus, memory, timeout_s; /* timeout 0: none */
 	unsigned engine;		  /* enum run_engine */
 	uint64_t soft_cache;
-	unsigned soft_mode;		  /* enum config_soft_mode */
+	unsigned soft_mode; /* enum config_soft_mode */
 	const char *soft_trace;
 	bool perf_map;
 	bool debug_exit, no_reboot, quiet, json_errors, help;

@@ -47,10 +47,10 @@ struct engine_host {
 };
 
 enum engine_exit_reason {
-	ENGINE_EXIT_KICK,     /* somebody called engine_kick(), or a host call asked to stop: look around, run again */
-	ENGINE_EXIT_HALT,     /* HLT with nothing deliverable: sleep until irq_pending/NMI/kick, then run again */
+	ENGINE_EXIT_KICK, /* somebody called engine_kick(), or a host call asked to stop: look around, run again */
+	ENGINE_EXIT_HALT, /* HLT with nothing deliverable: sleep until irq_pending/NMI/kick, then run again */
 	ENGINE_EXIT_SHUTDOWN, /* triple fault */
-	ENGINE_EXIT_ERROR,    /* the engine cannot go on (its own or the host's fault); text in `why` */
+	ENGINE_EXIT_ERROR, /* the engine cannot go on (its own or the host's fault); text in `why` */
 };
 
 struct engine_exit {
@@ -78,7 +78,8 @@ struct engine_class {
 	const char *help;
 	int (*open)(struct engine **out, const struct engine_config *cfg, struct err *e);
 	void (*close)(struct engine *en); /* accepts NULL; all vCPUs destroyed before */
-	int (*vcpu_create)(struct engine *en, unsigned index, struct engine_vcpu **out, struct err *e);
+	int (*vcpu_create)(struct engine *en, unsigned index, struct engine_vcpu **out,
+			   struct err *e);
 	void (*vcpu_destroy)(struct engine_vcpu *v);
 	/* Called once on the thread that will run the vCPU, before the first run. */
 	int (*vcpu_attach)(struct engine_vcpu *v, struct err *e);

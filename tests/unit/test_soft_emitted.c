@@ -38,7 +38,12 @@ static unsigned random_insn(uint8_t *p, enum x86_mode mode)
 			p[n++] = prefixes[rnd() % sizeof(prefixes)];
 		if (mode == X86_MODE_64 && rnd() % 2)
 			p[n++] = 0x40 | (rnd() & 15);
-		if (rnd() % 2) {
+		if (rnd() % 4 == 0) { /* VEX; outside of 64-bit mode the next two bits must be set */
+			p[n] = rnd() % 2 ? 0xc4 : 0xc5;
+			p[n + 1] |= mode == X86_MODE_64 ? 0 : 0xc0;
+			if (p[n] == 0xc4)
+				p[n + 1] = (uint8_t)((p[n + 1] & 0xe0) | (1 + rnd() % 3));
+		} else if (rnd() % 2) {
 			p[n++] = 0x0f;
 			if (rnd() % 4 == 0)
 				p[n++] = rnd() % 2 ? 0x38 : 0x3a;
@@ -118,17 +123,20 @@ static const char *zydis(const ZydisDecoder *zd, const struct soft_walk *w)
 	return NULL;
 }
 
-static void hold_against(const ZydisDecoder *zd, const struct soft_cache *c,
-			 const struct soft_block *b)
+/* Returns how many instructions with a VEX prefix there were. */
+static unsigned hold_against(const ZydisDecoder *zd, const struct soft_cache *c,
+			     const struct soft_block *b)
 {
 	struct soft_verify_error err;
 	struct soft_walk w;
+	unsigned vex = 0;
 
 	if (!soft_verify_block(c, b, &err))
 		soft_verify_failed(b, &err);
 	for (soft_walk_start(&w, c, b); soft_walk_next(&w);) {
 		const char *why = w.record ? NULL : zydis(zd, &w);
 
+		vex += !w.record && w.in.vex;
 		if (why) {
 			for (unsigned i = 0; i < w.len; i++)
 				print_error(" %02x", w.at[i]);
@@ -136,6 +144,7 @@ static void hold_against(const ZydisDecoder *zd, const struct soft_cache *c,
 		}
 	}
 	assert_ptr_equal(w.p, w.end);
+	return vex;
 }
 
 /* Privilege, mode, and what else is in the mode key. */
@@ -144,7 +153,8 @@ static void random_mode(struct fix *f)
 	struct x86_state *s = mode64(f, rnd() % 2 ? 3 : 0);
 
 	s->cr4 |= X86_CR4_PGE | (rnd() % 4 ? X86_CR4_OSFXSR : 0) | (rnd() % 2 ? X86_CR4_SMAP : 0) |
-		  (rnd() % 4 ? 0 : X86_CR4_TSD);
+		  (rnd() % 4 ? 0 : X86_CR4_TSD) | (rnd() % 4 ? X86_CR4_OSXSAVE : 0);
+	s->xcr0 = rnd() % 4 ? 7 : 3;
 	if (f->v->cpl == 3 && rnd() % 3 == 0)
 		seg(&s->seg[X86_CS], UCS32, 0xc0fb);
 	soft_state_loaded(f->v);
@@ -153,7 +163,7 @@ static void random_mode(struct fix *f)
 static void test_translated(void **state)
 {
 	const char *seed = getenv("LODGE_TEST_SEED"), *count = getenv("LODGE_TEST_COUNT");
-	unsigned blocks = count ? (unsigned)atoi(count) : 20000, n_insns = 0, done = 0;
+	unsigned blocks = count ? (unsigned)atoi(count) : 20000, n_insns = 0, done = 0, vex = 0;
 	struct fix *f = *state;
 	struct soft_vcpu *v = f->v;
 	struct soft_block *b;
@@ -177,14 +187,14 @@ static void test_translated(void **state)
 				v->s.rip++;
 				continue;
 			}
-			hold_against(&zd, v->soft->cache, b);
+			vex += hold_against(&zd, v->soft->cache, b);
 			v->s.rip = b->va + b->bytes;
 			n_insns += b->n_insns;
 			done++;
 		}
 	}
-	print_message("%u blocks, %u instructions\n", done, n_insns);
-	assert_true(n_insns > done);
+	print_message("%u blocks, %u instructions, %u emitted with VEX\n", done, n_insns, vex);
+	assert_true(n_insns > done && vex > done / 8);
 }
 
 int main(void)

@@ -168,26 +168,29 @@ static void test_instructions(void **state)
 
 /* ---- stores to the vCPU ---- */
 
+static void store_field(struct vt *t, struct fix *f, uint32_t key, uint32_t at, const char *name,
+			const char *why)
+{
+	begin(t, f, key);
+	emit_store_gs(&t->e, true, HR_RAX, at);
+	leave(t);
+	if (why)
+		refused(t, name, why);
+	else
+		passes(t);
+}
+
 static void test_fields(void **state)
 {
 	struct fix *f = *state;
 	struct vt t;
 
-#define STORE(key_, field_, why_)                               \
-	do {                                                    \
-		begin(&t, f, key_);                             \
-		emit_store_gs(&t.e, true, HR_RAX, GS(field_));  \
-		leave(&t);                                      \
-		if (why_)                                       \
-			refused(&t, #field_, why_ ? why_ : ""); \
-		else                                            \
-			passes(&t);                             \
-	} while (0)
-	const char *none = NULL, *never = "blocks may not change", *user = "user code may not";
+	static const char *const never = "blocks may not change", *const user = "user code may not";
+#define STORE(key, field, why) store_field(&t, f, key, GS(field), #field, why)
 
-	STORE(0, s.gpr[X86_R10], none);
+	STORE(0, s.gpr[X86_R10], NULL);
 	STORE(0, s.gpr[X86_RAX], never);
-	STORE(0, s.msr.kernel_gs_base, none);
+	STORE(0, s.msr.kernel_gs_base, NULL);
 	STORE(SOFT_KEY_CPL3 | SOFT_MMU_USER, s.msr.kernel_gs_base, user);
 	STORE(SOFT_KEY_CPL3 | SOFT_MMU_USER, s.seg[X86_GS].base, user);
 	STORE(0, s.cr3, never);
@@ -549,7 +552,6 @@ static void test_calls(void **state)
 	struct soft_rec r;
 	static const struct x86_insn outside;
 	struct soft_site site[1] = {{.host = 1}};
-	const struct soft_link *link = &t.b.link[0];
 
 	begin(&t, *state, 0);
 	emit_call(&t.e, t.c->stub.step + 1);
@@ -621,7 +623,7 @@ static void test_calls(void **state)
 		if (i == 5)
 			t.b.link[0].site += 4;
 		emit_call(&t.e, t.c->stub.link);
-		emit64(&t.e, (uint64_t)(uintptr_t)link);
+		emit64(&t.e, (uint64_t)(uintptr_t)&t.b.link[0]);
 		if (i)
 			refused(&t, "link", "link");
 		else

@@ -24,7 +24,8 @@
 
 static void *map_zero(size_t size)
 {
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -48,7 +49,8 @@ static int map_code(struct soft_cache *c, size_t size, struct err *e)
 	void *rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_NORESERVE, c->memfd, 0);
 
 	if (rx == MAP_FAILED)
-		return err_errno(e, errno, "cannot map code memory executable (is the host forbidding it?)");
+		return err_errno(e, errno,
+				 "cannot map code memory executable (is the host forbidding it?)");
 	c->rx = rx;
 	return 0;
 }
@@ -79,7 +81,7 @@ int soft_cache_create(struct soft *so, size_t size, struct err *e)
 	if (!c->arena || !c->page || !c->page_code || !c->page_stores || !c->block || !c->cross)
 		return err_set(e, ENOMEM, "no memory for the block tables of the software engine");
 
-	em = (struct emit){ .p = c->rw, .end = c->rw + 64 * KIB, .delta = c->rx - c->rw };
+	em = (struct emit){.p = c->rw, .end = c->rw + 64 * KIB, .delta = c->rx - c->rw};
 	soft_stubs_emit(so, &em);
 	ASSERT(!em.full);
 	/* Behind the stubs: a thunk area for each vCPU (native.c). */
@@ -266,7 +268,8 @@ void soft_cache_drop(struct soft_cache *c, struct soft_block *b)
 {
 	for (unsigned i = 0; i < b->n_pages; i++)
 		remove_from_page(c, b, b->page[i].number);
-	for (struct soft_block **pp = &c->hash[hash(b->va, b->gpa, b->key)]; *pp; pp = &(*pp)->hash_next) {
+	for (struct soft_block **pp = &c->hash[hash(b->va, b->gpa, b->key)]; *pp;
+	     pp = &(*pp)->hash_next) {
 		if (*pp == b) {
 			*pp = b->hash_next;
 			break;
@@ -326,7 +329,8 @@ static void release_memory(struct soft_cache *c)
 {
 	size_t from = ALIGN_UP(c->stubs_end, 4096);
 
-	(void)fallocate(c->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(c->size - from));
+	(void)fallocate(c->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+			(off_t)(c->size - from));
 	(void)madvise(c->arena, c->arena_size, MADV_DONTNEED);
 	(void)madvise(c->block, SOFT_MAX_BLOCKS * sizeof(*c->block), MADV_DONTNEED);
 	(void)madvise(c->cross, MAX_CROSS * sizeof(*c->cross), MADV_DONTNEED);
@@ -337,7 +341,8 @@ void soft_cache_flush(struct soft *so, struct soft_vcpu *self, bool release)
 	struct soft_cache *c = so->cache;
 	uint32_t free_stop = 0;
 
-	if (!__atomic_compare_exchange_n(&c->stop, &free_stop, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+	if (!__atomic_compare_exchange_n(&c->stop, &free_stop, 1, false, __ATOMIC_SEQ_CST,
+					 __ATOMIC_SEQ_CST)) {
 		soft_cache_park(c); /* somebody else is flushing */
 		return;
 	}

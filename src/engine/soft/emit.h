@@ -21,8 +21,22 @@ struct emit {
 };
 
 enum host_reg {
-	HR_RAX, HR_RCX, HR_RDX, HR_RBX, HR_RSP, HR_RBP, HR_RSI, HR_RDI,
-	HR_R8, HR_R9, HR_R10, HR_R11, HR_R12, HR_R13, HR_R14, HR_R15
+	HR_RAX,
+	HR_RCX,
+	HR_RDX,
+	HR_RBX,
+	HR_RSP,
+	HR_RBP,
+	HR_RSI,
+	HR_RDI,
+	HR_R8,
+	HR_R9,
+	HR_R10,
+	HR_R11,
+	HR_R12,
+	HR_R13,
+	HR_R14,
+	HR_R15
 };
 
 static inline void emit8(struct emit *e, unsigned b)
@@ -64,7 +78,8 @@ static inline uint8_t *emit_here(const struct emit *e)
 
 static inline void emit_rex(struct emit *e, bool w, unsigned reg, unsigned index, unsigned base)
 {
-	unsigned rex = 0x40u | (w ? 8u : 0) | ((reg >> 3) & 1) << 2 | ((index >> 3) & 1) << 1 | ((base >> 3) & 1);
+	unsigned rex = 0x40u | (w ? 8u : 0) | ((reg >> 3) & 1) << 2 | ((index >> 3) & 1) << 1 |
+		       ((base >> 3) & 1);
 
 	if (rex != 0x40)
 		emit8(e, rex);
@@ -85,8 +100,8 @@ static inline void emit_mov_rr(struct emit *e, bool w, unsigned dst, unsigned sr
 
 /* ModRM (and SIB, displacement) for [base + index << scale + disp]; HR_NONE for an absent one. */
 #define HR_NONE 0xffu
-static inline void emit_modrm_mem(struct emit *e, unsigned reg, unsigned base, unsigned index, unsigned scale,
-				  int32_t disp)
+static inline void emit_modrm_mem(struct emit *e, unsigned reg, unsigned base, unsigned index,
+				  unsigned scale, int32_t disp)
 {
 	reg = (reg & 7) << 3;
 	if (base == HR_NONE) { /* no base: SIB with base 101 and disp32 */
@@ -109,16 +124,16 @@ static inline void emit_modrm_mem(struct emit *e, unsigned reg, unsigned base, u
 		emit32(e, (uint32_t)disp);
 }
 
-static inline void emit_rm(struct emit *e, bool w, unsigned opcode, unsigned reg, unsigned base, unsigned index,
-			   unsigned scale, int32_t disp)
+static inline void emit_rm(struct emit *e, bool w, unsigned opcode, unsigned reg, unsigned base,
+			   unsigned index, unsigned scale, int32_t disp)
 {
 	emit_rex(e, w, reg, index == HR_NONE ? 0 : index, base == HR_NONE ? 0 : base);
 	emit8(e, opcode);
 	emit_modrm_mem(e, reg, base, index, scale, disp);
 }
 
-static inline void emit_lea(struct emit *e, bool w, unsigned dst, unsigned base, unsigned index, unsigned scale,
-			    int32_t disp)
+static inline void emit_lea(struct emit *e, bool w, unsigned dst, unsigned base, unsigned index,
+			    unsigned scale, int32_t disp)
 {
 	emit_rm(e, w, 0x8d, dst, base, index, scale, disp);
 }
@@ -151,7 +166,8 @@ static inline void emit_store8_gs(struct emit *e, uint32_t disp, unsigned value)
 }
 
 /* op reg, gs:[base + disp] with a 32-bit displacement always. */
-static inline void emit_gs_base(struct emit *e, bool w, unsigned opcode, unsigned reg, unsigned base, uint32_t disp)
+static inline void emit_gs_base(struct emit *e, bool w, unsigned opcode, unsigned reg,
+				unsigned base, uint32_t disp)
 {
 	emit8(e, 0x65);
 	emit_rex(e, w, reg, 0, base);
@@ -233,7 +249,7 @@ static inline void emit_patch32(struct emit *e, uint8_t *at, const uint8_t *targ
 
 static inline void emit_nops(struct emit *e, unsigned n)
 {
-	static const uint8_t nop[4][3] = { { 0 }, { 0x90 }, { 0x66, 0x90 }, { 0x0f, 0x1f, 0x00 } };
+	static const uint8_t nop[4][3] = {{0}, {0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}};
 
 	for (unsigned i = 0; i < n && n <= 3; i++)
 		emit8(e, nop[n][i]);

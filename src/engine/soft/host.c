@@ -85,6 +85,22 @@ void soft_copy(void *dst, const void *src, size_t n)
 	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
 }
 
+void soft_copy_code(uint8_t *dst, const uint8_t *page, unsigned pos, unsigned n)
+{
+	while (n) {
+		uint64_t quad = __atomic_load_n((const uint64_t *)(const void *)(page + (pos & ~7u)),
+						__ATOMIC_RELAXED);
+		unsigned part = MIN(8 - pos % 8, n);
+
+		quad >>= 8 * (pos % 8);
+		for (unsigned i = 0; i < part; i++)
+			dst[i] = (uint8_t)(quad >> (8 * i));
+		dst += part;
+		pos += part;
+		n -= part;
+	}
+}
+
 void soft_zero(void *dst, size_t n)
 {
 	__asm__ volatile("rep stosb" : "+D"(dst), "+c"(n) : "a"(0) : "memory");

@@ -89,23 +89,25 @@ static bool fx_differs(const uint8_t *a, const uint8_t *b)
 }
 
 /* What differs, and the block's bytes for a disassembler. */
-static bool report(char *why, size_t size, struct soft_vcpu *v, const struct soft_block *b, const char *what,
-		   uint64_t got, uint64_t want)
+static bool report(char *why, size_t size, struct soft_vcpu *v, const struct soft_block *b,
+		   const char *what, uint64_t got, uint64_t want)
 {
 	const struct soft_xtlb_entry *x = soft_fetch_page_peek(v, b->va);
-	size_t n = (size_t)snprintf(why, size, "lock-step: block %#llx: %s is %#llx, the reference says %#llx; code",
-				    (unsigned long long)b->va, what, (unsigned long long)got,
-				    (unsigned long long)want);
+	size_t n = (size_t)snprintf(
+		why, size, "lock-step: block %#llx: %s is %#llx, the reference says %#llx; code",
+		(unsigned long long)b->va, what, (unsigned long long)got, (unsigned long long)want);
 
 	for (unsigned i = 0; x && x->host && i < b->bytes && n + 4 < size; i++)
 		n += (size_t)snprintf(why + n, size - n, " %02x", x->host[(b->va & 0xfff) + i]);
 	return false;
 }
 
-static bool compare(struct soft_vcpu *v, const struct soft_block *b, bool exception, char *why, size_t size)
+static bool compare(struct soft_vcpu *v, const struct soft_block *b, bool exception, char *why,
+		    size_t size)
 {
-	static const char *const name[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-					      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15" };
+	static const char *const name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+					     "rsi", "rdi", "r8",  "r9",	 "r10", "r11",
+					     "r12", "r13", "r14", "r15"};
 	const struct soft_lockstep *l = v->lockstep_state;
 	const struct x86_state *want = &l->reference;
 	uint64_t mask = exception ? ~(uint64_t)X86_STATUS_FLAGS : ~UINT64_C(0);
@@ -125,7 +127,8 @@ static bool compare(struct soft_vcpu *v, const struct soft_block *b, bool except
 	for (unsigned p = 0; p < l->n_pages && !exception; p++)
 		for (unsigned i = 0; i < 4096 && memcmp(l->page[p], l->expect[p], 4096); i++)
 			if (l->page[p][i] != l->expect[p][i])
-				return report(why, size, v, b, "a byte in memory", l->page[p][i], l->expect[p][i]);
+				return report(why, size, v, b, "a byte in memory", l->page[p][i],
+					      l->expect[p][i]);
 	return true;
 }
 
@@ -135,7 +138,8 @@ static void run_translated(struct soft_vcpu *v, const struct soft_block *b, unsi
 	uint64_t exc = v->n_exc, want = v->lockstep_state->reference.rip;
 
 	soft_tr_run_block(v);
-	while (n-- != 0 && v->n_exc == exc && v->s.rip != want && v->s.rip > b->va && v->s.rip - b->va < b->bytes)
+	while (n-- != 0 && v->n_exc == exc && v->s.rip != want && v->s.rip > b->va &&
+	       v->s.rip - b->va < b->bytes)
 		if (!soft_step(v))
 			break;
 }
@@ -150,7 +154,8 @@ static uint32_t undefined_flags(struct soft_vcpu *v, const struct soft_block *b,
 	struct x86_insn in;
 
 	while (x && x->host && pos < end) {
-		if (x86_decode(&in, x->host + pos, 4096 - pos, (enum x86_mode)v->mode) != X86_DECODE_OK)
+		if (x86_decode(&in, x->host + pos, 4096 - pos, (enum x86_mode)v->mode) !=
+		    X86_DECODE_OK)
 			break;
 		undef &= ~(uint32_t)in.flags_write;
 		undef |= in.flags_undef;
@@ -166,7 +171,8 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size)
 	uint32_t key = soft_tr_key(v);
 	bool exception, random = false;
 	/* With data breakpoints stores pass by the TLB and are not noted. */
-	bool alone = v->s.ev.sti_shadow || v->s.ev.movss_shadow || v->trap_pending || v->data_breakpoints;
+	bool alone = v->s.ev.sti_shadow || v->s.ev.movss_shadow || v->trap_pending ||
+		     v->data_breakpoints;
 	struct soft_block *b = key == SOFT_KEY_NONE || alone ? NULL : soft_tr_block(v, key);
 	uint64_t io;
 
@@ -196,8 +202,8 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size)
 
 	v->lockstep = NULL;
 	v->soft->insn_clock += n + (exception ? 1 : 0);
-	if (random || v->n_mmio + v->n_pio != io || b->dead || l->overflow || v->shutdown || v->s.ev.halted ||
-	    v->trap_pending)
+	if (random || v->n_mmio + v->n_pio != io || b->dead || l->overflow || v->shutdown ||
+	    v->s.ev.halted || v->trap_pending)
 		return true;
 	soft_fp_save(v);
 	l->reference = v->s;

@@ -50,7 +50,10 @@ static inline uint8_t *entry_host(const struct soft_vcpu *v, const struct soft_t
 /* With several vCPUs another one may have put code into a page that this one still has a write tag for. */
 static inline bool stale_write_tag(const struct soft_vcpu *v, const struct soft_tlb_entry *e)
 {
-	return v->view_delta && soft_page_has_code(v->soft, page_of(e->gpa));
+	if (!v->view_delta)
+		return false;
+	soft_store_done(v->soft);
+	return soft_page_has_code(v->soft, page_of(e->gpa));
 }
 
 /* ---- Filling ---- */
@@ -510,9 +513,10 @@ unsigned soft_fetch(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned nee
 		const struct soft_xtlb_entry *e = soft_fetch_page(v, la);
 		unsigned off = (unsigned)(la & 0xfff), n = MIN(4096 - off, X86_INSN_MAX - got);
 
-		for (unsigned i = 0; i < n; i++)
-			buf[got + i] = e->host ? e->host[off + i] :
-						 (uint8_t)soft_mmio_read(v, e->gpa + off + i, 1);
+		if (likely(e->host))
+			soft_copy_code(buf + got, e->host, off, n);
+		for (unsigned i = 0; i < n && !e->host; i++)
+			buf[got + i] = (uint8_t)soft_mmio_read(v, e->gpa + off + i, 1);
 		got += n;
 		la = la_add(v, la, n);
 		if (got == X86_INSN_MAX)

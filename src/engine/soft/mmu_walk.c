@@ -55,6 +55,7 @@ void mmu_ram_written(struct soft_vcpu *v, gpa_t gpa, unsigned size)
 			break;
 		}
 	}
+	soft_store_done(v->soft);
 	if (unlikely(soft_page_has_code(v->soft, gpa & ~(gpa_t)0xfff)))
 		soft_code_written(v->soft, v, gpa, size);
 }

@@ -81,7 +81,7 @@ static unsigned loan(struct loan *l, unsigned g)
 /* A host register that the instruction does not use: MULX and others use RAX, RCX, RDX besides their operands. */
 static uint8_t unused(const struct x86_insn *in)
 {
-	static const uint8_t r[] = { X86_RBX, X86_RBP, X86_RSI, X86_RDI };
+	static const uint8_t r[] = {X86_RBX, X86_RBP, X86_RSI, X86_RDI};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(r) - 1; i++)
 		if (in->reg != r[i] && in->rm != r[i] && in->vvvv != r[i])
@@ -99,12 +99,12 @@ static uint8_t *thunk(struct soft_vcpu *v, const struct x86_insn *in, const uint
 {
 	struct soft_cache *c = v->soft->cache;
 	struct emit e;
-	struct loan l = { .guest = { in->has_mem ? 0xfe : 0xff, 0xff, 0xff }, .third = unused(in) };
+	struct loan l = {.guest = {in->has_mem ? 0xfe : 0xff, 0xff, 0xff}, .third = unused(in)};
 	unsigned reg = in->reg, rm = in->rm, vvvv = in->vvvv;
 
 	if (v->tr.native_used > SOFT_THUNK_SIZE - 192)
 		v->tr.native_used = 0;
-	e = (struct emit){ .p = v->tr.native_code + v->tr.native_used, .delta = c->rx - c->rw };
+	e = (struct emit){.p = v->tr.native_code + v->tr.native_used, .delta = c->rx - c->rw};
 	e.end = e.p + 192;
 	v->tr.native_used += 192;
 
@@ -126,7 +126,11 @@ static uint8_t *thunk(struct soft_vcpu *v, const struct x86_insn *in, const uint
 		emit_store_gs(&e, true, l.third, GS(tr.tmp));
 	for (unsigned i = 0; i < 3; i++)
 		if (l.guest[i] < 16)
-			emit_load_gs(&e, true, i == 0 ? S0 : i == 1 ? S1 : l.third, GS_GPR(l.guest[i]));
+			emit_load_gs(&e, true,
+				     i == 0 ? S0 :
+				     i == 1 ? S1 :
+					      l.third,
+				     GS_GPR(l.guest[i]));
 	bool encoded = soft_emit_insn(&e, in, reg, rm, vvvv, 0);
 
 	ASSERT(encoded && !e.full);
@@ -135,7 +139,8 @@ static uint8_t *thunk(struct soft_vcpu *v, const struct x86_insn *in, const uint
 		emit_store_gs(&e, true, reg, GS_GPR(in->reg));
 	if (gpr_written(in->vvvv_kind, in->vvvv_acc) && soft_host_reg(in->vvvv) == HR_HOMED)
 		emit_store_gs(&e, true, vvvv, GS_GPR(in->vvvv));
-	if (!in->has_mem && gpr_written(in->rm_kind, in->rm_acc) && soft_host_reg(in->rm) == HR_HOMED)
+	if (!in->has_mem && gpr_written(in->rm_kind, in->rm_acc) &&
+	    soft_host_reg(in->rm) == HR_HOMED)
 		emit_store_gs(&e, true, rm, GS_GPR(in->rm));
 	if (l.used)
 		emit_load_gs(&e, true, l.third, GS(tr.tmp));
@@ -149,14 +154,10 @@ static uint8_t *thunk(struct soft_vcpu *v, const struct x86_insn *in, const uint
 static void raise_host_trap(struct soft_vcpu *v, unsigned trap)
 {
 	switch (trap) {
-	case X86_EXC_XM:
-		soft_raise(v, v->s.cr4 & X86_CR4_OSXMMEXCPT ? X86_EXC_XM : X86_EXC_UD);
-	case X86_EXC_MF:
-		soft_raise(v, X86_EXC_MF);
-	case X86_EXC_GP:
-		soft_raise_err(v, X86_EXC_GP, 0);
-	default:
-		soft_raise(v, X86_EXC_UD);
+	case X86_EXC_XM: soft_raise(v, v->s.cr4 & X86_CR4_OSXMMEXCPT ? X86_EXC_XM : X86_EXC_UD);
+	case X86_EXC_MF: soft_raise(v, X86_EXC_MF);
+	case X86_EXC_GP: soft_raise_err(v, X86_EXC_GP, 0);
+	default: soft_raise(v, X86_EXC_UD);
 	}
 }
 
@@ -181,7 +182,8 @@ static bool waits(const struct x86_insn *in)
 		return true;
 	if (!(in->attr & X86_A_X87))
 		return false;
-	return !(in->has_mem && in->map == X86_MAP_1 && (in->opcode == 0xd9 || in->opcode == 0xdd) && (in->modrm >> 3 & 7) == 7);
+	return !(in->has_mem && in->map == X86_MAP_1 &&
+		 (in->opcode == 0xd9 || in->opcode == 0xdd) && (in->modrm >> 3 & 7) == 7);
 }
 
 /* MASKMOVQ, MASKMOVDQU: bytes of reg whose mask byte in rm has its top bit go to DS:rDI. */
@@ -210,7 +212,8 @@ static void maskmov(struct soft_vcpu *v, const struct x86_insn *in)
 		soft_copy(data, v->s.fx + 32 + 16 * in->reg, n);
 		soft_copy(mask, v->s.fx + 32 + 16 * in->rm, n);
 	}
-	(void)soft_linear(v, in->seg, off, n, SOFT_WRITE); /* the segment is checked whatever the mask is */
+	(void)soft_linear(v, in->seg, off, n,
+			  SOFT_WRITE); /* the segment is checked whatever the mask is */
 	for (unsigned i = 0; i < n; i++)
 		if (mask[i] & 0x80)
 			soft_probe_write(v, soft_linear(v, in->seg, off + i, 1, SOFT_WRITE), 1);
@@ -244,7 +247,8 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 		/* Alignment comes before canonical form (which would be #SS for a stack address). */
 		unsigned align = in->vex ? size : 16;
 
-		if ((in->attr & X86_A_ALIGN16) && ((ea + (based ? v->s.seg[in->seg].base : 0)) & (align - 1)))
+		if ((in->attr & X86_A_ALIGN16) &&
+		    ((ea + (based ? v->s.seg[in->seg].base : 0)) & (align - 1)))
 			soft_raise_err(v, X86_EXC_GP, 0);
 		la = soft_linear(v, in->seg, ea, size, write ? SOFT_WRITE : SOFT_READ);
 		operand = v->tr.bounce + (la & 63);
@@ -266,7 +270,8 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 	if (v->tr.native_trap)
 		raise_host_trap(v, v->tr.native_trap - 1);
 	if (in->flags_may_write)
-		v->s.rflags = (v->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) | soft_flags_of_slot(v->tr.flags_slot);
+		v->s.rflags = (v->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) |
+			      soft_flags_of_slot(v->tr.flags_slot);
 	if (mem && write) {
 		if (in->attr & X86_A_FSTENV)
 			clear_pointers(in, operand);

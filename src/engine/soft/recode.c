@@ -8,10 +8,10 @@
 #include "engine/soft/translate.h"
 
 static const uint8_t host_reg[16] = {
-	[X86_RAX] = HR_RAX, [X86_RCX] = HR_RCX,	  [X86_RDX] = HR_RDX,	[X86_RBX] = HR_RBX,
-	[X86_RSP] = HR_R15, [X86_RBP] = HR_RBP,	  [X86_RSI] = HR_RSI,	[X86_RDI] = HR_RDI,
-	[X86_R8] = HR_R8,   [X86_R9] = HR_R9,	  [X86_R10] = HR_HOMED, [X86_R11] = HR_HOMED,
-	[X86_R12] = HR_R12, [X86_R13] = HR_R13,	  [X86_R14] = HR_R14,	[X86_R15] = HR_HOMED,
+	[X86_RAX] = HR_RAX, [X86_RCX] = HR_RCX, [X86_RDX] = HR_RDX,   [X86_RBX] = HR_RBX,
+	[X86_RSP] = HR_R15, [X86_RBP] = HR_RBP, [X86_RSI] = HR_RSI,   [X86_RDI] = HR_RDI,
+	[X86_R8] = HR_R8,   [X86_R9] = HR_R9,	[X86_R10] = HR_HOMED, [X86_R11] = HR_HOMED,
+	[X86_R12] = HR_R12, [X86_R13] = HR_R13, [X86_R14] = HR_R14,   [X86_R15] = HR_HOMED,
 };
 
 unsigned soft_host_reg(unsigned guest)
@@ -65,12 +65,14 @@ static bool reg_in_opcode(const struct x86_insn *in)
 		return false;
 	if (in->map == X86_MAP_0F)
 		return in->opcode >= 0xc8; /* BSWAP */
-	return (in->opcode >= 0x40 && in->opcode < 0x60) || (in->opcode >= 0x90 && in->opcode < 0x98) ||
+	return (in->opcode >= 0x40 && in->opcode < 0x60) ||
+	       (in->opcode >= 0x90 && in->opcode < 0x98) ||
 	       (in->opcode >= 0xb0 && in->opcode < 0xc0);
 }
 
 /* The VEX prefix and the opcode. */
-static void emit_vex(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm, unsigned vvvv)
+static void emit_vex(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm,
+		     unsigned vvvv)
 {
 	unsigned pp = in->sse_pfx == 0 ? 0 : in->sse_pfx == 0x66 ? 1 : in->sse_pfx == 0xf3 ? 2 : 3;
 	unsigned last = (in->vvvv == 0xff ? 0x78u : (~vvvv & 15) << 3) | (in->vex_l ? 4u : 0) | pp;
@@ -86,7 +88,8 @@ static void emit_vex(struct emit *e, const struct x86_insn *in, unsigned reg, un
 	emit8(e, in->opcode);
 }
 
-bool soft_emit_insn(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm, unsigned vvvv, int32_t disp)
+bool soft_emit_insn(struct emit *e, const struct x86_insn *in, unsigned reg, unsigned rm,
+		    unsigned vvvv, int32_t disp)
 {
 	bool mem = in->has_modrm && in->modrm < 0xc0;
 	bool high = false, need_rex = false;
@@ -150,6 +153,7 @@ operands:
 			emit8(e, 0xc0 | (reg_field & 7) << 3 | (rm_field & 7));
 	}
 	for (unsigned i = in->len - in->imm_bytes; i < in->len; i++)
-		emit8(e, x86_is4(in) && in->mode != X86_MODE_64 ? in->bytes[i] & 0x7fu : in->bytes[i]);
+		emit8(e,
+		      x86_is4(in) && in->mode != X86_MODE_64 ? in->bytes[i] & 0x7fu : in->bytes[i]);
 	return true;
 }

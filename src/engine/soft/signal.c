@@ -70,7 +70,7 @@ static bool redirect(struct soft_vcpu *v, ucontext_t *uc)
 
 static void handler(int sig, siginfo_t *si, void *ctx)
 {
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
 
 	(void)si;
 	if (current && current->soft->cache && redirect(current, ctx))
@@ -81,12 +81,13 @@ static void handler(int sig, siginfo_t *si, void *ctx)
 
 int soft_signal_init(struct err *e)
 {
-	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
-	struct sigaction sa = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+	struct sigaction sa = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_NODEFER};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
 		if (sigaction(signals[i], &sa, NULL) < 0)
-			return err_errno(e, errno, "cannot handle signal %d for the software engine", signals[i]);
+			return err_errno(e, errno, "cannot handle signal %d for the software engine",
+					 signals[i]);
 	return 0;
 }
 

@@ -22,7 +22,7 @@
 #include "engine/soft/translate.h"
 
 #define CODE_CACHE_SIZE (64 * MIB) /* where the configuration does not say */
-#define TRIM_ABOVE (2 * MIB) /* of code: what an idle guest runs is less */
+#define TRIM_ABOVE (2 * MIB)	   /* of code: what an idle guest runs is less */
 
 struct engine {
 	struct soft so;
@@ -42,6 +42,7 @@ struct soft_vcpu *soft_vcpu_of(struct engine_vcpu *ev)
 
 static void memory_written(void *ctx, gpa_t gpa, uint64_t len)
 {
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* as soft_store_done(), on a thread of its own */
 	soft_code_written(ctx, NULL, gpa, len);
 }
 
@@ -52,7 +53,8 @@ static int make_view(struct soft *so, struct err *e)
 	so->view = so->mem->base;
 	if (so->n_vcpus == 1)
 		return 0;
-	p = mmap(NULL, so->mem->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, so->mem->memfd, 0);
+	p = mmap(NULL, so->mem->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+		 so->mem->memfd, 0);
 	if (p == MAP_FAILED)
 		return err_errno(e, errno, "cannot map %llu MiB of guest memory a second time",
 				 (unsigned long long)(so->mem->size_bytes >> 20));
@@ -65,7 +67,7 @@ static void soft_close(struct engine *en)
 	if (!en)
 		return;
 	if (en->so.mem)
-		en->so.mem->hook = (struct gmem_hook){ 0 };
+		en->so.mem->hook = (struct gmem_hook){0};
 	if (en->so.view && en->so.view != en->so.mem->base)
 		munmap(en->so.view, en->so.mem->size_bytes);
 	soft_cache_destroy(&en->so);
@@ -89,8 +91,8 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 		return err_set(e, ENOMEM, "no memory for the software engine");
 	if (cfg->n_vcpus < 1 || cfg->n_vcpus > ARRAY_SIZE(en->so.vcpu)) {
 		free(en);
-		return err_set(e, EINVAL, "the software engine runs 1 to %zu vCPUs, not %u", ARRAY_SIZE(en->so.vcpu),
-			       cfg->n_vcpus);
+		return err_set(e, EINVAL, "the software engine runs 1 to %zu vCPUs, not %u",
+			       ARRAY_SIZE(en->so.vcpu), cfg->n_vcpus);
 	}
 	if (cfg->soft_mode == SOFT_MODE_LOCKSTEP && cfg->n_vcpus != 1) {
 		free(en);
@@ -106,19 +108,23 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 		hide_tsc_deadline(&en->so.cpuid);
 	r = make_view(&en->so, e);
 	if (!r)
-		r = soft_cache_create(&en->so, cfg->soft_cache_bytes ? cfg->soft_cache_bytes : CODE_CACHE_SIZE, e);
+		r = soft_cache_create(&en->so,
+				      cfg->soft_cache_bytes ? cfg->soft_cache_bytes :
+							      CODE_CACHE_SIZE,
+				      e);
 	if (!r)
 		r = soft_signal_init(e);
 	if (r) {
 		soft_close(en);
 		return r;
 	}
-	cfg->mem->hook = (struct gmem_hook){ .written = memory_written, .ctx = &en->so };
+	cfg->mem->hook = (struct gmem_hook){.written = memory_written, .ctx = &en->so};
 	*out = en;
 	return 0;
 }
 
-static int soft_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu **out, struct err *e)
+static int soft_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu **out,
+			    struct err *e)
 {
 	size_t size = ALIGN_UP(sizeof(struct soft_vcpu), 4096);
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -134,7 +140,8 @@ static int soft_vcpu_create(struct engine *en, unsigned index, struct engine_vcp
 	v->view_delta = en->so.mem->base - en->so.view;
 	v->tr.self = (uint64_t)(uintptr_t)v;
 	v->tr.max_insns = SOFT_BLOCK_INSNS;
-	v->tr.native_code = en->so.cache->rw + en->so.cache->thunks + index * (size_t)SOFT_THUNK_SIZE;
+	v->tr.native_code = en->so.cache->rw + en->so.cache->thunks +
+			    index * (size_t)SOFT_THUNK_SIZE;
 	x86_state_reset(&v->s, index == 0);
 	soft_mode_changed(v);
 	en->so.vcpu[index] = v;
@@ -279,7 +286,8 @@ void soft_run_block(struct soft_vcpu *v, unsigned max_insns)
 
 static void soft_kick(struct engine_vcpu *ev, bool out)
 {
-	__atomic_or_fetch(&vcpu_of(ev)->req, SOFT_REQ_IRQ | (out ? SOFT_REQ_OUT : 0), __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&vcpu_of(ev)->req, SOFT_REQ_IRQ | (out ? SOFT_REQ_OUT : 0),
+			  __ATOMIC_SEQ_CST);
 }
 
 static void soft_nmi_request(struct engine_vcpu *ev)
@@ -308,7 +316,8 @@ static int soft_set_state(struct engine_vcpu *ev, uint64_t mask, const struct x8
 	v->shutdown = v->trap_pending = false;
 	v->trap_dr6 = 0;
 	v->tr.irq_check = true;
-	v->soft->insn_clock = soft_host_tsc(); /* lock-step: counts on from the TSC that the state has */
+	v->soft->insn_clock =
+		soft_host_tsc(); /* lock-step: counts on from the TSC that the state has */
 	soft_state_loaded(v);
 	return 0;
 }
@@ -336,14 +345,17 @@ static int soft_stats(struct engine *en, char *buf, size_t size)
 		if (!v)
 			continue;
 #define ADD(f) sum->f += v->f
-		ADD(n_steps), ADD(n_tlb_fill), ADD(n_flush), ADD(n_exc), ADD(n_irq), ADD(n_mmio), ADD(n_pio);
-		ADD(tr.n_enter), ADD(tr.n_miss), ADD(tr.n_slow), ADD(tr.n_link), ADD(tr.n_ind), ADD(tr.n_fault);
+		ADD(n_steps), ADD(n_tlb_fill), ADD(n_flush), ADD(n_exc), ADD(n_irq), ADD(n_mmio),
+			ADD(n_pio);
+		ADD(tr.n_enter), ADD(tr.n_miss), ADD(tr.n_slow), ADD(tr.n_link), ADD(tr.n_ind),
+			ADD(tr.n_fault);
 #undef ADD
 		for (unsigned op = 0; op < X86_OP_COUNT; op++)
 			sum->tr.slow_by_op[op] += v->tr.slow_by_op[op];
 	}
 	size_t n = 0;
-#define OUT(...) n += (size_t)snprintf(n < size ? buf + n : NULL, n < size ? size - n : 0, __VA_ARGS__)
+#define OUT(...) \
+	n += (size_t)snprintf(n < size ? buf + n : NULL, n < size ? size - n : 0, __VA_ARGS__)
 #define LINE(name, value) OUT("%s %llu\n", name, (unsigned long long)(value))
 	LINE("soft.blocks", c->n_blocks);
 	LINE("soft.code_bytes", c->used);

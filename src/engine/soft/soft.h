@@ -66,8 +66,8 @@ struct soft_xtlb_entry {
 };
 
 /* Reasons to leave translated code, set by any thread (bits of v->req). */
-#define SOFT_REQ_IRQ 1u	  /* look at host->irq_pending */
-#define SOFT_REQ_OUT 2u	  /* engine_kick(out) */
+#define SOFT_REQ_IRQ 1u /* look at host->irq_pending */
+#define SOFT_REQ_OUT 2u /* engine_kick(out) */
 #define SOFT_REQ_NMI 4u
 #define SOFT_REQ_FLUSH 8u /* another vCPU changed something: full soft TLB and jump cache flush */
 #define SOFT_REQ_STOP 16u /* rendezvous: park until told */
@@ -119,16 +119,16 @@ static inline unsigned soft_jc_index2(uint64_t va)
 
 /* The translator's part of a vCPU (translate.h tells what it is for). Offsets are baked into code. */
 struct soft_tr {
-	uint64_t self;	     /* the struct soft_vcpu */
-	uint64_t va;	     /* guest address of a TLB miss, or target of an indirect jump */
-	const void *rec;     /* record behind the call that left the code */
-	uint64_t resume;     /* host address to go on at */
-	uint64_t tmp;	     /* scratch of one instruction's code */
-	uint64_t keep;	     /* S0 while cold code of a memory operand runs */
-	uint16_t flags_slot; /* status flags while translated code has them not in EFLAGS */
-	uint32_t exit;	     /* enum soft_tr_exit */
-	uint64_t fault_rip;  /* host fault: the guest instruction's address */
-	uint32_t in_code;    /* atomic: this thread may be inside translated code */
+	uint64_t self;	      /* the struct soft_vcpu */
+	uint64_t va;	      /* guest address of a TLB miss, or target of an indirect jump */
+	const void *rec;      /* record behind the call that left the code */
+	uint64_t resume;      /* host address to go on at */
+	uint64_t tmp;	      /* scratch of one instruction's code */
+	uint64_t keep;	      /* S0 while cold code of a memory operand runs */
+	uint16_t flags_slot;  /* status flags while translated code has them not in EFLAGS */
+	uint32_t exit;	      /* enum soft_tr_exit */
+	uint64_t fault_rip;   /* host fault: the guest instruction's address */
+	uint32_t in_code;     /* atomic: this thread may be inside translated code */
 	uint32_t native_trap; /* native.c: trap number + 1 that the host raised; 0 none */
 	uint32_t native_used; /* bytes of the thunk area */
 	uint8_t bounce[640] __attribute__((aligned(64))); /* native.c: the memory operand */
@@ -137,13 +137,14 @@ struct soft_tr {
 	uint64_t jc2_tag[SOFT_JCS][SOFT_JC_SIZE];
 	uint64_t jc2_code[SOFT_JCS][SOFT_JC_SIZE];
 	uint32_t jc_key[SOFT_JCS]; /* mode key that the array is valid for */
-	uint16_t jc_used[SOFT_JCS][128]; /* indices filled since the arrays were emptied; second one: + SOFT_JC_SIZE */
-	uint16_t jc_n_used[SOFT_JCS];	 /* 0xffff: more than that */
+	uint16_t jc_used[SOFT_JCS]
+			[128]; /* indices filled since the arrays were emptied; second one: + SOFT_JC_SIZE */
+	uint16_t jc_n_used[SOFT_JCS];		 /* 0xffff: more than that */
 	uint64_t jc_pages[SOFT_BLOOM_BITS / 64]; /* Bloom filter of pages that jump cache targets lie in */
-	bool jc_nonglobal;     /* a kernel array has an entry for a page that is not global */
-	uint8_t *native_code;  /* this vCPU's thunk area: writable address */
-	bool irq_check;	       /* an interrupt may be deliverable: ask the host once IF is set */
-	unsigned max_insns;    /* most instructions in a block (tunable, tests) */
+	bool jc_nonglobal;    /* a kernel array has an entry for a page that is not global */
+	uint8_t *native_code; /* this vCPU's thunk area: writable address */
+	bool irq_check;	      /* an interrupt may be deliverable: ask the host once IF is set */
+	unsigned max_insns;   /* most instructions in a block (tunable, tests) */
 	uint64_t n_enter, n_miss, n_slow, n_link, n_ind, n_fault;
 	uint64_t slow_by_op[X86_OP_COUNT];
 };
@@ -154,13 +155,13 @@ struct soft_vcpu {
 	/* Reference way. */
 	uint64_t next_rip; /* where execution goes when the current operation returns */
 	struct soft_exc exc;
-	void *unwind[5]; /* __builtin_setjmp buffer of soft_step() */
+	void *unwind[5];      /* __builtin_setjmp buffer of soft_step() */
 	struct x86_insn insn; /* the current instruction */
-	bool fp_live;	 /* guest FPU/SSE state is in the host's registers now */
-	uint8_t mmu;	 /* enum soft_mmu of the current privilege, SMAP and AC; kept by soft_mode_changed() */
-	uint8_t cpl;	 /* likewise */
-	uint8_t mode;	 /* enum x86_mode of CS, likewise */
-	bool shutdown;	 /* triple fault */
+	bool fp_live;	      /* guest FPU/SSE state is in the host's registers now */
+	uint8_t mmu; /* enum soft_mmu of the current privilege, SMAP and AC; kept by soft_mode_changed() */
+	uint8_t cpl;   /* likewise */
+	uint8_t mode;  /* enum x86_mode of CS, likewise */
+	bool shutdown; /* triple fault */
 	bool trap_pending; /* single-step or data breakpoint #DB due after this instruction; bits in exc_dr6 */
 	uint64_t trap_dr6;
 	bool data_breakpoints; /* DR7 enables a data or I/O breakpoint: no TLB entry is made while set */
@@ -176,21 +177,22 @@ struct soft_vcpu {
 	/* MMU. */
 	struct soft_tlb_entry tlb[SOFT_MMUS][SOFT_TLB_SIZE];
 	struct soft_xtlb_entry xtlb[SOFT_XTLB_SIZE];
-	uint64_t pdpte[4]; /* PAE paging: loaded with CR3 */
+	uint64_t pdpte[4];		  /* PAE paging: loaded with CR3 */
 	uint16_t journal[SOFT_MMUS][256]; /* indices filled since the last flush of non-global entries */
-	uint16_t journal_len[SOFT_MMUS];  /* 0xffff: overflowed */
+	uint16_t journal_len[SOFT_MMUS]; /* 0xffff: overflowed */
 	/* Which GiB of linear space (hashed, mmu.c) got entries from large pages: global ones, others. INVLPG asks. */
 	uint64_t large_global, large_local;
-	uint64_t wr_la, wr_gpa; /* page of the last soft_ptr() for writing that had no write tag; for soft_wrote() */
+	uint64_t wr_la,
+		wr_gpa; /* page of the last soft_ptr() for writing that had no write tag; for soft_wrote() */
 	ptrdiff_t view_delta; /* guest memory's own mapping - the engine's view; 0 when they are one */
 	uint64_t pvclock_next_update;
 
 	struct soft_tr tr;
-	struct soft_lockstep *lockstep;	      /* while the reference way's stores are to be noted, else NULL */
+	struct soft_lockstep *lockstep; /* while the reference way's stores are to be noted, else NULL */
 	struct soft_lockstep *lockstep_state; /* lockstep.c */
-	uint64_t halt_tsc;		      /* lock-step: host TSC when HLT was left for, else 0 */
-	uint32_t undef_flags;		      /* lockstep.c: flags not to compare */
-	uint64_t step_rip;		      /* address of the last instruction that soft_step() began */
+	uint64_t halt_tsc;    /* lock-step: host TSC when HLT was left for, else 0 */
+	uint32_t undef_flags; /* lockstep.c: flags not to compare */
+	uint64_t step_rip;    /* address of the last instruction that soft_step() began */
 	uint64_t n_steps, n_tlb_fill, n_flush, n_exc, n_irq, n_mmio, n_pio; /* counters */
 };
 
@@ -205,7 +207,7 @@ bool soft_step(struct soft_vcpu *v);
 /* The same for an instruction that has been fetched and decoded already. Trap flag and code breakpoints are off. */
 bool soft_step_decoded(struct soft_vcpu *v, const struct x86_insn *in);
 
-_Noreturn void soft_raise(struct soft_vcpu *v, unsigned vector);		       /* no error code */
+_Noreturn void soft_raise(struct soft_vcpu *v, unsigned vector); /* no error code */
 _Noreturn void soft_raise_err(struct soft_vcpu *v, unsigned vector, uint32_t error);
 _Noreturn void soft_raise_pf(struct soft_vcpu *v, uint64_t addr, uint32_t error);
 
@@ -217,7 +219,8 @@ _Noreturn void soft_raise_pf(struct soft_vcpu *v, uint64_t addr, uint32_t error)
 
 /* Linear address of [seg:off, off+size) after segment checks in the current mode: limit and type, or
  * canonical form. Raises #GP(0), or #SS(0) for SS. `access` SOFT_READ or SOFT_WRITE. */
-uint64_t soft_linear(struct soft_vcpu *v, unsigned seg, uint64_t off, unsigned size, unsigned access);
+uint64_t soft_linear(struct soft_vcpu *v, unsigned seg, uint64_t off, unsigned size,
+		     unsigned access);
 /* Effective address (offset, cut to the address size) of in's memory operand. */
 uint64_t soft_ea(struct soft_vcpu *v, const struct x86_insn *in);
 
@@ -251,7 +254,7 @@ const struct soft_xtlb_entry *soft_fetch_page_peek(struct soft_vcpu *v, uint64_t
 /* Copies up to 15 bytes at s.rip for decoding, crossing pages only as `need` asks; returns the bytes got. */
 unsigned soft_fetch(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned need);
 
-void soft_tlb_flush_all(struct soft_vcpu *v);	     /* global entries too */
+void soft_tlb_flush_all(struct soft_vcpu *v);	    /* global entries too */
 void soft_tlb_flush_nonglobal(struct soft_vcpu *v); /* MOV CR3 */
 void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la);
 /* Drops write permission of a guest page in this vCPU's TLB (it now holds code, or is to be logged). */
@@ -289,6 +292,9 @@ uint32_t soft_mxcsr_mask(void); /* MXCSR bits that exist */
 /* Copy without vector registers. */
 void soft_copy(void *dst, const void *src, size_t n);
 void soft_zero(void *dst, size_t n);
+/* Instruction bytes at page[pos]: aligned quadwords at once, so that an aligned store of another processor is seen whole
+ * or not at all (AMD APM vol. 2 §7.6.1; kernels patch running code so). They are looked at in the copy only. */
+void soft_copy_code(uint8_t *dst, const uint8_t *page, unsigned pos, unsigned n);
 
 /* ---- smc.c: which guest pages hold translated code ---- */
 
@@ -327,6 +333,14 @@ struct soft {
 	uint64_t insn_clock;	  /* lock-step: virtual TSC */
 	struct cpuid_table cpuid; /* filled by cpuid_build() when the engine is opened */
 };
+
+/* After a store of C to guest memory, before a look at whether there is code: the look must not overtake the store, or
+ * another vCPU that is just translating the old bytes would not be noticed. */
+static inline void soft_store_done(const struct soft *so)
+{
+	if (so->n_vcpus > 1)
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
 
 /* ---- native.c: FP, MMX and SSE instructions run as themselves (all of X86_OPS_FP, and X86_A_NATIVE ops on request) ---- */
 void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in);

@@ -10,19 +10,22 @@
 
 _Noreturn void soft_raise(struct soft_vcpu *v, unsigned vector)
 {
-	v->exc = (struct soft_exc){ .vector = (uint8_t)vector };
+	v->exc = (struct soft_exc){.vector = (uint8_t)vector};
 	__builtin_longjmp(v->unwind, 1);
 }
 
 _Noreturn void soft_raise_err(struct soft_vcpu *v, unsigned vector, uint32_t error)
 {
-	v->exc = (struct soft_exc){ .vector = (uint8_t)vector, .has_error = true, .error = error };
+	v->exc = (struct soft_exc){.vector = (uint8_t)vector, .has_error = true, .error = error};
 	__builtin_longjmp(v->unwind, 1);
 }
 
 _Noreturn void soft_raise_pf(struct soft_vcpu *v, uint64_t addr, uint32_t error)
 {
-	v->exc = (struct soft_exc){ .vector = X86_EXC_PF, .has_error = true, .error = error, .addr = addr };
+	v->exc = (struct soft_exc){.vector = X86_EXC_PF,
+				   .has_error = true,
+				   .error = error,
+				   .addr = addr};
 	__builtin_longjmp(v->unwind, 1);
 }
 
@@ -47,7 +50,7 @@ static void check_code_breakpoints(struct soft_vcpu *v, uint64_t la)
 	}
 	if (!hit)
 		return;
-	v->exc = (struct soft_exc){ .vector = X86_EXC_DB, .dr6 = hit };
+	v->exc = (struct soft_exc){.vector = X86_EXC_DB, .dr6 = hit};
 	__builtin_longjmp(v->unwind, 1);
 }
 
@@ -96,7 +99,9 @@ static void fetch_and_decode(struct soft_vcpu *v, uint64_t la)
 
 static uint64_t wrap_rip(const struct soft_vcpu *v, uint64_t rip)
 {
-	return v->mode == X86_MODE_64 ? rip : v->mode == X86_MODE_32 ? (uint32_t)rip : (uint16_t)rip;
+	return v->mode == X86_MODE_64 ? rip :
+	       v->mode == X86_MODE_32 ? (uint32_t)rip :
+					(uint16_t)rip;
 }
 
 /*
@@ -111,13 +116,10 @@ static bool single_steps(const struct soft_vcpu *v, const struct x86_insn *in, b
 	case X86_OP_INT3:
 	case X86_OP_INTO:
 	case X86_OP_INT1:
-	case X86_OP_SYSENTER:
-		return trap_flag && (v->s.rflags & X86_TF);
+	case X86_OP_SYSENTER: return trap_flag && (v->s.rflags & X86_TF);
 	case X86_OP_SYSCALL:
-	case X86_OP_SYSRET:
-		return v->s.rflags & X86_TF;
-	default:
-		return trap_flag;
+	case X86_OP_SYSRET: return v->s.rflags & X86_TF;
+	default: return trap_flag;
 	}
 }
 

@@ -9,8 +9,8 @@
  */
 #include "engine/soft/translate.h"
 
-static const uint8_t direct_regs[] = { X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RBP, X86_RSI, X86_RDI,
-				       X86_R8,	X86_R9,	 X86_R12, X86_R13, X86_R14 };
+static const uint8_t direct_regs[] = {X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RBP, X86_RSI,
+				      X86_RDI, X86_R8,	X86_R9,	 X86_R12, X86_R13, X86_R14};
 
 static void save_regs(struct emit *e)
 {
@@ -115,7 +115,7 @@ static uint8_t *exit_stub(struct emit *e, const struct soft_stubs *st, unsigned 
 void soft_stubs_emit(struct soft *so, struct emit *e)
 {
 	struct soft_stubs *st = &so->cache->stub;
-	static const uint8_t callee_saved[] = { HR_RBX, HR_RBP, HR_R12, HR_R13, HR_R14, HR_R15 };
+	static const uint8_t callee_saved[] = {HR_RBX, HR_RBP, HR_R12, HR_R13, HR_R14, HR_R15};
 
 	/* void enter(struct soft_vcpu *v, const void *code) */
 	st->enter = start(e);

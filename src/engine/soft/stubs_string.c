@@ -23,7 +23,8 @@ static void pop(struct emit *e, unsigned reg)
 }
 
 /* reg (rsi or rdi): guest address in, host address out; jumps collected in `slow` when the page does not do. */
-static void translate(struct emit *e, unsigned reg, unsigned mmu, bool write, uint8_t **slow, unsigned *n)
+static void translate(struct emit *e, unsigned reg, unsigned mmu, bool write, uint8_t **slow,
+		      unsigned *n)
 {
 	emit_mov_rr(e, false, S1, reg);
 	emit_rex(e, false, 0, 0, S1);
@@ -40,7 +41,8 @@ static void translate(struct emit *e, unsigned reg, unsigned mmu, bool write, ui
 	emit_gs_base(e, true, 0x03, reg, S1, GS_TLB(mmu, host));
 }
 
-static uint8_t *string_stub(struct emit *e, const struct soft_stubs *st, unsigned mmu, bool movs, unsigned lg, bool rep)
+static uint8_t *string_stub(struct emit *e, const struct soft_stubs *st, unsigned mmu, bool movs,
+			    unsigned lg, bool rep)
 {
 	uint8_t *slow[6], *too_many = NULL;
 	unsigned n = 0;
@@ -117,5 +119,6 @@ void soft_stubs_emit_string(struct soft_stubs *st, struct emit *e)
 		for (unsigned movs = 0; movs < 2; movs++)
 			for (unsigned lg = 0; lg < 4; lg++)
 				for (unsigned rep = 0; rep < 2; rep++)
-					st->string[mmu][movs][lg][rep] = string_stub(e, st, mmu, movs, lg, rep);
+					st->string[mmu][movs][lg][rep] = string_stub(e, st, mmu,
+										     movs, lg, rep);
 }

@@ -18,7 +18,7 @@ struct tr_cold *tr_cold(struct tr *t, enum tr_cold_kind kind, uint8_t *from)
 	}
 	struct tr_cold *c = &t->cold[t->n_cold++];
 
-	*c = (struct tr_cold){ .kind = kind, .from = from, .key = t->key };
+	*c = (struct tr_cold){.kind = kind, .from = from, .key = t->key};
 	return c;
 }
 
@@ -47,7 +47,8 @@ void tr_flags_clobber(struct tr *t)
 	if (t->live_before)
 		tr_flags_to_slot(t);
 	t->loc &= LOC_SLOT;
-	t->site[t->n_sites - 1].loc = (uint8_t)t->loc; /* where a host fault of this instruction finds them */
+	t->site[t->n_sites - 1].loc =
+		(uint8_t)t->loc; /* where a host fault of this instruction finds them */
 }
 
 /* Before an instruction that reads EFLAGS or changes a part of them. */
@@ -94,14 +95,16 @@ void tr_address(struct tr *t, const struct x86_insn *in, unsigned dst, bool with
 			emit_lea(e, w, dst, base, index, in->scale, (int32_t)in->disp);
 	}
 	if (with_segment && t->mode == X86_MODE_64 && (in->seg == X86_FS || in->seg == X86_GS)) {
-		emit_load_gs(e, true, S1, GS(s.seg) + (uint32_t)(sizeof(struct x86_seg) * in->seg) +
-						  (uint32_t)offsetof(struct x86_seg, base));
+		emit_load_gs(e, true, S1,
+			     GS(s.seg) + (uint32_t)(sizeof(struct x86_seg) * in->seg) +
+				     (uint32_t)offsetof(struct x86_seg, base));
 		emit_lea(e, true, dst, dst, S1, 0, 0);
 	}
 }
 
 /* S0: guest address in, host address out. Clobbers S1 and EFLAGS. Returns the cold entry, to set `next`. */
-struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size, uint8_t *retry)
+struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size,
+			     uint8_t *retry)
 {
 	struct emit *e = &t->e;
 	unsigned mmu = t->key & SOFT_KEY_MMU;
@@ -155,7 +158,7 @@ static void record(struct emit *e, const struct soft_rec *r)
 /* A record for the instruction with its decoded form, to be run by soft_step_decoded(). */
 static void step_record(struct tr *t, const struct x86_insn *in, unsigned flags)
 {
-	struct soft_rec r = { .block = t->b->index, .off = t->off[t->i], .len = in->len };
+	struct soft_rec r = {.block = t->b->index, .off = t->off[t->i], .len = in->len};
 	struct x86_insn *copy = soft_cache_alloc(t->so->cache, sizeof(*copy));
 
 	if (!copy) {
@@ -190,12 +193,14 @@ static void string(struct tr *t, const struct x86_insn *in)
 	struct emit *e = &t->e;
 	unsigned lg = (unsigned)__builtin_ctz(in->opnd_bytes);
 
-	if (t->mode != X86_MODE_64 || in->addr_bytes != 8 || in->seg == X86_FS || in->seg == X86_GS) {
+	if (t->mode != X86_MODE_64 || in->addr_bytes != 8 || in->seg == X86_FS ||
+	    in->seg == X86_GS) {
 		tr_by_c(t, in);
 		return;
 	}
 	tr_flags_clobber(t);
-	emit_call(e, t->so->cache->stub.string[t->key & SOFT_KEY_MMU][in->op == X86_OP_MOVS][lg][in->rep != 0]);
+	emit_call(e, t->so->cache->stub.string[t->key & SOFT_KEY_MMU][in->op == X86_OP_MOVS][lg]
+					      [in->rep != 0]);
 	emit8(e, 0xeb); /* over the record */
 	emit8(e, sizeof(struct soft_rec));
 	step_record(t, in, 0);
@@ -261,7 +266,7 @@ void tr_emit_edge(struct tr *t, uint64_t target, unsigned live, uint8_t *jcc)
 		emit_align_rel32(e, 1);
 		jcc = emit_jmp32(e);
 	}
-	*l = (struct soft_link){ .from = t->b, .site = jcc, .target = target, .key = t->key };
+	*l = (struct soft_link){.from = t->b, .site = jcc, .target = target, .key = t->key};
 	l->loc = (uint8_t)(live ? t->loc : LOC_BOTH);
 	l->polled = target <= t->va + t->off[t->i];
 	l->cross_page = !same_page;
@@ -508,7 +513,8 @@ static void inc_dec_short(struct tr *t, const struct x86_insn *in)
 
 static bool is_high8(const struct x86_insn *in)
 {
-	bool reg = in->has_modrm && in->reg_kind == X86_RK_GPR && in->reg_bytes == 1 && x86_reg8_high(in, in->reg);
+	bool reg = in->has_modrm && in->reg_kind == X86_RK_GPR && in->reg_bytes == 1 &&
+		   x86_reg8_high(in, in->reg);
 	bool rm = in->has_modrm && !in->has_mem && in->rm_kind == X86_RK_GPR && in->rm_bytes == 1 &&
 		  x86_reg8_high(in, in->rm);
 
@@ -585,7 +591,8 @@ static bool must_be_by_c(const struct tr *t, const struct x86_insn *in)
 	if (in->has_mem && in->addr_bytes == 2)
 		return true;
 	/* FS and GS are not flat; CS cannot be written. */
-	if (in->has_mem && t->mode == X86_MODE_32 && (in->seg == X86_FS || in->seg == X86_GS || in->seg == X86_CS))
+	if (in->has_mem && t->mode == X86_MODE_32 &&
+	    (in->seg == X86_FS || in->seg == X86_GS || in->seg == X86_CS))
 		return true;
 	return (in->attr & X86_A_BRANCH) && in->opnd_bytes != stack_bytes(t);
 }
@@ -599,45 +606,23 @@ static void emit_one(struct tr *t, const struct x86_insn *in)
 	if (tr_inline_system(t, in) && tr_emit_system(t, in))
 		return;
 	switch (in->op) {
-	case X86_OP_LEA:
-		lea(t, in);
-		return;
+	case X86_OP_LEA: lea(t, in); return;
 	case X86_OP_NOP:
-	case X86_OP_PREFETCH:
-		t->keep_chain = true;
-		return;
-	case X86_OP_PUSH:
-		push(t, in);
-		return;
-	case X86_OP_POP:
-		pop(t, in);
-		return;
-	case X86_OP_LEAVE:
-		leave(t, in);
-		return;
+	case X86_OP_PREFETCH: t->keep_chain = true; return;
+	case X86_OP_PUSH: push(t, in); return;
+	case X86_OP_POP: pop(t, in); return;
+	case X86_OP_LEAVE: leave(t, in); return;
 	case X86_OP_MOVS:
-	case X86_OP_STOS:
-		string(t, in);
-		return;
+	case X86_OP_STOS: string(t, in); return;
 	case X86_OP_JMP:
 		tr_emit_edge(t, branch_target(t, in), t->live_taken, NULL);
 		t->ended = true;
 		return;
-	case X86_OP_JCC:
-		jcc(t, in);
-		return;
-	case X86_OP_CALL:
-		call(t, in);
-		return;
-	case X86_OP_RET:
-		ret(t, in);
-		return;
-	case X86_OP_JMP_IND:
-		jmp_ind(t, in);
-		return;
-	case X86_OP_CALL_IND:
-		call_ind(t, in);
-		return;
+	case X86_OP_JCC: jcc(t, in); return;
+	case X86_OP_CALL: call(t, in); return;
+	case X86_OP_RET: ret(t, in); return;
+	case X86_OP_JMP_IND: jmp_ind(t, in); return;
+	case X86_OP_CALL_IND: call_ind(t, in); return;
 	case X86_OP_INC:
 	case X86_OP_DEC:
 		if (!in->has_modrm) {
@@ -645,8 +630,7 @@ static void emit_one(struct tr *t, const struct x86_insn *in)
 			return;
 		}
 		break;
-	default:
-		break;
+	default: break;
 	}
 	if (!(in->attr & X86_A_NATIVE) || high8_conflict(in))
 		tr_by_c(t, in);
@@ -677,7 +661,7 @@ static void cold_record(struct tr *t, const struct tr_cold *c)
 {
 	struct emit *e = &t->e;
 	const uint8_t *here = emit_here(e);
-	struct soft_rec r = { .block = t->b->index, .off = c->off, .size = c->size, .len = c->len };
+	struct soft_rec r = {.block = t->b->index, .off = c->off, .size = c->size, .len = c->len};
 
 	r.key = (uint16_t)c->key;
 	r.flags = c->flags;
@@ -725,9 +709,7 @@ void tr_emit_cold(struct tr *t)
 			emit_call(e, st->link);
 			emit64(e, (uint64_t)(uintptr_t)c->link);
 			break;
-		case TR_COLD_OTHER_PAGE:
-			tr_emit_other_page(t, c);
-			break;
+		case TR_COLD_OTHER_PAGE: tr_emit_other_page(t, c); break;
 		case TR_COLD_EDGE:
 			t->key = c->key;
 			if (c->live && !(c->loc & LOC_SLOT))

@@ -33,17 +33,20 @@ unsigned tr_gpr(struct tr *t, unsigned g, unsigned scratch);
 /* Effective address (with_segment: linear, FS or GS base added) into dst: S0, or a guest's register. */
 void tr_address(struct tr *t, const struct x86_insn *in, unsigned dst, bool with_segment);
 /* S0: guest address in, host address out. Clobbers S1 and EFLAGS. `retry`: where the address is computed. */
-struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size, uint8_t *retry);
+struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size,
+			     uint8_t *retry);
 /* S0: host address of the memory operand. */
-struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool write, unsigned size);
+struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool write,
+				  unsigned size);
 /* ---- tr_mem.c ---- */
 
 /* Emits the access and, with its operand at hand, `body`. Shares the check of an earlier access where it can. */
-void tr_access(struct tr *t, const struct x86_insn *in, const struct tr_place *p, bool write, unsigned size,
-	       tr_body *body);
+void tr_access(struct tr *t, const struct x86_insn *in, const struct tr_place *p, bool write,
+	       unsigned size, tr_body *body);
 void tr_operand(struct tr *t, const struct x86_insn *in, tr_body *body);
 /* At [base + disp], as wide as a stack slot. */
-void tr_stack_access(struct tr *t, const struct x86_insn *in, unsigned base, int32_t disp, bool write, tr_body *body);
+void tr_stack_access(struct tr *t, const struct x86_insn *in, unsigned base, int32_t disp,
+		     bool write, tr_body *body);
 void tr_emit_other_page(struct tr *t, struct tr_cold *c);
 /* RSP has moved; and, after each instruction: is S0 still what the chain says? */
 void tr_chain_rsp(struct tr *t, int64_t by);

@@ -17,9 +17,13 @@
 
 static struct tr_place place_of(const struct tr *t, const struct x86_insn *in)
 {
-	struct tr_place p = { .base = in->base, .index = in->index, .scale = in->scale, .disp = in->disp };
+	struct tr_place p = {.base = in->base,
+			     .index = in->index,
+			     .scale = in->scale,
+			     .disp = in->disp};
 
-	p.simple = t->mode == X86_MODE_64 && in->addr_bytes == 8 && in->seg != X86_FS && in->seg != X86_GS;
+	p.simple = t->mode == X86_MODE_64 && in->addr_bytes == 8 && in->seg != X86_FS &&
+		   in->seg != X86_GS;
 	if (in->base == X86_RIP) {
 		p.base = 0xff;
 		p.disp += (int64_t)(t->va + t->off[t->i] + in->len);
@@ -31,25 +35,27 @@ static struct tr_place place_of(const struct tr *t, const struct x86_insn *in)
 static void address(struct tr *t, const struct x86_insn *in, const struct tr_place *p)
 {
 	if (p->stack)
-		emit_lea(&t->e, t->mode == X86_MODE_64, S0, soft_host_reg(p->base), HR_NONE, 0, (int32_t)p->disp);
+		emit_lea(&t->e, t->mode == X86_MODE_64, S0, soft_host_reg(p->base), HR_NONE, 0,
+			 (int32_t)p->disp);
 	else
 		tr_address(t, in, S0, true);
 }
 
-static bool shares(const struct tr *t, const struct tr_place *p, bool write, unsigned size, int64_t *delta)
+static bool shares(const struct tr *t, const struct tr_place *p, bool write, unsigned size,
+		   int64_t *delta)
 {
 	const struct tr_chain *c = &t->chain;
 
-	if (!c->valid || !p->simple || (write && !c->write) || c->place.base != p->base || c->place.index != p->index ||
-	    (p->index != 0xff && c->place.scale != p->scale))
+	if (!c->valid || !p->simple || (write && !c->write) || c->place.base != p->base ||
+	    c->place.index != p->index || (p->index != 0xff && c->place.scale != p->scale))
 		return false;
 	*delta = p->disp - c->place.disp;
 	/* Bytes on both sides of S0 would need two comparisons. */
 	return *delta < 2048 && *delta > -2048 && (*delta >= 0 || *delta + (int64_t)size <= 1);
 }
 
-static void full_check(struct tr *t, const struct x86_insn *in, const struct tr_place *p, bool write, unsigned size,
-		       tr_body *body, bool hot)
+static void full_check(struct tr *t, const struct x86_insn *in, const struct tr_place *p,
+		       bool write, unsigned size, tr_body *body, bool hot)
 {
 	uint8_t *retry = emit_here(&t->e);
 
@@ -58,7 +64,7 @@ static void full_check(struct tr *t, const struct x86_insn *in, const struct tr_
 	struct tr_cold *c = tr_tlb_check(t, in, write, size, retry);
 
 	if (hot) {
-		t->chain = (struct tr_chain){ .valid = p->simple, .write = write, .place = *p };
+		t->chain = (struct tr_chain){.valid = p->simple, .write = write, .place = *p};
 		t->chain.first_cold = (unsigned)(c - t->cold);
 	}
 	body(t, in, 0);
@@ -66,8 +72,8 @@ static void full_check(struct tr *t, const struct x86_insn *in, const struct tr_
 		c->next = emit_here(&t->e);
 }
 
-void tr_access(struct tr *t, const struct x86_insn *in, const struct tr_place *p, bool write, unsigned size,
-	       tr_body *body)
+void tr_access(struct tr *t, const struct x86_insn *in, const struct tr_place *p, bool write,
+	       unsigned size, tr_body *body)
 {
 	struct emit *e = &t->e;
 	int64_t delta;
@@ -119,9 +125,10 @@ void tr_operand(struct tr *t, const struct x86_insn *in, tr_body *body)
 	tr_access(t, in, &p, in->rm_acc & X86_ACC_W, in->mem_bytes, body);
 }
 
-void tr_stack_access(struct tr *t, const struct x86_insn *in, unsigned base, int32_t disp, bool write, tr_body *body)
+void tr_stack_access(struct tr *t, const struct x86_insn *in, unsigned base, int32_t disp,
+		     bool write, tr_body *body)
 {
-	struct tr_place p = { .base = (uint8_t)base, .index = 0xff, .disp = disp, .stack = true };
+	struct tr_place p = {.base = (uint8_t)base, .index = 0xff, .disp = disp, .stack = true};
 
 	p.simple = t->mode == X86_MODE_64;
 	tr_access(t, in, &p, write, p.simple ? 8 : 4, body);
@@ -135,20 +142,45 @@ static unsigned registers_written(const struct x86_insn *in)
 	unsigned mask = 0;
 
 	switch (in->op) {
-	case X86_OP_ADD: case X86_OP_OR: case X86_OP_ADC: case X86_OP_SBB: case X86_OP_AND: case X86_OP_SUB:
-	case X86_OP_XOR: case X86_OP_CMP: case X86_OP_TEST: case X86_OP_INC: case X86_OP_DEC: case X86_OP_NEG:
-	case X86_OP_NOT: case X86_OP_IMUL: case X86_OP_ROL: case X86_OP_ROR: case X86_OP_SHL: case X86_OP_SHR:
-	case X86_OP_SAR: case X86_OP_MOV: case X86_OP_MOVZX: case X86_OP_MOVSX: case X86_OP_MOVSXD:
-	case X86_OP_MOVNTI: case X86_OP_LEA: case X86_OP_CMOV: case X86_OP_SETCC: case X86_OP_BSWAP:
-	case X86_OP_NOP: case X86_OP_PREFETCH: case X86_OP_PUSH: case X86_OP_POP:
-		break;
+	case X86_OP_ADD:
+	case X86_OP_OR:
+	case X86_OP_ADC:
+	case X86_OP_SBB:
+	case X86_OP_AND:
+	case X86_OP_SUB:
+	case X86_OP_XOR:
+	case X86_OP_CMP:
+	case X86_OP_TEST:
+	case X86_OP_INC:
+	case X86_OP_DEC:
+	case X86_OP_NEG:
+	case X86_OP_NOT:
+	case X86_OP_IMUL:
+	case X86_OP_ROL:
+	case X86_OP_ROR:
+	case X86_OP_SHL:
+	case X86_OP_SHR:
+	case X86_OP_SAR:
+	case X86_OP_MOV:
+	case X86_OP_MOVZX:
+	case X86_OP_MOVSX:
+	case X86_OP_MOVSXD:
+	case X86_OP_MOVNTI:
+	case X86_OP_LEA:
+	case X86_OP_CMOV:
+	case X86_OP_SETCC:
+	case X86_OP_BSWAP:
+	case X86_OP_NOP:
+	case X86_OP_PREFETCH:
+	case X86_OP_PUSH:
+	case X86_OP_POP: break;
 	case X86_OP_FP:
 		/* PCMPxSTRx and FNSTSW AX write a register that no field names. */
-		if ((in->map == X86_MAP_0F3A && in->opcode >= 0x60 && in->opcode <= 0x63) || in->opcode == 0xdf)
+		if ((in->map == X86_MAP_0F3A && in->opcode >= 0x60 && in->opcode <= 0x63) ||
+		    in->opcode == 0xdf)
 			return 0xffff;
 		break;
-	default:
-		return 0xffff;
+	default: return 0xffff;
 	}
 	if (in->opreg != 0xff && (in->opreg_acc & X86_ACC_W))
 		mask |= 1u << in->opreg;
@@ -168,7 +200,8 @@ static bool moves_rsp(const struct tr *t, const struct x86_insn *in, int64_t *by
 		return false;
 	if (in->op == X86_OP_LEA) {
 		*by = in->disp;
-		return in->reg == X86_RSP && in->base == X86_RSP && in->index == 0xff && in->addr_bytes == 8;
+		return in->reg == X86_RSP && in->base == X86_RSP && in->index == 0xff &&
+		       in->addr_bytes == 8;
 	}
 	*by = in->op == X86_OP_SUB ? -in->imm : in->imm;
 	return (in->op == X86_OP_ADD || in->op == X86_OP_SUB) && in->rm == X86_RSP && in->imm_bytes;

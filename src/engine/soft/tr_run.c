@@ -25,14 +25,15 @@ uint32_t soft_tr_key(const struct soft_vcpu *v)
 	if (v->code_breakpoints || (s->rflags & X86_TF))
 		return SOFT_KEY_NONE;
 	if (v->mode == X86_MODE_32) {
-		static const uint8_t flat[] = { X86_CS, X86_DS, X86_ES, X86_SS };
+		static const uint8_t flat[] = {X86_CS, X86_DS, X86_ES, X86_SS};
 
 		for (unsigned i = 0; i < ARRAY_SIZE(flat); i++) {
 			const struct x86_seg *g = &s->seg[flat[i]];
 
 			/* A segment that a store or a load could fault on goes by C. */
 			if (g->base || g->limit != UINT32_MAX || !(g->attr & X86_ATTR_P) ||
-			    (flat[i] != X86_CS && (g->attr & (X86_ATTR_CODE | X86_ATTR_EXPAND_DOWN))) ||
+			    (flat[i] != X86_CS &&
+			     (g->attr & (X86_ATTR_CODE | X86_ATTR_EXPAND_DOWN))) ||
 			    !(g->attr & X86_ATTR_RW))
 				return SOFT_KEY_NONE;
 		}
@@ -158,7 +159,8 @@ void soft_tr_flushed_page(struct soft_vcpu *v, uint64_t la)
 
 static void flags_in(struct soft_vcpu *v)
 {
-	v->s.rflags = (v->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) | soft_flags_of_slot(v->tr.flags_slot);
+	v->s.rflags = (v->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) |
+		      soft_flags_of_slot(v->tr.flags_slot);
 }
 
 static void flags_out(struct soft_vcpu *v)
@@ -176,8 +178,8 @@ static bool must_look(const struct soft_vcpu *v)
 {
 	const struct x86_events *ev = &v->s.ev;
 
-	return ev->halted || ev->sti_shadow || ev->movss_shadow || ev->nmi_pending || v->shutdown || v->trap_pending ||
-	       (v->tr.irq_check && (v->s.rflags & X86_IF));
+	return ev->halted || ev->sti_shadow || ev->movss_shadow || ev->nmi_pending || v->shutdown ||
+	       v->trap_pending || (v->tr.irq_check && (v->s.rflags & X86_IF));
 }
 
 /* After an instruction that went somewhere else: the code at s.rip, straight from the jump cache. */
@@ -281,7 +283,8 @@ static struct soft_block *find(struct soft_vcpu *v, uint32_t key, bool *global)
 }
 
 /* May this link be chained to a target on another page? Both pages global now. */
-static void chain(struct soft_vcpu *v, struct soft_link *l, struct soft_block *to, bool global, uint64_t generation)
+static void chain(struct soft_vcpu *v, struct soft_link *l, struct soft_block *to, bool global,
+		  uint64_t generation)
 {
 	struct soft_cache *c = v->soft->cache;
 
@@ -320,14 +323,15 @@ static bool enter(struct soft_vcpu *v, const struct soft_block *b, uint64_t gene
 	struct soft_cache *c = v->soft->cache;
 
 	__atomic_store_n(&tr->in_code, 1, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&c->stop, __ATOMIC_SEQ_CST) || __atomic_load_n(&v->req, __ATOMIC_SEQ_CST) ||
-	    c->n_flushes != generation || b->dead) {
+	if (__atomic_load_n(&c->stop, __ATOMIC_SEQ_CST) ||
+	    __atomic_load_n(&v->req, __ATOMIC_SEQ_CST) || c->n_flushes != generation || b->dead) {
 		__atomic_store_n(&tr->in_code, 0, __ATOMIC_SEQ_CST);
 		soft_cache_park(c);
 		return false;
 	}
 	flags_out(v);
-	v->s.rflags &= ~(uint64_t)X86_RF; /* it is for the first instruction only; no code breakpoints here */
+	v->s.rflags &= ~(
+		uint64_t)X86_RF; /* it is for the first instruction only; no code breakpoints here */
 	soft_fp_load(v);
 	tr->n_enter++;
 	((void (*)(struct soft_vcpu *, const void *))(uintptr_t)c->stub.enter)(v, b->e_slot);
@@ -346,7 +350,8 @@ bool soft_tr_run(struct soft_vcpu *v)
 		uint32_t key = soft_tr_key(v);
 		bool global = false;
 
-		if (key == SOFT_KEY_NONE || v->s.ev.sti_shadow || v->s.ev.movss_shadow || v->trap_pending)
+		if (key == SOFT_KEY_NONE || v->s.ev.sti_shadow || v->s.ev.movss_shadow ||
+		    v->trap_pending)
 			return false;
 		if (tr->jc_key[jc_array(key)] != key) {
 			jc_clear(v, jc_array(key));
@@ -372,9 +377,7 @@ bool soft_tr_run(struct soft_vcpu *v)
 			v->s.rip = link->target;
 			tr->n_link++;
 			break;
-		case TR_EXIT_PC:
-			soft_copy(&v->s.rip, tr->rec, sizeof(v->s.rip));
-			break;
+		case TR_EXIT_PC: soft_copy(&v->s.rip, tr->rec, sizeof(v->s.rip)); break;
 		case TR_EXIT_IND:
 			indirect(v);
 			indirect_jump = true;
@@ -383,12 +386,9 @@ bool soft_tr_run(struct soft_vcpu *v)
 			tr->n_fault++;
 			v->s.rip = tr->fault_rip;
 			break;
-		case TR_EXIT_NEXT:
-			indirect_jump = true;
-			break;
+		case TR_EXIT_NEXT: indirect_jump = true; break;
 		case TR_EXIT_STEP:
-		case TR_EXIT_NATIVE:
-			break;
+		case TR_EXIT_NATIVE: break;
 		}
 		__atomic_store_n(&tr->in_code, 0, __ATOMIC_SEQ_CST);
 		if (tr->exit == TR_EXIT_STEP)

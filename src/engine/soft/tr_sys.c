@@ -5,37 +5,30 @@
  */
 #include "engine/soft/tr_emit.h"
 
-
 bool tr_inline_system(const struct tr *t, const struct x86_insn *in)
 {
 	bool kernel64 = t->mode == X86_MODE_64 && !(t->key & SOFT_KEY_CPL3);
 
 	switch (in->op) {
 	case X86_OP_CLI:
-	case X86_OP_STI:
-		return kernel64;
+	case X86_OP_STI: return kernel64;
 	case X86_OP_STAC:
-	case X86_OP_CLAC:
-		return kernel64 && (t->key & SOFT_KEY_SMAP);
+	case X86_OP_CLAC: return kernel64 && (t->key & SOFT_KEY_SMAP);
 	case X86_OP_RDTSC:
 	case X86_OP_RDTSCP:
 		return !(t->key & SOFT_KEY_TSD) && t->so->cfg.soft_mode == SOFT_MODE_TRANSLATE;
-	case X86_OP_PUSHF:
-		return t->mode == X86_MODE_64 && in->opnd_bytes == 8;
-	case X86_OP_SWAPGS:
-		return kernel64;
-	case X86_OP_MOV_FROM_SREG:
-		return !in->has_mem && in->opnd_bytes != 2;
+	case X86_OP_PUSHF: return t->mode == X86_MODE_64 && in->opnd_bytes == 8;
+	case X86_OP_SWAPGS: return kernel64;
+	case X86_OP_MOV_FROM_SREG: return !in->has_mem && in->opnd_bytes != 2;
 	case X86_OP_CLD:
-	case X86_OP_STD:
-		return true;
+	case X86_OP_STD: return true;
 	case X86_OP_BT:
 	case X86_OP_BTS:
 	case X86_OP_BTR:
 	case X86_OP_BTC:
-		return t->mode == X86_MODE_64 && (in->attr & X86_A_BITOFF) && in->has_mem && in->opnd_bytes >= 4;
-	default:
-		return false;
+		return t->mode == X86_MODE_64 && (in->attr & X86_A_BITOFF) && in->has_mem &&
+		       in->opnd_bytes >= 4;
+	default: return false;
 	}
 }
 
@@ -102,7 +95,7 @@ static void pushf(struct tr *t, const struct x86_insn *in)
 
 	/* rflags without its status bits, which are in the slot: high byte as they are, low byte OF. */
 	emit_load_gs(e, false, S1, GS(s.rflags));
-	emit_alu_imm(e, false, 4, S1, (int32_t)~(X86_STATUS_FLAGS | X86_RF | X86_VM));
+	emit_alu_imm(e, false, 4, S1, (int32_t) ~(X86_STATUS_FLAGS | X86_RF | X86_VM));
 	emit_rm(e, true, 0x89, S1, S0, HR_NONE, 0, 0);
 	emit8(e, 0x65); /* movzx r11d, byte gs:[slot + 1] */
 	emit8(e, 0x44);
@@ -212,37 +205,21 @@ bool tr_emit_system(struct tr *t, const struct x86_insn *in)
 	struct emit *e = &t->e;
 
 	switch (in->op) {
-	case X86_OP_PUSHF:
-		pushf(t, in);
-		return true;
-	case X86_OP_SWAPGS:
-		swapgs(e);
-		return true;
-	case X86_OP_MOV_FROM_SREG:
-		mov_from_sreg(t, in);
-		return true;
+	case X86_OP_PUSHF: pushf(t, in); return true;
+	case X86_OP_SWAPGS: swapgs(e); return true;
+	case X86_OP_MOV_FROM_SREG: mov_from_sreg(t, in); return true;
 	case X86_OP_BT:
 	case X86_OP_BTS:
 	case X86_OP_BTR:
-	case X86_OP_BTC:
-		return bit_test(t, in);
-	default:
-		break;
+	case X86_OP_BTC: return bit_test(t, in);
+	default: break;
 	}
 	tr_flags_clobber(t);
 	switch (in->op) {
-	case X86_OP_CLI:
-		gs_alu_imm(e, 4, GS(s.rflags), ~X86_IF);
-		break;
-	case X86_OP_STI:
-		sti(t, in);
-		break;
-	case X86_OP_CLD:
-		gs_alu_imm(e, 4, GS(s.rflags), ~X86_DF);
-		break;
-	case X86_OP_STD:
-		gs_alu_imm(e, 1, GS(s.rflags), X86_DF);
-		break;
+	case X86_OP_CLI: gs_alu_imm(e, 4, GS(s.rflags), ~X86_IF); break;
+	case X86_OP_STI: sti(t, in); break;
+	case X86_OP_CLD: gs_alu_imm(e, 4, GS(s.rflags), ~X86_DF); break;
+	case X86_OP_STD: gs_alu_imm(e, 1, GS(s.rflags), X86_DF); break;
 	case X86_OP_STAC:
 		gs_alu_imm(e, 1, GS(s.rflags), X86_AC);
 		emit_store8_gs(e, GS(mmu), SOFT_MMU_KERNEL_USER);
@@ -253,9 +230,7 @@ bool tr_emit_system(struct tr *t, const struct x86_insn *in)
 		emit_store8_gs(e, GS(mmu), SOFT_MMU_KERNEL);
 		t->key = (t->key & ~SOFT_KEY_MMU) | SOFT_MMU_KERNEL;
 		break;
-	default:
-		rdtsc(t, in);
-		break;
+	default: rdtsc(t, in); break;
 	}
 	return true;
 }

@@ -30,9 +30,10 @@ static unsigned scratch_for(struct scratch *s, unsigned g)
  * VEX-encoded: three registers, of which more may be homed than there are scratches. The assignment is the same
  * each time it is made: S1 first, then S0 unless that is the memory operand's address.
  */
-static struct scratch vex_scratches(const struct x86_insn *in, unsigned *reg, unsigned *vvvv, unsigned *rm)
+static struct scratch vex_scratches(const struct x86_insn *in, unsigned *reg, unsigned *vvvv,
+				    unsigned *rm)
 {
-	struct scratch s = { .guest = { in->has_mem ? 0xfe : 0xff, 0xff } };
+	struct scratch s = {.guest = {in->has_mem ? 0xfe : 0xff, 0xff}};
 
 	*reg = in->reg_kind == X86_RK_GPR ? scratch_for(&s, in->reg) : in->reg;
 	*vvvv = in->vvvv_kind == X86_RK_GPR ? scratch_for(&s, in->vvvv) : in->vvvv;

@@ -18,12 +18,23 @@ static bool ends_block(const struct tr *t, const struct x86_insn *in)
 /* Status flags as the translator sees them: an instruction run by C may look at all of them. */
 static unsigned flags_read(const struct tr *t, const struct x86_insn *in)
 {
-	bool lockstep = t->so->cfg.soft_mode == SOFT_MODE_LOCKSTEP; /* a REP may stop in the middle: compared there */
+	bool lockstep = t->so->cfg.soft_mode ==
+			SOFT_MODE_LOCKSTEP; /* a REP may stop in the middle: compared there */
 
 	if (in->op == X86_OP_PUSHF || ((in->attr & X86_A_END) && !tr_inline_system(t, in)) ||
 	    (lockstep && (in->attr & X86_A_STRING)))
 		return X86_STATUS_FLAGS;
 	return in->flags_read & X86_STATUS_FLAGS;
+}
+
+/* The instruction at t->page[pos]. */
+static enum x86_decode_result decode_at(const struct tr *t, unsigned pos, struct x86_insn *in)
+{
+	uint8_t buf[X86_INSN_MAX];
+	unsigned n = MIN(4096 - pos, X86_INSN_MAX);
+
+	soft_copy_code(buf, t->page, pos, n);
+	return x86_decode(in, buf, n, t->mode);
 }
 
 static unsigned live_before(const struct tr *t, const struct x86_insn *in, unsigned after)
@@ -46,7 +57,7 @@ static unsigned peek_live(struct tr *t, uint64_t va)
 	for (unsigned i = 0; i < PEEK_INSNS && unknown; i++) {
 		struct x86_insn in;
 
-		if (x86_decode(&in, t->page + pos, 4096 - pos, t->mode) != X86_DECODE_OK)
+		if (decode_at(t, pos, &in) != X86_DECODE_OK)
 			break;
 		t->b->page[0].granules |= soft_granules(pos, in.len);
 		live |= unknown & flags_read(t, &in);
@@ -73,8 +84,8 @@ static void decode_crossing(struct tr *t, unsigned pos)
 	if (b->page[1].number == SOFT_NO_PAGE || b->page[1].number == b->page[0].number)
 		return;
 	soft_page_mark(t->so, t->v, b->page[1].number, x->gpa);
-	soft_copy(buf, t->page + pos, first);
-	soft_copy(buf + first, x->host, sizeof(buf) - first);
+	soft_copy_code(buf, t->page, pos, first);
+	soft_copy_code(buf + first, x->host, 0, X86_INSN_MAX - first);
 	if (x86_decode(&t->insn[0], buf, sizeof(buf), t->mode) != X86_DECODE_OK)
 		return;
 	b->page[1].granules = soft_granules(0, t->insn[0].len - first);
@@ -91,7 +102,7 @@ static void decode_block(struct tr *t, unsigned max_insns)
 
 	for (t->n = 0; t->n < max_insns;) {
 		struct x86_insn *in = &t->insn[t->n];
-		enum x86_decode_result r = x86_decode(in, t->page + pos, 4096 - pos, t->mode);
+		enum x86_decode_result r = decode_at(t, pos, in);
 
 		if (r == X86_DECODE_TRUNCATED && t->n == 0)
 			decode_crossing(t, pos);
@@ -171,8 +182,8 @@ static void poll_flags_live(struct tr *t)
 	emit_load_gs(e, false, HR_RCX, GS(req));
 	emit8(e, 0xe3); /* jrcxz + 8 */
 	emit8(e, 8);
-	emit_mov_rr(e, true, HR_RCX, S1);			    /* 3 bytes */
-	tr_cold_exit(t, emit_jmp32(e), t->va, LOC_NATIVE);	    /* 5 bytes */
+	emit_mov_rr(e, true, HR_RCX, S1);		   /* 3 bytes */
+	tr_cold_exit(t, emit_jmp32(e), t->va, LOC_NATIVE); /* 5 bytes */
 	emit_mov_rr(e, true, HR_RCX, S1);
 }
 
@@ -217,7 +228,8 @@ static void check_second_page(struct tr *t)
 {
 	struct emit *e = &t->e;
 	uint64_t va = tr_va(t, (t->va | 0xfff) + 1);
-	uint32_t entry = GS(xtlb) + (uint32_t)((va >> 12) % SOFT_XTLB_SIZE * sizeof(struct soft_xtlb_entry));
+	uint32_t entry = GS(xtlb) +
+			 (uint32_t)((va >> 12) % SOFT_XTLB_SIZE * sizeof(struct soft_xtlb_entry));
 
 	emit_mov_imm(e, S0, va);
 	emit_gs(e, true, 0x3b, S0, entry + (uint32_t)offsetof(struct soft_xtlb_entry, va));
@@ -253,7 +265,8 @@ static struct soft_block *finish(struct tr *t)
 	b->code_end = emit_here(&t->e);
 	b->bytes = t->off[t->n];
 	b->n_insns = (uint16_t)t->n;
-	b->page[0].granules |= soft_granules(t->va & 0xfff, MIN((unsigned)b->bytes, 4096u - (unsigned)(t->va & 0xfff)));
+	b->page[0].granules |= soft_granules(t->va & 0xfff, MIN((unsigned)b->bytes,
+								4096u - (unsigned)(t->va & 0xfff)));
 	b->n_sites = (uint16_t)t->n_sites;
 	b->site = soft_cache_alloc(c, t->n_sites * sizeof(*b->site));
 	if (!b->site)
@@ -269,8 +282,9 @@ static struct soft_block *finish(struct tr *t)
 	return b;
 }
 
-static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va, const struct soft_xtlb_entry *xt,
-					   uint32_t key, uint64_t page_number, bool *full)
+static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va,
+					   const struct soft_xtlb_entry *xt, uint32_t key,
+					   uint64_t page_number, bool *full)
 {
 	struct soft_cache *c = v->soft->cache;
 	struct tr *t = &c->tr;
@@ -307,7 +321,9 @@ static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va, con
 	b->key = key;
 	b->index = c->n_blocks;
 	liveness(t);
-	t->e = (struct emit){ .p = c->rw + ALIGN_UP(c->used, 16), .end = c->rw + c->size, .delta = c->rx - c->rw };
+	t->e = (struct emit){.p = c->rw + ALIGN_UP(c->used, 16),
+			     .end = c->rw + c->size,
+			     .delta = c->rx - c->rw};
 	b->code = emit_here(&t->e);
 	emit_entries(t);
 	emit_body(t);
@@ -335,8 +351,8 @@ bool soft_block_valid(struct soft_vcpu *v, const struct soft_block *b)
 	return x && x->gpa == b->page[1].gpa;
 }
 
-struct soft_block *soft_translate(struct soft_vcpu *v, uint64_t va, const struct soft_xtlb_entry *xt, uint32_t key,
-				  bool *full)
+struct soft_block *soft_translate(struct soft_vcpu *v, uint64_t va,
+				  const struct soft_xtlb_entry *xt, uint32_t key, bool *full)
 {
 	struct soft_cache *c = v->soft->cache;
 	uint64_t n = soft_page_number(v->soft, xt->gpa);
@@ -351,7 +367,8 @@ struct soft_block *soft_translate(struct soft_vcpu *v, uint64_t va, const struct
 	if ((va & 0xfff) > GMEM_PAGE - X86_INSN_MAX)
 		(void)soft_fetch_page_peek(v, second_page(va, key));
 	pthread_mutex_lock(&c->lock);
-	b = soft_cache_find(c, va, first.gpa | (va & 0xfff), key); /* another vCPU may have been faster */
+	b = soft_cache_find(c, va, first.gpa | (va & 0xfff),
+			    key); /* another vCPU may have been faster */
 	if (b && !soft_block_valid(v, b)) {
 		soft_cache_drop(c, b);
 		b = NULL;

@@ -35,8 +35,8 @@ static int is_power(int fd)
 {
 	struct input_event ev;
 
-	return read(fd, &ev, sizeof(ev)) == (ssize_t)sizeof(ev) && ev.type == EV_KEY && ev.code == KEY_POWER &&
-	       ev.value == 1;
+	return read(fd, &ev, sizeof(ev)) == (ssize_t)sizeof(ev) && ev.type == EV_KEY &&
+	       ev.code == KEY_POWER && ev.value == 1;
 }
 
 int button_main(int argc, char **argv)

@@ -41,11 +41,8 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{"button", button_main},
-	{"check", check_main},
-	{"checksum", checksum_main},
-	{"exit", exit_main},
-	{"insn", insn_main},
+	{"button", button_main}, {"check", check_main}, {"checksum", checksum_main},
+	{"exit", exit_main},	 {"insn", insn_main},
 };
 
 int main(int argc, char **argv)

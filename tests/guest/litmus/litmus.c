@@ -2,8 +2,9 @@
 /*
  * litmus.c - lodge-litmus: the commands, and what the tests share. See litmus.h.
  *
- *   run [PERCENT]   all tests; the last line is "litmus: pass" or "litmus: FAIL"; exit status 0 or 1
- *   data BYTES      a file to compress, the same everywhere: random bytes, text and zeros in turn
+ *   run [PERCENT [GROUP]]  all tests, or those of "order", "lock" or "code"; the last line is "litmus: pass" or
+ *                          "litmus: FAIL"; exit status 0 or 1
+ *   data BYTES             a file to compress, the same everywhere: random bytes, text and zeros in turn
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -112,14 +113,18 @@ unsigned litmus_row(const char *name, uint64_t iterations, uint64_t forbidden, c
 	return forbidden != 0;
 }
 
-static int run(unsigned percent)
+static int run(unsigned percent, const char *group)
 {
+	static const struct {
+		const char *name;
+		unsigned (*fn)(unsigned percent);
+	} groups[] = {{"order", order_tests}, {"lock", lock_tests}, {"code", code_tests}};
 	unsigned bad = 0;
 
 	row_start = seconds();
-	bad += order_tests(percent);
-	bad += lock_tests(percent);
-	bad += code_tests(percent);
+	for (unsigned i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
+		if (!group || !strcmp(group, groups[i].name))
+			bad += groups[i].fn(percent);
 	printf("litmus: %" PRIu64 " iterations, %ld CPUs\n", total, sysconf(_SC_NPROCESSORS_ONLN));
 	printf("litmus: %s\n", bad ? "FAIL" : "pass");
 	return bad != 0;
@@ -156,9 +161,9 @@ static int data(uint64_t bytes)
 int main(int argc, char **argv)
 {
 	if (argc >= 2 && !strcmp(argv[1], "run"))
-		return run(argc > 2 ? (unsigned)atoi(argv[2]) : 100);
+		return run(argc > 2 ? (unsigned)atoi(argv[2]) : 100, argc > 3 ? argv[3] : NULL);
 	if (argc == 3 && !strcmp(argv[1], "data"))
 		return data(strtoull(argv[2], NULL, 0));
-	fprintf(stderr, "usage: lodge-litmus run [PERCENT] | data BYTES\n");
+	fprintf(stderr, "usage: lodge-litmus run [PERCENT [GROUP]] | data BYTES\n");
 	return 2;
 }

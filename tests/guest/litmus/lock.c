@@ -26,7 +26,7 @@ static void add(unsigned me)
 }
 
 /* Each value is handed out once: the sum of what xadd returned is known. */
-static uint64_t got[2];
+static uint64_t got;
 
 static void xadd(unsigned me)
 {
@@ -38,7 +38,8 @@ static void xadd(unsigned me)
 		__asm__ volatile("lock xaddq %0, %1" : "+r"(one), "+m"(word.v) : : "memory", "cc");
 		sum += one;
 	}
-	got[me] = sum;
+	(void)me;
+	__atomic_fetch_add(&got, sum, __ATOMIC_RELAXED);
 }
 
 static void cmpxchg(unsigned me)
@@ -46,7 +47,7 @@ static void cmpxchg(unsigned me)
 	(void)me;
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t old = word.v;
-		bool ok;
+		bool ok = false;
 
 		do {
 			__asm__ volatile("lock cmpxchgq %3, %1"
@@ -63,7 +64,7 @@ static void cmpxchg16b(unsigned me)
 	(void)me;
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t lo = 0, hi = 0;
-		bool ok;
+		bool ok = false;
 
 		do {
 			__asm__ volatile("lock cmpxchg16b %2"
@@ -81,7 +82,7 @@ static void spin_xchg(unsigned me)
 {
 	(void)me;
 	for (uint64_t i = 0; i < n; i++) {
-		uint32_t taken;
+		uint32_t taken = 1;
 
 		for (;;) {
 			taken = 1;
@@ -103,7 +104,7 @@ static void spin_xchg(unsigned me)
 static void spin_bts(unsigned me)
 {
 	uint64_t bit = 64 + 37;
-	bool taken;
+	bool taken = false;
 
 	(void)me;
 	for (uint64_t i = 0; i < n; i++) {
@@ -132,6 +133,19 @@ static void bytes(unsigned me)
 	}
 }
 
+/* A word that lies in two pages. */
+static void across(unsigned me)
+{
+	static uint8_t pages[8192] __attribute__((aligned(4096)));
+	uint64_t *p = (uint64_t *)(void *)(pages + 4092);
+
+	for (uint64_t i = 0; i < n; i++)
+		__asm__ volatile("lock incq %0" : "+m"(*p) : : "memory", "cc");
+	litmus_meet(me, 1, 0);
+	if (me == 0)
+		memcpy(&got, p, sizeof(got));
+}
+
 static unsigned one(const char *name, uint64_t iterations, void (*fn)(unsigned),
 		    const uint64_t *result, uint64_t want)
 {
@@ -139,11 +153,11 @@ static unsigned one(const char *name, uint64_t iterations, void (*fn)(unsigned),
 	uint64_t have;
 
 	n = iterations;
-	word.v = plain.v = errors = 0;
+	word.v = plain.v = errors = got = 0;
 	memset(&guard, 0, sizeof(guard));
 	wide = 0;
 	litmus_threads(2, fn);
-	have = fn == xadd ? got[0] + got[1] : *result;
+	have = *result;
 	snprintf(note, sizeof(note), "sum %#" PRIx64 "%s", have, have == want ? "" : ", wrong");
 	return litmus_row(name, 2 * iterations, errors + (have != want), note);
 }
@@ -156,10 +170,11 @@ unsigned lock_tests(unsigned percent)
 	unsigned bad = 0;
 
 	bad += one("lock inc, add, sub, dec", i, add, &word.v, 2 * i);
-	bad += one("lock xadd", i, xadd, NULL, i * (2 * i - 1));
+	bad += one("lock xadd", i, xadd, &got, i * (2 * i - 1));
 	bad += one("lock cmpxchg", i, cmpxchg, &word.v, 2 * i);
 	bad += one("lock cmpxchg16b", half, cmpxchg16b, (const uint64_t *)(const void *)&wide,
 		   2 * half);
+	bad += one("lock inc across pages", half / 4, across, &got, half / 2);
 	bad += one("xchg lock", half, spin_xchg, &plain.v, 2 * half);
 	bad += one("lock bts, btr", half, spin_bts, &plain.v, 2 * half);
 	bad += one("bytes, or, xor", half, bytes, &word.v, (half & 0xff) * 0x101);

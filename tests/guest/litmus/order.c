@@ -253,15 +253,15 @@ static void iriw(unsigned me)
 unsigned order_tests(unsigned percent)
 {
 	static const struct shape shapes[] = {
-		{"SB", 1500000, {sb0, sb1}, both_old, true},
-		{"SB + mfence", 1000000, {sb_mfence0, sb_mfence1}, both_old, false},
-		{"SB + lock", 1000000, {sb_lock0, sb_lock1}, both_old, false},
-		{"SB by xchg", 1000000, {sb_xchg0, sb_xchg1}, both_old, false},
-		{"MP", 1500000, {mp0, mp1}, mp_bad, false},
-		{"MP, rep stos", 500000, {mp_string0, mp_string1}, mp_string_bad, false},
-		{"LB", 1500000, {lb0, lb1}, both_new, false},
-		{"2+2W", 500000, {ww0, ww1}, ww_bad, false},
-		{"CoRR", 500000, {corr0, corr1}, mp_bad, false},
+		{"SB", 6000000, {sb0, sb1}, both_old, true},
+		{"SB + mfence", 4000000, {sb_mfence0, sb_mfence1}, both_old, false},
+		{"SB + lock", 4000000, {sb_lock0, sb_lock1}, both_old, false},
+		{"SB by xchg", 4000000, {sb_xchg0, sb_xchg1}, both_old, false},
+		{"MP", 6000000, {mp0, mp1}, mp_bad, false},
+		{"MP, rep stos", 2000000, {mp_string0, mp_string1}, mp_string_bad, false},
+		{"LB", 6000000, {lb0, lb1}, both_new, false},
+		{"2+2W", 2000000, {ww0, ww1}, ww_bad, false},
+		{"CoRR", 2000000, {corr0, corr1}, mp_bad, false},
 	};
 	unsigned bad = 0;
 	char note[64];
@@ -275,7 +275,7 @@ unsigned order_tests(unsigned percent)
 			 shape->allowed ? "reordering (allowed)" : "forbidden outcome", seen);
 		bad += litmus_row(shape->name, rounds * CELLS, shape->allowed ? 0 : seen, note);
 	}
-	rounds = (UINT64_C(1000000) * percent / 100 + CELLS - 1) / CELLS;
+	rounds = (UINT64_C(4000000) * percent / 100 + CELLS - 1) / CELLS;
 	seen = 0;
 	litmus_threads(4, iriw);
 	snprintf(note, sizeof(note), "forbidden outcome seen %" PRIu64 " times", seen);
