@@ -96,9 +96,9 @@ static bool may_differ(const struct diff_case *c, const struct diff_result *nat,
 	    nat->cr2 >= UINT64_C(0x7ffffffff000) &&
 	    (soft->vector == X86_EXC_GP || soft->vector == X86_EXC_SS))
 		return true;
-	/* MASKMOV with no byte to store: a processor may fault or not. */
+	/* MASKMOV with no byte to store: a processor may fault or not (and then take the trap of TF). */
 	if (!c->block && op == X86_OP_MASKMOV && nat->vector == X86_EXC_PF &&
-	    soft->vector == DIFF_NO_VECTOR)
+	    (soft->vector == DIFF_NO_VECTOR || soft->vector == X86_EXC_DB))
 		return true;
 	/* CALL to a non-canonical address with a stack that faults. */
 	return !c->block && op == X86_OP_CALL_IND && soft->vector == X86_EXC_GP &&
