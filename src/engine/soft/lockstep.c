@@ -29,13 +29,6 @@ struct soft_lockstep {
 	uint8_t old[MAX_PAGES][4096], expect[MAX_PAGES][4096];
 };
 
-static void drop_write_tags(struct soft_vcpu *v)
-{
-	for (unsigned k = 0; k < SOFT_MMUS; k++)
-		for (unsigned i = 0; i < SOFT_TLB_SIZE; i++)
-			v->tlb[k][i].tag_w = soft_tlb_empty(i);
-}
-
 void soft_lockstep_touch(struct soft_vcpu *v, uint8_t *page)
 {
 	struct soft_lockstep *l = v->lockstep;
@@ -194,7 +187,7 @@ bool soft_lockstep_run(struct soft_vcpu *v, char *why, size_t size)
 	l->before = v->s;
 	l->n_pages = 0;
 	l->overflow = l->marked = false;
-	drop_write_tags(v);
+	soft_tlb_drop_write_tags(v);
 	io = v->n_mmio + v->n_pio;
 	v->lockstep = l;
 

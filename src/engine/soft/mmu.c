@@ -623,3 +623,10 @@ void soft_tlb_revoke_write(struct soft_vcpu *v, gpa_t page)
 		}
 	}
 }
+
+void soft_tlb_drop_write_tags(struct soft_vcpu *v)
+{
+	for (unsigned k = 0; k < SOFT_MMUS; k++)
+		for (unsigned i = 0; i < SOFT_TLB_SIZE; i++)
+			v->tlb[k][i].tag_w = soft_tlb_empty(i);
+}

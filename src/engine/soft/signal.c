@@ -21,13 +21,6 @@
 
 static __thread struct soft_vcpu *current;
 
-static void drop_write_tags(struct soft_vcpu *v)
-{
-	for (unsigned k = 0; k < SOFT_MMUS; k++)
-		for (unsigned i = 0; i < SOFT_TLB_SIZE; i++)
-			v->tlb[k][i].tag_w = soft_tlb_empty(i);
-}
-
 static const struct soft_site *find_site(const struct soft_block *b, uint32_t host)
 {
 	const struct soft_site *best = NULL;
@@ -58,7 +51,7 @@ static bool redirect(struct soft_vcpu *v, ucontext_t *uc)
 	if (!s)
 		return false;
 	if (g[REG_TRAPNO] == X86_EXC_PF)
-		drop_write_tags(v);
+		soft_tlb_drop_write_tags(v);
 	v->tr.fault_rip = b->va + s->off;
 	if (b->key & SOFT_KEY_COMPAT)
 		v->tr.fault_rip = (uint32_t)v->tr.fault_rip;

@@ -259,6 +259,8 @@ void soft_tlb_flush_nonglobal(struct soft_vcpu *v); /* MOV CR3 */
 void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la);
 /* Drops write permission of a guest page in this vCPU's TLB (it now holds code, or is to be logged). */
 void soft_tlb_revoke_write(struct soft_vcpu *v, gpa_t page);
+/* The same for every page: the next store of each kind is looked at again. */
+void soft_tlb_drop_write_tags(struct soft_vcpu *v);
 
 /* ---- exc.c: exceptions, interrupts, IRET; segment.c: descriptors ---- */
 

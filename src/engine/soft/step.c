@@ -5,6 +5,7 @@
  * soft_raise() unwinds to the __builtin_setjmp() in soft_step(): five words, no signal mask, no vector
  * registers. What is between must hold nothing that needs undoing.
  */
+#include "engine/soft/mmu.h"
 #include "engine/soft/op_table.h"
 #include "engine/soft/soft.h"
 
@@ -27,11 +28,6 @@ _Noreturn void soft_raise_pf(struct soft_vcpu *v, uint64_t addr, uint32_t error)
 				   .error = error,
 				   .addr = addr};
 	__builtin_longjmp(v->unwind, 1);
-}
-
-static bool canonical(uint64_t va)
-{
-	return (uint64_t)((int64_t)(va << 16) >> 16) == va;
 }
 
 /* Instruction breakpoints (SDM vol. 3 §17.2.4): enabled, R/W 00, address of the first byte. */
@@ -58,7 +54,7 @@ static void check_code_breakpoints(struct soft_vcpu *v, uint64_t la)
 static uint64_t fetch_address(struct soft_vcpu *v)
 {
 	if (v->mode == X86_MODE_64) {
-		if (unlikely(!canonical(v->s.rip)))
+		if (unlikely(!mmu_canonical(v->s.rip)))
 			soft_raise_err(v, X86_EXC_GP, 0);
 		return v->s.rip;
 	}

@@ -6,6 +6,7 @@
  * Called from the stubs, with guest FPU state in the host's registers: soft_tr_miss(), soft_tr_step(). They
  * answer with the host address to go on at, or 0 to leave the code (tr.exit says why).
  */
+#include "engine/soft/mmu.h"
 #include "engine/soft/translate.h"
 
 /* AddressSanitizer's run-time library is called before an unwinding jump, and uses vector registers. */
@@ -296,11 +297,6 @@ static void chain(struct soft_vcpu *v, struct soft_link *l, struct soft_block *t
 	pthread_mutex_unlock(&c->lock);
 }
 
-static bool canonical(uint64_t va)
-{
-	return (uint64_t)((int64_t)(va << 16) >> 16) == va;
-}
-
 /* An indirect jump that the jump cache did not know. A bad address faults at the jump: run it by C. */
 static void indirect(struct soft_vcpu *v)
 {
@@ -309,7 +305,7 @@ static void indirect(struct soft_vcpu *v)
 	soft_copy(&r, v->tr.rec, sizeof(r));
 	v->tr.n_ind++;
 	v->s.rip = v->tr.va;
-	if (v->mode == X86_MODE_64 && (r.flags & REC_REDO) && unlikely(!canonical(v->tr.va))) {
+	if (v->mode == X86_MODE_64 && (r.flags & REC_REDO) && unlikely(!mmu_canonical(v->tr.va))) {
 		v->s.gpr[X86_RSP] += (uint64_t)(int64_t)r.rsp_undo;
 		v->s.rip = v->soft->cache->block[r.block]->va + r.off;
 		v->tr.exit = TR_EXIT_FAULT; /* the caller steps */
