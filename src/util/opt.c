@@ -93,7 +93,8 @@ static int opt_unknown(const struct opt_run *r, const char *shown_as, const char
 	return err_field(r->e, shown, NULL);
 }
 
-static int opt_choice(const struct opt_def *o, const char *value, unsigned *out, struct err *e)
+static int opt_choice(const struct opt_def *o, const char *label, const char *value, unsigned *out,
+		      struct err *e)
 {
 	char list[128] = "", shown[64];
 	const char *near;
@@ -109,7 +110,7 @@ static int opt_choice(const struct opt_def *o, const char *value, unsigned *out,
 						 i ? ", " : "", o->choice[i]);
 	}
 	near = opt_suggest(value, o->choice);
-	err_set(e, EINVAL, "--%s \"%s\" is not known: it must be one of %s", o->name,
+	err_set(e, EINVAL, "%s \"%s\" is not known: it must be one of %s", label,
 		err_quote(shown, sizeof(shown), value), list);
 	err_limit(e, "%s", list);
 	if (near)
@@ -117,45 +118,57 @@ static int opt_choice(const struct opt_def *o, const char *value, unsigned *out,
 	return -EINVAL;
 }
 
+/* Stores one value; `label` begins the sentence ("--memory", "--disk cache"). */
+static int opt_value(const struct opt_def *o, const char *label, const char *value, void *p,
+		     struct err *e)
+{
+	struct opt_list *list = p;
+	struct err inner = {0};
+	int ret = 0;
+
+	switch (o->type) {
+	case OPT_FLAG: *(bool *)p = true; break;
+	case OPT_TEXT: *(const char **)p = value; break;
+	case OPT_LIST:
+		if (list->n == OPT_LIST_MAX)
+			ret = err_set(&inner, EINVAL, "is given more than %u times", OPT_LIST_MAX);
+		else
+			list->word[list->n++] = value;
+		break;
+	case OPT_UINT: ret = opt_parse_uint(value, o->min, o->max, p, &inner); break;
+	case OPT_SIZE:
+		ret = opt_parse_size(value, p, &inner);
+		if (!ret)
+			ret = opt_check_size(*(uint64_t *)p, value, o->min, o->max, &inner);
+		break;
+	case OPT_CHOICE: return opt_choice(o, label, value, p, e);
+	}
+	if (!ret)
+		return 0;
+	err_set(e, inner.code, "%s %s", label, inner.msg);
+	if (inner.limit[0])
+		err_limit(e, "%s", inner.limit);
+	if (inner.hint[0])
+		err_hint(e, "%s", inner.hint);
+	return ret;
+}
+
 /* `value` NULL: a flag. */
 static int opt_store(const struct opt_run *r, unsigned index, const char *value)
 {
 	const struct opt_def *o = &r->table[index];
-	char *p = r->target + o->offset;
-	struct err inner = {0};
 	char field[72];
-	int ret = 0;
+	int ret;
 
 	snprintf(field, sizeof(field), "--%s", o->name);
-	if (r->res->given & BIT(index)) {
+	if ((r->res->given & BIT(index)) && o->type != OPT_LIST) {
 		err_set(r->e, EINVAL, "%s is given twice: give it once", field);
 		return err_field(r->e, field, value);
 	}
 	r->res->given |= BIT(index);
-	switch (o->type) {
-	case OPT_FLAG: *(bool *)(void *)p = true; break;
-	case OPT_TEXT: *(const char **)(void *)p = value; break;
-	case OPT_UINT:
-		ret = opt_parse_uint(value, o->min, o->max, (uint64_t *)(void *)p, &inner);
-		break;
-	case OPT_SIZE:
-		ret = opt_parse_size(value, (uint64_t *)(void *)p, &inner);
-		if (!ret)
-			ret = opt_check_size(*(uint64_t *)(void *)p, value, o->min, o->max, &inner);
-		break;
-	case OPT_CHOICE: ret = opt_choice(o, value, (unsigned *)(void *)p, &inner); break;
-	}
-	if (!ret)
-		return 0;
-	if (o->type == OPT_CHOICE)
-		err_set(r->e, inner.code, "%s", inner.msg);
-	else
-		err_set(r->e, inner.code, "%s %s", field, inner.msg);
-	if (inner.limit[0])
-		err_limit(r->e, "%s", inner.limit);
-	if (inner.hint[0])
-		err_hint(r->e, "%s", inner.hint);
-	err_field(r->e, field, value);
+	ret = opt_value(o, field, value, r->target + o->offset, r->e);
+	if (ret)
+		err_field(r->e, field, value);
 	return ret;
 }
 
@@ -267,6 +280,122 @@ bool opt_given(const struct opt_def *table, unsigned n, const struct opt_result 
 		if (!strcmp(table[i].name, name))
 			return res->given & BIT(i);
 	return false;
+}
+
+/* ---- FILE,key=value,... ---- */
+
+/* Cuts the next item off *text, in place; ",," stands for a comma. NULL: no more. */
+static char *opt_next_item(char **text)
+{
+	char *item = *text, *to = item, *p;
+
+	if (!item)
+		return NULL;
+	for (p = item; *p && (*p != ',' || p[1] == ','); *to++ = *p++)
+		p += *p == ',';
+	*text = *p ? p + 1 : NULL;
+	*to = '\0';
+	return item;
+}
+
+static int opt_unknown_key(const char *option, const struct opt_def *table, unsigned n,
+			   const char *key, struct err *e)
+{
+	const char *names[OPT_MAX + 1];
+	char shown[64], list[96] = "";
+	const char *near;
+	size_t used = 0;
+	unsigned k = 0;
+
+	for (unsigned i = 1; i < n; i++) {
+		names[k++] = table[i].name;
+		if (used < sizeof(list))
+			used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+						 i > 1 ? ", " : "", table[i].name);
+	}
+	names[k] = NULL;
+	near = opt_suggest(key, names);
+	err_quote(shown, sizeof(shown), key);
+	err_limit(e, "%s", list);
+	if (!near)
+		return err_set(e, EINVAL, "%s has no key \"%s\": there are %s", option, shown, list);
+	err_hint(e, "use %s", near);
+	return err_set(e, EINVAL, "%s has no key \"%s\": did you mean %s?", option, shown, near);
+}
+
+static int opt_key_flag(const char *label, const char *value, bool *out, struct err *e)
+{
+	char shown[64];
+
+	*out = !value || !strcmp(value, "on");
+	if (*out || !strcmp(value, "off"))
+		return 0;
+	err_set(e, EINVAL, "%s \"%s\" is not known: it must be on or off", label,
+		err_quote(shown, sizeof(shown), value));
+	return err_limit(e, "on, off");
+}
+
+static int opt_key(const char *option, const struct opt_def *table, unsigned n, char *item,
+		   void *target, uint64_t *given, struct err *e)
+{
+	char *value = strchr(item, '=');
+	char label[96];
+	unsigned k;
+
+	if (value)
+		*value++ = '\0';
+	for (k = 1; k < n && strcmp(table[k].name, item) != 0; k++)
+		;
+	if (k == n)
+		return opt_unknown_key(option, table, n, item, e);
+	snprintf(label, sizeof(label), "%s %s", option, item);
+	if (*given & BIT(k))
+		return err_set(e, EINVAL, "%s is given twice: give it once", label);
+	*given |= BIT(k);
+	if (table[k].type == OPT_FLAG)
+		return opt_key_flag(label, value, (void *)((char *)target + table[k].offset), e);
+	if (!value || !*value)
+		return err_set(e, EINVAL, "%s needs a value: %s=%s", label, item,
+			       table[k].metavar ? table[k].metavar : "VALUE");
+	return opt_value(&table[k], label, value, (char *)target + table[k].offset, e);
+}
+
+int opt_parse_keys(const char *option, const struct opt_def *table, unsigned n, char *text,
+		   void *target, uint64_t *given, struct err *e)
+{
+	const char *what = table[0].metavar ? table[0].metavar : "VALUE";
+	char whole[OPT_WORD_MAX * 2];
+	char *item;
+	int r = 0;
+
+	ASSERT(n && n <= OPT_MAX && table[0].type == OPT_TEXT);
+	*given = 0;
+	err_quote(whole, sizeof(whole), text);
+	item = opt_next_item(&text);
+	if (!*item) {
+		r = err_set(e, EINVAL, "%s has no %s: write %s %s[,key=value...]", option, what,
+			    option, what);
+	} else {
+		*(const char **)(void *)((char *)target + table[0].offset) = item;
+		*given |= 1;
+	}
+	while (!r && (item = opt_next_item(&text)))
+		r = opt_key(option, table, n, item, target, given, e);
+	return r ? err_field(e, option, whole) : 0;
+}
+
+void opt_print_keys(const struct opt_def *table, unsigned n, FILE *f)
+{
+	for (unsigned i = 1; i < n; i++) {
+		const struct opt_def *o = &table[i];
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s=%s", o->name,
+			 o->type == OPT_FLAG ? "on|off" :
+			 o->metavar	     ? o->metavar :
+					       "VALUE");
+		fprintf(f, "      %-24s %s\n", left, o->help);
+	}
 }
 
 void opt_print_help(const struct opt_def *table, unsigned n, FILE *f)

@@ -21,6 +21,14 @@ enum opt_type {
 	OPT_UINT,   /* uint64_t: decimal, within min..max */
 	OPT_SIZE,   /* uint64_t: bytes, as opt_parse_size(), within min..max */
 	OPT_CHOICE, /* unsigned: index into `choice` */
+	OPT_LIST,   /* struct opt_list: may be given several times */
+};
+
+#define OPT_LIST_MAX 32u
+
+struct opt_list {
+	const char *word[OPT_LIST_MAX]; /* point into argv */
+	unsigned n;
 };
 
 struct opt_def {
@@ -51,6 +59,17 @@ int opt_parse(const struct opt_def *table, unsigned n, int argc, char **argv, vo
 bool opt_given(const struct opt_def *table, unsigned n, const struct opt_result *res,
 	       const char *name);
 void opt_print_help(const struct opt_def *table, unsigned n, FILE *f);
+
+/*
+ * The inside of one option: "FILE,key=value,key". The first item is stored by table[0] (an OPT_TEXT; its metavar
+ * names it), the others by the entries with their names, in any order, each once. A flag is on, off, or alone (on);
+ * a comma inside of a value is written twice. `text` is cut up in place and values point into it. Bit i of *given: entry i
+ * was there. `option` ("--disk") begins every sentence and is the error's field.
+ */
+int opt_parse_keys(const char *option, const struct opt_def *table, unsigned n, char *text,
+		   void *target, uint64_t *given, struct err *e);
+/* One line a key. */
+void opt_print_keys(const struct opt_def *table, unsigned n, FILE *f);
 
 /*
  * "512M", "4G", "4GiB", "1048576", "64k": a whole number and an optional binary unit K, M, G, T, P

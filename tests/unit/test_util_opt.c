@@ -188,12 +188,122 @@ static void test_suggest(void **state)
 	assert_null(opt_suggest("", words));
 }
 
+struct disk {
+	const char *file, *serial;
+	bool ro;
+	uint64_t bps, queues;
+	unsigned colour;
+};
+
+#define DISK(f) offsetof(struct disk, f)
+static const struct opt_def disk_keys[] = {
+	{"file", 0, OPT_TEXT, DISK(file), "FILE", "h", 0, 0, NULL},
+	{"serial", 0, OPT_TEXT, DISK(serial), "TEXT", "h", 0, 0, NULL},
+	{"ro", 0, OPT_FLAG, DISK(ro), NULL, "h", 0, 0, NULL},
+	{"bps", 0, OPT_SIZE, DISK(bps), "SIZE", "h", KIB, GIB, NULL},
+	{"queues", 0, OPT_UINT, DISK(queues), "N", "h", 1, 8, NULL},
+	{"colour", 0, OPT_CHOICE, DISK(colour), "WORD", "h", 0, 0, colours},
+};
+
+static int keys(const char *text, struct disk *d, uint64_t *given, struct err *e)
+{
+	static char copy[512];
+
+	strcpy(copy, text);
+	*d = (struct disk){0};
+	*e = (struct err){0};
+	return opt_parse_keys("--disk", disk_keys, ARRAY_SIZE(disk_keys), copy, d, given, e);
+}
+
+static void test_keys(void **state)
+{
+	uint64_t given;
+	struct disk d;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(keys("a.raw", &d, &given, &e), 0);
+	assert_string_equal(d.file, "a.raw");
+	assert_true(given == 1);
+	assert_int_equal(keys("a,,b.raw,ro,serial=x,,y=z,bps=4M,queues=3,colour=green", &d, &given,
+			      &e),
+			 0);
+	assert_string_equal(d.file, "a,b.raw");
+	assert_string_equal(d.serial, "x,y=z");
+	assert_true(d.ro && d.bps == 4 * MIB && d.queues == 3 && d.colour == 1 && given == 0x3f);
+	assert_int_equal(keys("f,ro=off", &d, &given, &e), 0);
+	assert_true(!d.ro && given == 5);
+}
+
+static void test_keys_refused(void **state)
+{
+	static const struct {
+		const char *text, *part;
+	} cases[] = {
+		{"", "--disk has no FILE: write --disk FILE"},
+		{",ro", "--disk has no FILE"},
+		{"f,", "--disk has no key \"\""},
+		{"f,quues=3", "--disk has no key \"quues\": did you mean queues?"},
+		{"f,zzz=3", "--disk has no key \"zzz\": there are serial, ro, bps, queues, colour"},
+		{"f,file=g", "--disk has no key \"file\""},
+		{"f,ro=maybe", "--disk ro \"maybe\" is not known: it must be on or off"},
+		{"f,serial=", "--disk serial needs a value: serial=TEXT"},
+		{"f,serial", "--disk serial needs a value"},
+		{"f,bps=4 GB", "--disk bps \"4 GB\" has a blank"},
+		{"f,bps=1", "--disk bps 1 is too small"},
+		{"f,queues=99", "--disk queues 99 is too large: at most 8 is possible"},
+		{"f,colour=grene",
+		 "--disk colour \"grene\" is not known: it must be one of red, green"},
+		{"f,queues=1,queues=2", "--disk queues is given twice"},
+	};
+	uint64_t given;
+	struct disk d;
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(keys(cases[i].text, &d, &given, &e), -EINVAL);
+		if (!strstr(e.msg, cases[i].part))
+			fail_msg("\"%s\": %s", cases[i].text, e.msg);
+		assert_string_equal(e.field, "--disk");
+	}
+}
+
+static void test_list(void **state)
+{
+	static const struct opt_def t[] = {
+		{"disk", 0, OPT_LIST, 0, "FILE", "h", 0, 0, NULL},
+	};
+	char words[OPT_LIST_MAX + 1][16];
+	char *argv[OPT_LIST_MAX + 1];
+	struct opt_list list = {0};
+	struct opt_result res;
+	struct err e = {0};
+
+	(void)state;
+	for (unsigned i = 0; i <= OPT_LIST_MAX; i++) {
+		snprintf(words[i], sizeof(words[i]), "--disk=%u", i);
+		argv[i] = words[i];
+	}
+	assert_int_equal(opt_parse(t, 1, 2, argv, &list, &res, &e), 0);
+	assert_int_equal(list.n, 2);
+	assert_string_equal(list.word[0], "0");
+	assert_string_equal(list.word[1], "1");
+	list.n = 0;
+	assert_int_equal(opt_parse(t, 1, OPT_LIST_MAX, argv, &list, &res, &e), 0);
+	assert_int_equal(list.n, OPT_LIST_MAX);
+	list.n = 0;
+	assert_int_equal(opt_parse(t, 1, OPT_LIST_MAX + 1, argv, &list, &res, &e), -EINVAL);
+	assert_string_equal(e.field, "--disk");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forms),	cmocka_unit_test(test_mistakes),
-		cmocka_unit_test(test_sizes),	cmocka_unit_test(test_format),
-		cmocka_unit_test(test_suggest),
+		cmocka_unit_test(test_forms),  cmocka_unit_test(test_mistakes),
+		cmocka_unit_test(test_keys),   cmocka_unit_test(test_keys_refused),
+		cmocka_unit_test(test_list),   cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_format), cmocka_unit_test(test_suggest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
