@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "state/state.h"
+
 void dev_print(struct dev_text *t, const char *fmt, ...)
 {
 	size_t room = t->len < t->size ? t->size - t->len : 0;
@@ -40,6 +42,21 @@ void device_resume(struct device *d)
 {
 	if (d && d->class->resume)
 		d->class->resume(d);
+}
+
+int device_state(struct device *d, struct state *s)
+{
+	if (!d)
+		return 0;
+	if (!d->class->state)
+		return state_fail(s, "the device \"%s\" (%s) cannot be saved", d->id,
+				  d->class->name);
+	return d->class->state(d, s);
+}
+
+int device_loaded(struct device *d, struct err *e)
+{
+	return d && d->class->loaded ? d->class->loaded(d, e) : 0;
 }
 
 int device_dump(const struct device *d, char *buf, size_t size)

@@ -10,9 +10,13 @@
  * it): register accesses from vCPU threads, timers from the loop, back-end events. A device never takes
  * the VM lock itself and never sleeps for the guest.
  *
- * Saved state. All that a snapshot has to carry is kept in plain integer fields of the device's struct,
- * apart from pointers, timers and what can be computed from it, so that one state() function per device
- * can name the fields one by one when src/state comes.
+ * Saved state. One state() function both saves and loads (state/state.h); it is called with every vCPU parked, board
+ * time standing still and the device paused, and does nothing but name fields: it may leave an impossible device behind.
+ * loaded() comes after the state() of *all* devices, with the device still paused: it checks every field as if a hostile
+ * hand had written it, then arms timers and drives lines again, as they were; a line has its saved level already, so
+ * driving it to the same level makes no edge. If it fails the device is destroyed, nothing else. Board time goes on from where it
+ * was saved, so a field may hold a board time. A device of the file that is not in the machine, or the other way
+ * round, is an error. A class without state() cannot be saved, and says so.
  */
 #ifndef LODGE_BOARD_DEVICE_H
 #define LODGE_BOARD_DEVICE_H
@@ -24,6 +28,7 @@ struct bus;
 struct irq_router;
 struct gmem;
 struct device;
+struct state;
 
 /* Text that a person reads; cut, never overrun. `len` is the length wanted, as with snprintf. */
 struct dev_text {
@@ -39,6 +44,10 @@ struct dev_class {
 	void (*reset)(struct device *d);  /* to the power-up state, as after board reset */
 	void (*pause)(struct device *d);  /* emits no work, holds new work; may be NULL */
 	void (*resume)(struct device *d); /* may be NULL */
+	/* Saves or loads: 0 or -errno, which is state_error(). NULL: it cannot be saved. */
+	int (*state)(struct device *d, struct state *s);
+	/* Validates what was loaded, and takes it into effect. 0, or -EINVAL with a sentence. NULL: nothing to do. */
+	int (*loaded)(struct device *d, struct err *e);
 	void (*dump)(const struct device *d, struct dev_text *t);
 };
 
@@ -53,6 +62,9 @@ void device_destroy(struct device *d);
 void device_reset(struct device *d);
 void device_pause(struct device *d);
 void device_resume(struct device *d);
+/* NULL device: 0. A class that cannot be saved: -ENOTSUP, with a sentence that names it. */
+int device_state(struct device *d, struct state *s);
+int device_loaded(struct device *d, struct err *e);
 /* Writes "id (class)\n" and the class's lines; returns the length wanted, as snprintf. */
 int device_dump(const struct device *d, char *buf, size_t size);
 

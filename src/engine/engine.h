@@ -18,6 +18,7 @@
 
 #include "mem/gmem.h"
 #include "util/err.h"
+#include "x86/irqchip.h"
 #include "x86/state.h"
 
 struct engine;
@@ -93,6 +94,30 @@ struct engine_class {
 	int (*set_state)(struct engine_vcpu *v, uint64_t mask, const struct x86_state *s);
 	/* Gives back memory that can be made again; the VM has been idle for a while. Any thread but a vCPU's. NULL: none. */
 	void (*trim)(struct engine *en);
+
+	/*
+	 * Saved state of what an engine has inside that is the board's elsewhere. Optional: NULL, and the board's own devices
+	 * are asked. Called while every vCPU is parked (or before the first run); set_* gets what state_*_check() (state/state_x86.h) has
+	 * passed. A level is set in the ioapic and pic state before devices drive it again. 0 or -errno.
+	 */
+	int (*get_lapic)(struct engine_vcpu *v, struct irqchip_lapic *l);
+	int (*set_lapic)(struct engine_vcpu *v, const struct irqchip_lapic *l);
+	int (*get_ioapic)(struct engine *en, struct irqchip_ioapic *io);
+	int (*set_ioapic)(struct engine *en, const struct irqchip_ioapic *io);
+	int (*get_pic)(struct engine *en, struct irqchip_pic *p);
+	int (*set_pic)(struct engine *en, const struct irqchip_pic *p);
+	int (*get_pit)(struct engine *en, struct irqchip_pit *p);
+	int (*set_pit)(struct engine *en, const struct irqchip_pit *p);
+	/*
+	 * The paravirtual clock (kvmclock), ns, at the moment when vCPU 0's TSC reads `tsc`; set: it shall read `ns` then, and go
+	 * on from there. set_clock() comes after the vCPUs' MSRs were set. NULL: there is none, it reads as 0.
+	 */
+	int (*get_clock)(struct engine *en, uint64_t tsc, uint64_t *ns);
+	int (*set_clock)(struct engine *en, uint64_t tsc, uint64_t ns);
+	/* What CPUID shows to vCPU 0 in leaf and sub-leaf, eax to edx. Saved with the state: an engine that lacks a feature that
+	 * the guest has seen refuses it. Any time after vcpu_create(). NULL: not known, nothing is compared. */
+	void (*cpuid)(struct engine *en, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+
 	/* Counters for people: writes "name value\n" lines, returns as snprintf. */
 	int (*stats)(struct engine *en, char *buf, size_t size);
 };
