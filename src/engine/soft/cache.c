@@ -74,11 +74,11 @@ int soft_cache_create(struct soft *so, size_t size, struct err *e)
 	c->arena_size = c->size * 2; /* block structures take about as much as their code */
 	c->arena = map_zero(c->arena_size);
 	c->page = map_zero(c->n_pages * sizeof(*c->page));
-	c->page_stores = map_zero(c->n_pages);
+	c->page_use = map_zero(c->n_pages * sizeof(*c->page_use));
 	c->page_code = map_zero(c->n_pages / 8 + 8);
 	c->block = map_zero(SOFT_MAX_BLOCKS * sizeof(*c->block));
 	c->cross = map_zero(MAX_CROSS * sizeof(*c->cross));
-	if (!c->arena || !c->page || !c->page_code || !c->page_stores || !c->block || !c->cross)
+	if (!c->arena || !c->page || !c->page_code || !c->page_use || !c->block || !c->cross)
 		return err_set(e, ENOMEM, "no memory for the block tables of the software engine");
 
 	em = (struct emit){.p = c->rw, .end = c->rw + 64 * KIB, .delta = c->rx - c->rw};
@@ -108,8 +108,8 @@ void soft_cache_destroy(struct soft *so)
 		munmap(c->arena, c->arena_size);
 	if (c->page)
 		munmap(c->page, c->n_pages * sizeof(*c->page));
-	if (c->page_stores)
-		munmap(c->page_stores, c->n_pages);
+	if (c->page_use)
+		munmap(c->page_use, c->n_pages * sizeof(*c->page_use));
 	if (c->page_code)
 		munmap(c->page_code, c->n_pages / 8 + 8);
 	if (c->block)
@@ -220,7 +220,7 @@ void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to
 	to->in = l;
 	if (l->cross_page) {
 		c->cross[c->n_cross++] = l;
-		c->cross_pages[soft_bloom(to->va) / 64] |= BIT(soft_bloom(to->va) % 64);
+		soft_filter_add(&c->cross_pages, to->va);
 	}
 	int32_t rel = (int32_t)(entry - (soft_cache_rx(c, l->site) + 4));
 
@@ -260,7 +260,36 @@ void soft_cache_unlink_cross(struct soft *so)
 		}
 	}
 	c->n_cross = 0;
-	soft_zero(c->cross_pages, sizeof(c->cross_pages));
+	soft_zero(&c->cross_pages, sizeof(c->cross_pages));
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Also leaves out of the list and the filter what was unlinked otherwise. Other threads look at the filter meanwhile: it
+ * is written over, word by word, by one that has the same bits for the links that stay. */
+void soft_cache_unlink_cross_page(struct soft *so, uint64_t la)
+{
+	struct soft_cache *c = so->cache;
+	uint32_t kept = 0;
+
+	pthread_mutex_lock(&c->lock);
+	soft_zero(&c->cross_scratch, sizeof(c->cross_scratch));
+	for (uint32_t i = 0; i < c->n_cross; i++) {
+		struct soft_link *l = c->cross[i];
+
+		if (!l->to)
+			continue;
+		if (!((l->to->va ^ la) >> 12)) {
+			remove_from_in_list(l);
+			unlink_one(c, l);
+			continue;
+		}
+		soft_filter_add(&c->cross_scratch, l->to->va);
+		c->cross[kept++] = l;
+	}
+	c->n_cross = kept;
+	for (unsigned i = 0; i < ARRAY_SIZE(c->cross_pages.word); i++)
+		__atomic_store_n(&c->cross_pages.word[i], c->cross_scratch.word[i],
+				 __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -365,7 +394,7 @@ void soft_cache_flush(struct soft *so, struct soft_vcpu *self, bool release)
 	c->arena_used = 0;
 	c->used = c->stubs_end;
 	c->n_cross = 0;
-	soft_zero(c->cross_pages, sizeof(c->cross_pages));
+	soft_zero(&c->cross_pages, sizeof(c->cross_pages));
 	c->n_flushes++;
 	if (release)
 		release_memory(c);

@@ -15,8 +15,9 @@
  *
  * INVLPG drops one index in each array. But if the address lies in a large page, all entries made from that
  * page must go. Which GiB of linear space has ever got an entry from a large page is kept, hashed, in two
- * 64-bit sets (one for global pages, one for the rest, emptied by the corresponding flush); only if the
- * address hits there, the arrays are swept.
+ * sets (one for global pages, one for the rest, emptied by the corresponding flush), each with bits of their own for the
+ * lower and the upper half of linear space: the kernel's large pages must not make each INVLPG of a user's small page
+ * expensive. Only if the address hits there, the arrays are swept.
  *
  * Writes. An entry's write tag is set only when a store needs no more than the store itself: page writable,
  * dirty bit set, no translated code in the page, page already in the dirty log. All other stores come here.
@@ -35,9 +36,25 @@ static inline uint64_t page_of(uint64_t la)
 	return la & ~UINT64_C(0xfff);
 }
 
-static inline uint64_t large_bit(uint64_t la)
+static inline unsigned large_bit(uint64_t la)
 {
-	return BIT(((la >> 30) * UINT64_C(0x9e3779b97f4a7c15)) >> 58);
+	unsigned hash = (unsigned)(((la >> 30) * UINT64_C(0x9e3779b97f4a7c15)) >> 56);
+
+	return (unsigned)(la >> 63) * (SOFT_LARGE_BITS / 2) + hash % (SOFT_LARGE_BITS / 2);
+}
+
+static void note_large(struct soft_vcpu *v, uint64_t la, bool global)
+{
+	unsigned n = large_bit(la);
+
+	v->large[global][n / 64] |= BIT(n % 64);
+}
+
+static inline bool maybe_large(const struct soft_vcpu *v, uint64_t la)
+{
+	unsigned n = large_bit(la);
+
+	return ((v->large[0][n / 64] | v->large[1][n / 64]) >> (n % 64)) & 1;
 }
 
 /* Entries point into the engine's view of guest memory, which may be write-protected (smc.c); C code goes
@@ -100,12 +117,8 @@ static void tlb_insert(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned
 	e->gpa = page | x->size | (x->global ? MMU_TLB_GLOBAL : 0);
 	if (!x->global && !journaled)
 		journal(v, kind, i);
-	if (x->size) {
-		if (x->global)
-			v->large_global |= large_bit(la);
-		else
-			v->large_local |= large_bit(la);
-	}
+	if (x->size)
+		note_large(v, la, x->global);
 }
 
 static enum mmu_result translate(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned access,
@@ -475,12 +488,8 @@ static enum mmu_result fetch_page(struct soft_vcpu *v, uint64_t la, struct soft_
 	e->host = x.host;
 	e->mmu = kind;
 	e->global = x.global;
-	if (x.size) {
-		if (x.global)
-			v->large_global |= large_bit(la);
-		else
-			v->large_local |= large_bit(la);
-	}
+	if (x.size)
+		note_large(v, la, x.global);
 	return MMU_OK;
 }
 
@@ -542,7 +551,7 @@ void soft_tlb_flush_all(struct soft_vcpu *v)
 	}
 	for (unsigned i = 0; i < SOFT_XTLB_SIZE; i++)
 		v->xtlb[i].va = 1;
-	v->large_global = v->large_local = 0;
+	soft_zero(v->large, sizeof(v->large));
 	v->wr_la = 1;
 	v->n_flush++;
 	soft_tr_flushed(v, true);
@@ -566,7 +575,7 @@ void soft_tlb_flush_nonglobal(struct soft_vcpu *v)
 		if (!v->xtlb[i].global)
 			v->xtlb[i].va = 1;
 	}
-	v->large_local = 0;
+	soft_zero(v->large[0], sizeof(v->large[0]));
 	v->wr_la = 1;
 	v->n_flush++;
 	soft_tr_flushed(v, false);
@@ -605,7 +614,7 @@ void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la)
 		xe->va = 1;
 	v->wr_la = 1;
 	v->n_flush++;
-	if (unlikely((v->large_global | v->large_local) & large_bit(la))) {
+	if (unlikely(maybe_large(v, la))) {
 		flush_large(v, la);
 		soft_tr_flushed(v,
 				true); /* other addresses in the large page may have been jumped to */

@@ -8,18 +8,29 @@
  * patched and run in turns would pay for the change of state each time. It takes some stores without a new
  * block in between, or one that covers the whole page.
  *
+ * A page that is stored to again and again beside the code that it holds is mostly no code any more: an operating system
+ * has freed it (its own initialization code, a program that ended) and uses it for data, and the old blocks lie in granules
+ * that nobody writes. After some stores without a new block in between, all its blocks go and the page becomes an
+ * ordinary one. If it does hold both, its code is translated anew; the next time it takes twice as many stores.
+ *
  * Stale write tags. When a page gets its first block, this vCPU drops its own write tag; another vCPU may
  * have one too, and may be in the middle of translated code. Waiting for it would cost a scheduling delay for
  * each new page of code, so the page is write-protected in the mapping that the TLBs point into (`view`, a
  * second mapping of guest memory used when there are several vCPUs): the host kernel makes that visible to
  * every thread at once. A store through a stale tag then faults; signal.c drops the stale tags and has the
  * instruction run again by the reference way, which stores through the unprotected mapping.
+ *
+ * Each protected page away from others makes two more mappings, and a process may have so many (vm.max_map_count). When the
+ * host refuses one, the code cache is full: it is emptied, which joins them all again.
  */
 #include <sys/mman.h>
 
 #include "engine/soft/translate.h"
 
-#define STORES_TO_DATA 32u
+#define STORES_TO_DATA 32u /* without a block left in the page */
+#define STORES_BESIDE \
+	128u /* with blocks left; doubled each time that the page was taken for data */
+#define BESIDE_LEVELS 7u
 
 uint64_t soft_page_number(const struct soft *so, gpa_t gpa)
 {
@@ -52,22 +63,25 @@ bool soft_page_has_code(struct soft *so, gpa_t page)
 	return n != SOFT_NO_PAGE && has_code(so->cache, n);
 }
 
-static void protect(struct soft *so, uint64_t n, uint64_t count, int prot)
+static bool protect(struct soft *so, uint64_t n, uint64_t count, int prot)
 {
-	if (so->view != so->mem->base)
-		(void)mprotect(so->view + n * GMEM_PAGE, count * GMEM_PAGE, prot);
+	return so->view == so->mem->base ||
+	       mprotect(so->view + n * GMEM_PAGE, count * GMEM_PAGE, prot) == 0;
 }
 
-void soft_page_mark(struct soft *so, struct soft_vcpu *v, uint64_t n, gpa_t page)
+bool soft_page_mark(struct soft *so, struct soft_vcpu *v, uint64_t n, gpa_t page)
 {
 	struct soft_cache *c = so->cache;
 
-	c->page_stores[n] = 0;
+	c->page_use[n].stores = 0;
 	if (has_code(c, n))
-		return;
+		return true;
 	__atomic_or_fetch(&c->page_code[n / 64], BIT(n % 64), __ATOMIC_SEQ_CST);
 	soft_tlb_revoke_write(v, page);
-	protect(so, n, 1, PROT_READ);
+	if (protect(so, n, 1, PROT_READ))
+		return true;
+	__atomic_and_fetch(&c->page_code[n / 64], ~BIT(n % 64), __ATOMIC_SEQ_CST);
+	return false;
 }
 
 void soft_pages_clear(struct soft *so)
@@ -77,7 +91,22 @@ void soft_pages_clear(struct soft *so)
 	for (uint64_t i = 0; i < (c->n_pages + 63) / 64; i++)
 		if (c->page_code[i])
 			__atomic_store_n(&c->page_code[i], 0, __ATOMIC_SEQ_CST);
-	protect(so, 0, c->n_pages, PROT_READ | PROT_WRITE);
+	(void)protect(so, 0, c->n_pages,
+		      PROT_READ | PROT_WRITE); /* joins mappings: never out of them */
+}
+
+/* Counts a store to a code page. True: the page is taken for data from now on. */
+static bool now_data(struct soft_cache *c, uint64_t n, unsigned len)
+{
+	struct soft_page_use *u = &c->page_use[n];
+
+	if (!c->page[n])
+		return len == GMEM_PAGE || ++u->stores >= STORES_TO_DATA;
+	if (++u->stores < STORES_BESIDE << u->level)
+		return false;
+	if (u->level < BESIDE_LEVELS)
+		u->level++;
+	return true;
 }
 
 static bool page_written(struct soft *so, uint64_t n, unsigned start, unsigned len)
@@ -88,9 +117,11 @@ static bool page_written(struct soft *so, uint64_t n, unsigned start, unsigned l
 	pthread_mutex_lock(&c->lock);
 	if (has_code(c, n)) {
 		any = soft_cache_drop_page(so, n, soft_granules(start, len));
-		if (!c->page[n] && (len == GMEM_PAGE || ++c->page_stores[n] >= STORES_TO_DATA)) {
+		if (now_data(c, n, len)) {
+			any |= soft_cache_drop_page(so, n, ~UINT64_C(0));
 			__atomic_and_fetch(&c->page_code[n / 64], ~BIT(n % 64), __ATOMIC_SEQ_CST);
-			protect(so, n, 1, PROT_READ | PROT_WRITE);
+			/* If the host refuses, stores to it go on by way of a fault each. */
+			(void)protect(so, n, 1, PROT_READ | PROT_WRITE);
 		}
 	}
 	pthread_mutex_unlock(&c->lock);

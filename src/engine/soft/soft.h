@@ -54,6 +54,8 @@ static inline uint64_t soft_tlb_empty(unsigned i)
 	return (uint64_t)((i + 1) & (SOFT_TLB_SIZE - 1)) << 12;
 }
 
+#define SOFT_LARGE_BITS 256u
+
 /* Instruction side, used from C only. va has bit 0 set when empty. */
 #define SOFT_XTLB_SIZE 256u
 struct soft_xtlb_entry {
@@ -94,15 +96,42 @@ static inline uint64_t soft_flags_of_slot(uint16_t slot)
 	return ((slot >> 8) & 0xd5u) | (uint64_t)(slot & 1) << 11;
 }
 
-/* Jump cache: guest address to host entry, one array for each of four kinds of code, so that the address
- * alone is the tag. An empty entry i has the tag i ^ 1, whose own index is not i. */
-/* Bloom filters of pages: how many bits, and which one stands for the page of va. */
-#define SOFT_BLOOM_BITS 32768u
-static inline unsigned soft_bloom(uint64_t va)
+/*
+ * A Bloom filter of addresses' pages (or of larger units: the caller shifts). Two bits for each, so that a thousand
+ * pages make one in 300 others look as if it were there. A page cannot be taken out: who finds one that is not
+ * there any more builds the filter anew.
+ */
+#define SOFT_FILTER_BITS 32768u
+struct soft_filter {
+	uint64_t word[SOFT_FILTER_BITS / 64];
+};
+struct soft_filter_bits {
+	unsigned a, b;
+};
+static inline struct soft_filter_bits soft_filter_bits(uint64_t va)
 {
-	return (unsigned)(((va >> 12) * 0x9e3779b97f4a7c15u) >> 49);
+	uint64_t h = (va >> 12) * 0x9e3779b97f4a7c15u;
+
+	return (struct soft_filter_bits){(unsigned)(h >> 49), (unsigned)(h >> 34) & 0x7fff};
+}
+static inline void soft_filter_add(struct soft_filter *f, uint64_t va)
+{
+	struct soft_filter_bits i = soft_filter_bits(va);
+
+	f->word[i.a / 64] |= BIT(i.a % 64);
+	f->word[i.b / 64] |= BIT(i.b % 64);
+}
+static inline bool soft_filter_has(const struct soft_filter *f, uint64_t va)
+{
+	struct soft_filter_bits i = soft_filter_bits(va);
+	uint64_t a = __atomic_load_n(&f->word[i.a / 64], __ATOMIC_RELAXED) >> (i.a % 64);
+	uint64_t b = __atomic_load_n(&f->word[i.b / 64], __ATOMIC_RELAXED) >> (i.b % 64);
+
+	return a & b & 1;
 }
 
+/* Jump cache: guest address to host entry, one array for each of four kinds of code, so that the address
+ * alone is the tag. An empty entry i has the tag i ^ 1, whose own index is not i. */
 #define SOFT_JC_BITS 11
 #define SOFT_JC_SIZE (1u << SOFT_JC_BITS)
 #define SOFT_JC_SHIFT 12u
@@ -139,8 +168,8 @@ struct soft_tr {
 	uint32_t jc_key[SOFT_JCS]; /* mode key that the array is valid for */
 	uint16_t jc_used[SOFT_JCS]
 			[128]; /* indices filled since the arrays were emptied; second one: + SOFT_JC_SIZE */
-	uint16_t jc_n_used[SOFT_JCS];		 /* 0xffff: more than that */
-	uint64_t jc_pages[SOFT_BLOOM_BITS / 64]; /* Bloom filter of pages that jump cache targets lie in */
+	uint16_t jc_n_used[SOFT_JCS]; /* 0xffff: more than that */
+	struct soft_filter jc_pages;  /* pages that jump cache targets lie in, or did */
 	bool jc_nonglobal;    /* a kernel array has an entry for a page that is not global */
 	uint8_t *native_code; /* this vCPU's thunk area: writable address */
 	bool irq_check;	      /* an interrupt may be deliverable: ask the host once IF is set */
@@ -180,8 +209,8 @@ struct soft_vcpu {
 	uint64_t pdpte[4];		  /* PAE paging: loaded with CR3 */
 	uint16_t journal[SOFT_MMUS][256]; /* indices filled since the last flush of non-global entries */
 	uint16_t journal_len[SOFT_MMUS]; /* 0xffff: overflowed */
-	/* Which GiB of linear space (hashed, mmu.c) got entries from large pages: global ones, others. INVLPG asks. */
-	uint64_t large_global, large_local;
+	/* Which GiB of linear space (hashed, mmu.c) got entries from large pages: [1] global ones, [0] others. INVLPG asks. */
+	uint64_t large[2][SOFT_LARGE_BITS / 64];
 	uint64_t wr_la,
 		wr_gpa; /* page of the last soft_ptr() for writing that had no write tag; for soft_wrote() */
 	ptrdiff_t view_delta; /* guest memory's own mapping - the engine's view; 0 when they are one */

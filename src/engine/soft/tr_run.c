@@ -67,6 +67,17 @@ static unsigned jc_array(uint32_t key)
 	return key & SOFT_KEY_COMPAT ? SOFT_JCS - 1 : key & SOFT_KEY_MMU;
 }
 
+/* Tags of empty entries: addresses that have another index. */
+static uint64_t jc_empty(unsigned i)
+{
+	return i ^ 1;
+}
+
+static uint64_t jc2_empty(unsigned i)
+{
+	return (uint64_t)(i ^ 1) << 4;
+}
+
 /* A change of address space empties an array, often: it visits only what was filled, unless that was a lot. */
 static void jc_clear(struct soft_vcpu *v, unsigned a)
 {
@@ -77,11 +88,10 @@ static void jc_clear(struct soft_vcpu *v, unsigned a)
 	for (unsigned j = 0; j < n; j++) {
 		unsigned i = all ? j : tr->jc_used[a][j];
 
-		/* Addresses that have another index. */
 		if (i < SOFT_JC_SIZE)
-			tr->jc_tag[a][i] = i ^ 1;
+			tr->jc_tag[a][i] = jc_empty(i);
 		else
-			tr->jc2_tag[a][i - SOFT_JC_SIZE] = (uint64_t)((i - SOFT_JC_SIZE) ^ 1) << 4;
+			tr->jc2_tag[a][i - SOFT_JC_SIZE] = jc2_empty(i - SOFT_JC_SIZE);
 	}
 	tr->jc_n_used[a] = 0;
 }
@@ -97,7 +107,7 @@ void soft_tr_flush_jc(struct soft_vcpu *v)
 {
 	for (unsigned a = 0; a < SOFT_JCS; a++)
 		jc_clear(v, a);
-	soft_zero(v->tr.jc_pages, sizeof(v->tr.jc_pages));
+	soft_zero(&v->tr.jc_pages, sizeof(v->tr.jc_pages));
 	v->tr.jc_nonglobal = false;
 }
 
@@ -114,7 +124,7 @@ static void jc_insert(struct soft_vcpu *v, uint32_t key, const struct soft_block
 	unsigned a = jc_array(key), i = soft_jc_index(b->va);
 	uint64_t old = v->tr.jc_tag[a][i];
 
-	if (old != (i ^ 1) && old != b->va) { /* keep what a collision drives out */
+	if (old != jc_empty(i) && old != b->va) { /* keep what a collision drives out */
 		unsigned i2 = soft_jc_index2(old);
 
 		v->tr.jc2_tag[a][i2] = old;
@@ -124,7 +134,7 @@ static void jc_insert(struct soft_vcpu *v, uint32_t key, const struct soft_block
 	v->tr.jc_tag[a][i] = b->va;
 	v->tr.jc_code[a][i] = (uint64_t)(uintptr_t)b->e_slot_polled;
 	jc_note(v, a, i);
-	v->tr.jc_pages[soft_bloom(b->va) / 64] |= BIT(soft_bloom(b->va) % 64);
+	soft_filter_add(&v->tr.jc_pages, b->va);
 	if (!global && a <= SOFT_MMU_KERNEL_USER)
 		v->tr.jc_nonglobal = true;
 }
@@ -145,15 +155,37 @@ void soft_tr_flushed(struct soft_vcpu *v, bool global)
 	jc_clear(v, SOFT_JCS - 1);
 }
 
+/* Drops targets in the page of la; the filter then knows what is left. (Empty entries have addresses too: if they are
+ * taken for targets, nothing is lost.) */
+static void jc_drop_page(struct soft_vcpu *v, uint64_t la)
+{
+	struct soft_tr *tr = &v->tr;
+
+	soft_zero(&tr->jc_pages, sizeof(tr->jc_pages));
+	for (unsigned a = 0; a < SOFT_JCS; a++) {
+		for (unsigned i = 0; i < SOFT_JC_SIZE; i++) {
+			uint64_t *tag = &tr->jc_tag[a][i], *tag2 = &tr->jc2_tag[a][i];
+
+			if (!((*tag ^ la) >> 12))
+				*tag = jc_empty(i);
+			else if (*tag != jc_empty(i))
+				soft_filter_add(&tr->jc_pages, *tag);
+			if (!((*tag2 ^ la) >> 12))
+				*tag2 = jc2_empty(i);
+			else if (*tag2 != jc2_empty(i))
+				soft_filter_add(&tr->jc_pages, *tag2);
+		}
+	}
+}
+
 void soft_tr_flushed_page(struct soft_vcpu *v, uint64_t la)
 {
-	unsigned n = soft_bloom(la);
 	struct soft_cache *c = v->soft->cache;
 
-	if (v->tr.jc_pages[n / 64] & BIT(n % 64))
-		soft_tr_flush_jc(v);
-	if (c && (__atomic_load_n(&c->cross_pages[n / 64], __ATOMIC_RELAXED) & BIT(n % 64)))
-		soft_cache_unlink_cross(v->soft);
+	if (unlikely(soft_filter_has(&v->tr.jc_pages, la)))
+		jc_drop_page(v, la);
+	if (c && unlikely(soft_filter_has(&c->cross_pages, la)))
+		soft_cache_unlink_cross_page(v->soft, la);
 }
 
 /* ---- called by the stubs ---- */

@@ -83,7 +83,8 @@ static void decode_crossing(struct tr *t, unsigned pos)
 	b->page[1].gpa = x->gpa;
 	if (b->page[1].number == SOFT_NO_PAGE || b->page[1].number == b->page[0].number)
 		return;
-	soft_page_mark(t->so, t->v, b->page[1].number, x->gpa);
+	if (!soft_page_mark(t->so, t->v, b->page[1].number, x->gpa))
+		return;
 	soft_copy_code(buf, t->page, pos, first);
 	soft_copy_code(buf + first, x->host, 0, X86_INSN_MAX - first);
 	if (x86_decode(&t->insn[0], buf, sizeof(buf), t->mode) != X86_DECODE_OK)
@@ -289,7 +290,10 @@ static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va,
 	struct soft_cache *c = v->soft->cache;
 	struct tr *t = &c->tr;
 
-	soft_page_mark(v->soft, v, page_number, xt->gpa);
+	if (!soft_page_mark(v->soft, v, page_number, xt->gpa)) {
+		*full = true;
+		return NULL;
+	}
 	t->v = v;
 	t->so = v->soft;
 	t->va = va;

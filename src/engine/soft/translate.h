@@ -227,6 +227,12 @@ struct soft_stubs {
 	uint8_t *string[SOFT_MMUS][2][4][2]; /* [mmu][0 STOS, 1 MOVS][log2 of the element's bytes][REP] */
 };
 
+/* What smc.c knows of a page of guest memory that holds code, or did. */
+struct soft_page_use {
+	uint16_t stores; /* since its last new block */
+	uint8_t level;	 /* how often it was taken for data though it had blocks */
+};
+
 struct soft_cache {
 	pthread_mutex_t lock; /* all below, but for reads of code by running vCPUs */
 	int memfd;
@@ -243,12 +249,13 @@ struct soft_cache {
 	size_t arena_used, arena_size;
 	struct soft_block **page; /* by page number of guest memory: blocks whose bytes lie there */
 	uint64_t n_pages;
-	uint8_t *page_stores;	  /* by page number: stores since its last block went (smc.c) */
-	uint64_t *page_code;	  /* bit a page: has code. Atomic reads without the lock */
-	struct soft_link **cross; /* chained cross-page links */
+	struct soft_page_use *page_use; /* by page number (smc.c) */
+	uint64_t *page_code;		/* bit a page: has code. Atomic reads without the lock */
+	struct soft_link **cross;	/* chained cross-page links */
 	uint32_t n_cross;
-	uint64_t cross_pages[SOFT_BLOOM_BITS / 64]; /* Bloom filter of pages they lead to */
-	uint32_t stop;				    /* atomic: rendezvous under way */
+	struct soft_filter cross_pages; /* pages they lead to, or did. Read without the lock */
+	struct soft_filter cross_scratch;
+	uint32_t stop; /* atomic: rendezvous under way */
 	uint64_t n_translated, n_insns, n_bytes_guest, n_invalidated, n_flushes, n_unlinked;
 };
 
@@ -276,7 +283,9 @@ void soft_cache_flush(struct soft *so, struct soft_vcpu *self, bool release);
 /* Parks while a rendezvous is under way. */
 void soft_cache_park(struct soft_cache *c);
 void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to);
+/* Takes back the links to other pages, because a mapping of global pages changed: all; or those to the page of la. */
 void soft_cache_unlink_cross(struct soft *so);
+void soft_cache_unlink_cross_page(struct soft *so, uint64_t la);
 struct soft_block *soft_cache_block_at(struct soft_cache *c, const uint8_t *rx);
 
 /* smc.c */
@@ -285,8 +294,9 @@ struct soft_block *soft_cache_block_at(struct soft_cache *c, const uint8_t *rx);
 uint64_t soft_page_number(const struct soft *so, gpa_t gpa);
 /* Bits of the 64-byte granules that [start, start + len) of a page touches. */
 uint64_t soft_granules(unsigned start, unsigned len);
-/* From now on stores to the page are seen. Before its bytes are read for translation. Lock held. */
-void soft_page_mark(struct soft *so, struct soft_vcpu *v, uint64_t n, gpa_t page);
+/* From now on stores to the page are seen. Before its bytes are read for translation. Lock held. False: the host gives
+ * no more of what that takes, until the cache is flushed. */
+bool soft_page_mark(struct soft *so, struct soft_vcpu *v, uint64_t n, gpa_t page);
 /* No page has code any more. Lock held, no vCPU in code. */
 void soft_pages_clear(struct soft *so);
 

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_soft_tlb.c - what the soft engine keeps of translations and code, and what takes it away: INVLPG, the jump
+ * cache, links between pages, pages that change from code to data.
+ */
+#include "soft_fixture.h"
+
+#define PTE_P 1u
+#define PTE_W 2u
+#define PTE_U 4u
+#define PTE_PS 0x80u
+#define PTE_G 0x100u
+#define ALL (PTE_P | PTE_W | PTE_U)
+
+#define PML4 0x1000u
+#define PDPT 0x2000u
+#define PD 0x3000u
+#define PT 0x4000u
+#define PDPT_K 0x5000u
+#define PD_K 0x6000u
+#define DATA 0x100000u
+
+#define USER UINT64_C(0x400000)		    /* 512 small pages, mapped to DATA */
+#define KERNEL UINT64_C(0xffffffff80000000) /* 8 large global pages, mapped to 0 */
+#define CODE (KERNEL + 0x800000)
+
+static int setup(void **state)
+{
+	static struct fix f;
+	struct x86_state *s;
+
+	fix_open(&f);
+	fix_put(&f, PML4, PDPT | ALL, 8);
+	fix_put(&f, PDPT, PD | ALL, 8);
+	fix_put(&f, PD + 2 * 8, PT | ALL, 8);
+	for (unsigned i = 0; i < 512; i++)
+		fix_put(&f, PT + i * 8, (DATA + i * 4096) | ALL, 8);
+	fix_put(&f, PML4 + 511 * 8, PDPT_K | PTE_P | PTE_W, 8);
+	fix_put(&f, PDPT_K + 510 * 8, PD_K | PTE_P | PTE_W, 8);
+	for (unsigned i = 0; i < 8; i++)
+		fix_put(&f, PD_K + i * 8, i * 0x200000 | PTE_P | PTE_W | PTE_PS | PTE_G, 8);
+	s = &f.v->s;
+	s->cr0 = X86_CR0_PE | X86_CR0_PG | X86_CR0_WP | X86_CR0_ET;
+	s->cr3 = PML4;
+	s->cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR;
+	s->msr.efer = X86_EFER_LMA | X86_EFER_LME | X86_EFER_NXE;
+	s->seg[X86_CS].attr = X86_ATTR_P | X86_ATTR_S | X86_ATTR_CODE | X86_ATTR_RW | X86_ATTR_L;
+	s->seg[X86_SS].attr = X86_ATTR_P | X86_ATTR_S | X86_ATTR_RW;
+	soft_state_loaded(f.v);
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fix_close(*state);
+	return 0;
+}
+
+static unsigned at(uint64_t va)
+{
+	return (unsigned)(va >> 12) % SOFT_TLB_SIZE;
+}
+
+/* ---- INVLPG ---- */
+
+/* The kernel's large pages are not touched by what a user's small page asks for, wherever that is. */
+static void test_invlpg_small(void **state)
+{
+	struct fix *f = *state;
+	struct soft_vcpu *v = f->v;
+
+	for (unsigned i = 0; i < 8; i++)
+		assert_true(fix_read(v, KERNEL + i * 0x201000, 8, NULL));
+	for (uint64_t gib = 1; gib < 4096; gib++)
+		soft_tlb_flush_page(v, (gib * 31) % 131072 << 30 | 0x7ff000);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(v->tlb[v->mmu][at(KERNEL + i * 0x201000)].tag_r,
+				 KERNEL + i * 0x201000);
+	/* All of a large page goes with any address in it. */
+	soft_tlb_flush_page(v, KERNEL + 0x3ff000);
+	assert_int_not_equal(v->tlb[v->mmu][at(KERNEL + 0x201000)].tag_r, KERNEL + 0x201000);
+}
+
+/* ---- The jump cache ---- */
+
+static void jump_to(struct soft_vcpu *v, uint64_t va)
+{
+	unsigned i = soft_jc_index(va);
+
+	v->tr.jc_tag[v->mmu][i] = va;
+	soft_filter_add(&v->tr.jc_pages, va);
+}
+
+static bool knows(const struct soft_vcpu *v, uint64_t va)
+{
+	return v->tr.jc_tag[v->mmu][soft_jc_index(va)] == va;
+}
+
+static void test_invlpg_jump_cache(void **state)
+{
+	struct soft_vcpu *v = ((struct fix *)*state)->v;
+	uint64_t far = 0x7f0000001000;
+
+	jump_to(v, USER + 0x10);
+	jump_to(v, USER + 0x2020);
+	for (uint64_t i = 0; i < 100000; i++)
+		soft_tlb_flush_page(v, far + i * 4096);
+	assert_true(knows(v, USER + 0x10));
+	assert_true(knows(v, USER + 0x2020));
+	soft_tlb_flush_page(v, USER);
+	assert_false(knows(v, USER + 0x10));
+	assert_true(knows(v, USER + 0x2020));
+	assert_false(soft_filter_has(&v->tr.jc_pages, USER));
+	assert_true(soft_filter_has(&v->tr.jc_pages, USER + 0x2000));
+	soft_tlb_flush_page(v, USER + 0x2000);
+	assert_false(knows(v, USER + 0x2020));
+}
+
+/* ---- Links to other pages ---- */
+
+static void test_cross_links(void **state)
+{
+	struct fix *f = *state;
+	struct soft_vcpu *v = f->v;
+	struct soft_cache *c = v->soft->cache;
+	struct soft_block *from, *to;
+	struct soft_link *l;
+
+	/* jmp to the next page; there a return */
+	assert_int_equal(gmem_write(f->mem, 0x800000, "\xe9\xfb\x0f\x00\x00", 5), 0);
+	assert_int_equal(gmem_write(f->mem, 0x801000, "\xc3", 1), 0);
+	v->s.rip = CODE;
+	from = soft_tr_block(v, soft_tr_key(v));
+	v->s.rip = CODE + 0x1000;
+	to = soft_tr_block(v, soft_tr_key(v));
+	assert_non_null(from);
+	assert_non_null(to);
+	l = &from->link[0];
+	assert_true(l->cross_page);
+	soft_cache_link(v->soft, l, to);
+	assert_ptr_equal(l->to, to);
+	assert_true(soft_filter_has(&c->cross_pages, to->va));
+	/* Another page, even if the filter takes it for one of ours. */
+	soft_filter_add(&c->cross_pages, USER);
+	soft_tlb_flush_page(v, USER);
+	assert_ptr_equal(l->to, to);
+	assert_int_equal(c->n_cross, 1);
+	assert_false(soft_filter_has(&c->cross_pages, USER));
+	soft_cache_unlink_cross_page(v->soft, CODE + 0x1fff);
+	assert_null(l->to);
+	assert_null(to->in);
+	assert_int_equal(c->n_cross, 0);
+	assert_false(soft_filter_has(&c->cross_pages, to->va));
+}
+
+/* ---- Code and data ---- */
+
+/* Code that nobody runs any more does not make a page's stores slow for ever. */
+static void test_code_to_data(void **state)
+{
+	struct fix *f = *state;
+	struct soft_vcpu *v = f->v;
+	struct soft_block *b;
+	unsigned stores[3];
+
+	assert_int_equal(gmem_write(f->mem, 0x800000, "\xc3", 1), 0);
+	for (unsigned turn = 0; turn < 3; turn++) {
+		v->s.rip = CODE;
+		b = soft_tr_block(v, soft_tr_key(v));
+		assert_non_null(b);
+		assert_true(soft_page_has_code(v->soft, 0x800000));
+		for (stores[turn] = 0; soft_page_has_code(v->soft, 0x800000); stores[turn]++) {
+			assert_false(b->dead);
+			assert_true(stores[turn] < 100000);
+			assert_true(fix_write(v, CODE + 0x800, stores[turn], 8));
+		}
+		assert_true(b->dead);
+		assert_true(soft_tlb_fill(v, CODE, 8, SOFT_WRITE));
+	}
+	/* But if it is run again, it was a mistake: more patience. */
+	assert_int_equal(stores[1], 2 * stores[0]);
+	assert_int_equal(stores[2], 4 * stores[0]);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_invlpg_small),
+		TEST(test_invlpg_jump_cache),
+		TEST(test_cross_links),
+		TEST(test_code_to_data),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
