@@ -188,37 +188,42 @@ fetch_busybox_locked() {
 	fi
 }
 
-# Virtio drivers in the order in which they need one another, as paths under kernel/ in the modules folder.
+# Virtio drivers in the order in which they need one another: PCI device id (`any` for all) and path under kernel/ in the
+# modules folder. The guest loads those of the devices that it has.
 virtio_modules=(
-	drivers/virtio/virtio
-	drivers/virtio/virtio_ring
-	drivers/virtio/virtio_pci_legacy_dev
-	drivers/virtio/virtio_pci_modern_dev
-	drivers/virtio/virtio_pci
-	drivers/block/virtio_blk
-	net/core/failover
-	drivers/net/net_failover
-	drivers/net/virtio_net
-	drivers/char/virtio_console
-	drivers/char/hw_random/rng-core
-	drivers/char/hw_random/virtio-rng
+	any:drivers/virtio/virtio_ring
+	any:drivers/virtio/virtio
+	any:drivers/virtio/virtio_pci_legacy_dev
+	any:drivers/virtio/virtio_pci_modern_dev
+	any:drivers/virtio/virtio_pci
+	0x1042:drivers/block/virtio_blk
+	0x1041:net/core/failover
+	0x1041:drivers/net/net_failover
+	0x1041:drivers/net/virtio_net
+	0x1043:drivers/char/virtio_console
+	0x1044:drivers/char/hw_random/virtio-rng
+	0x1045:drivers/virtio/virtio_balloon
+	0x1053:net/vmw_vsock/vsock
+	0x1053:net/vmw_vsock/vmw_vsock_virtio_transport_common
+	0x1053:net/vmw_vsock/vmw_vsock_virtio_transport
 )
 # The power button's.
 button_modules=(drivers/input/evdev drivers/acpi/button)
 
 # The list for lodge-mkinitramfs.
 initramfs_list() {
-	local order=$1 guest=$top/tests/guest/linux m
+	local order=$1 guest=$top/tests/guest/linux m entry
 	printf 'dir /%s 755\n' bin dev lib lib/modules proc sys tmp root mnt
 	printf 'char /dev/console 600 5 1\nchar /dev/null 666 1 3\nchar /dev/ttyS0 600 4 64\n'
 	printf 'file /init 755 %s\n' "$guest/init"
 	printf 'file /bin/busybox 755 %s\nlink /bin/sh busybox\n' "$cache/busybox"
 	printf 'file /bin/lodge-guest 755 %s\n' "$build_release/tests/guest/linux/lodge-guest"
 	: >"$order"
-	for m in "${virtio_modules[@]}"; do
+	for entry in "${virtio_modules[@]}"; do
+		m=${entry#*:}
 		[ -e "$kernel_modules/kernel/$m.ko" ] || continue
 		printf 'file /lib/modules/%s.ko 644 %s\n' "${m##*/}" "$kernel_modules/kernel/$m.ko"
-		printf '%s\n' "${m##*/}" >>"$order"
+		printf '%s %s\n' "${entry%%:*}" "${m##*/}" >>"$order"
 	done
 	for m in "${button_modules[@]}"; do
 		[ -e "$kernel_modules/kernel/$m.ko" ] || continue

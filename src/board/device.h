@@ -21,11 +21,14 @@
 #ifndef LODGE_BOARD_DEVICE_H
 #define LODGE_BOARD_DEVICE_H
 
+#include <pthread.h>
+
 #include "util/base.h"
 #include "util/err.h"
 
 struct bus;
 struct irq_router;
+struct loop;
 struct gmem;
 struct device;
 struct state;
@@ -102,6 +105,21 @@ static inline uint64_t dev_muldiv(uint64_t a, uint64_t b, uint64_t c)
 	return (uint64_t)((unsigned __int128)a * b / c);
 }
 
+/*
+ * A register whose writes are only a signal: the guest rings it, fn(arg) is called soon after on the loop thread, without the
+ * VM lock. Several writes may become one call. The engine may take such a write without asking the board (KVM: ioeventfd);
+ * the device's own write handler must do the same, for engines that do not. Owned by the device, in place while added.
+ */
+struct dev_doorbell {
+	uint64_t gpa;
+	unsigned size; /* bytes written: 1, 2, 4, 8; 0: any */
+	bool match;    /* only writes of this value */
+	uint64_t value;
+	void (*fn)(void *arg);
+	void *arg;
+	void *host; /* the implementer's own; NULL at first */
+};
+
 /* What a device can ask of the machine as a whole. */
 enum dev_request {
 	DEV_REQ_RESET,	    /* board reset: i8042, 0xcf9, port 0x92 */
@@ -116,6 +134,13 @@ struct dev_env {
 	struct irq_router *irq;
 	struct gmem *mem; /* may be NULL in tests */
 	struct dev_clock clock;
+	struct loop *loop;     /* where virtio queues are served; NULL: there are none */
+	pthread_mutex_t *lock; /* the VM lock, for work on the loop; NULL in tests without threads */
+	/* VM lock held, or nothing runs yet; remove: the call does not come any more. add may refuse (-errno): the write handler
+	 * gets the writes then. NULL: none. */
+	int (*doorbell_add)(void *ctx, struct dev_doorbell *db);
+	void (*doorbell_remove)(void *ctx, struct dev_doorbell *db);
+	void *doorbell_ctx;
 	/* Called on the thread that hit it, VM lock held: note it down and act later. May be NULL. */
 	void (*request)(void *ctx, enum dev_request what, uint32_t code);
 	void *request_ctx;

@@ -126,6 +126,8 @@ static void bar_map(struct pci_bar *b)
 		return;
 	b->range.base = b->addr;
 	b->mapped = bus_add(bar_bus(b), &b->range, NULL) == 0;
+	if (b->mapped && b->dev->bar_changed)
+		b->dev->bar_changed(b->dev);
 }
 
 static bool bar_unmap(struct pci_bar *b)
@@ -134,6 +136,8 @@ static bool bar_unmap(struct pci_bar *b)
 		return false;
 	bus_remove(bar_bus(b), &b->range);
 	b->mapped = false;
+	if (b->dev->bar_changed)
+		b->dev->bar_changed(b->dev);
 	return true;
 }
 

@@ -112,6 +112,7 @@ struct pci_device {
 	void (*config_read)(struct pci_device *d, unsigned off,
 			    unsigned size); /* before: may refresh cfg[] */
 	void (*config_written)(struct pci_device *d, unsigned off, unsigned size); /* after */
+	void (*bar_changed)(struct pci_device *d);  /* a BAR came to or left a place */
 	void (*msix_changed)(struct pci_device *d); /* enabled or function mask changed */
 };
 

@@ -67,6 +67,7 @@ struct run_options {
 	unsigned soft_mode; /* enum config_soft_mode */
 	const char *soft_trace;
 	bool perf_map;
+	unsigned rng; /* on_off */
 	bool debug_exit, no_reboot, quiet, json_errors, help;
 };
 

@@ -10,6 +10,8 @@
 
 static const char *const engine_words[] = {"auto", "kvm", "soft", NULL};
 
+static const char *const on_off[] = {"off", "on", NULL};
+
 #define AT(field) offsetof(struct run_options, field)
 
 static const struct opt_def run_options[] = {
@@ -36,6 +38,7 @@ static const struct opt_def run_options[] = {
 	 0, NULL},
 	{"control", 0, OPT_TEXT, AT(control), "PATH", "make a control socket for `lodge ctl`", 0, 0,
 	 NULL},
+	{"rng", 0, OPT_CHOICE, AT(rng), "WORD", "entropy device: on or off (on)", 0, 0, on_off},
 	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS",
 	 "end the VM after this time, exit status 124", 1, UINT32_MAX, NULL},
 	{"no-reboot", 0, OPT_FLAG, AT(no_reboot), "", "end the VM when the guest resets", 0, 0,
@@ -132,7 +135,8 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 				  .console = "stdio",
 				  .cpus = c->cpus,
 				  .memory = c->memory_bytes,
-				  .soft_cache = c->soft_cache_bytes};
+				  .soft_cache = c->soft_cache_bytes,
+				  .rng = c->rng};
 	r = opt_parse(run_options, ARRAY_SIZE(run_options), argc, argv, o, &res, e);
 	if (r || o->help)
 		return r;
@@ -176,6 +180,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->memory_bytes = o->memory;
 	c->soft_mode = (enum config_soft_mode)o->soft_mode;
 	c->soft_cache_bytes = o->soft_cache;
+	c->rng = o->rng;
 	c->debug_exit = o->debug_exit;
 	c->no_reboot = o->no_reboot;
 	runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);

@@ -215,6 +215,13 @@ static void copy_in(struct gmem *m, uint8_t *to, const uint8_t *from, uint64_t n
 	memcpy(to, from, n);
 }
 
+void gmem_written(struct gmem *m, gpa_t gpa, uint64_t len)
+{
+	gmem_dirty_mark(m, gpa, len);
+	if (m->hook.written)
+		m->hook.written(m->hook.ctx, gpa, len);
+}
+
 int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len)
 {
 	const uint8_t *from = buf;
@@ -226,9 +233,7 @@ int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len)
 		if (n == 0)
 			return -EFAULT;
 		copy_in(m, to, from, n);
-		gmem_dirty_mark(m, gpa, n);
-		if (m->hook.written)
-			m->hook.written(m->hook.ctx, gpa, n);
+		gmem_written(m, gpa, n);
 		from += n;
 		gpa += n;
 		len -= n;

@@ -69,6 +69,9 @@ const struct gmem_region *gmem_find(const struct gmem *m, gpa_t gpa);
 int gmem_read(const struct gmem *m, gpa_t gpa, void *buf, uint64_t len);
 int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len);
 
+/* After a write through gmem_at(): marks the dirty log and tells the engine. Any thread. */
+void gmem_written(struct gmem *m, gpa_t gpa, uint64_t len);
+
 /* Makes all memory zero and not resident, as after gmem_create(). Nothing may use it meanwhile; the hook is not told.
  * 0 or -errno; memory is undefined then. */
 int gmem_clear(struct gmem *m);

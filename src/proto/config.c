@@ -28,6 +28,7 @@ void config_init(struct vm_config *c)
 	memset(c, 0, sizeof(*c));
 	strcpy(c->name, "vm");
 	c->cpus = 1;
+	c->rng = true;
 	c->memory_bytes = 512 * MIB;
 	c->soft_cache_bytes = CONFIG_SOFT_CACHE_DEFAULT;
 }
@@ -65,6 +66,7 @@ json_t *config_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "boot.initrd", json_string(c->initrd_name));
 	r |= json_object_set_new(j, "boot.cmdline", json_string(c->cmdline));
 	r |= json_object_set_new(j, "console", json_string(config_console_names[c->console]));
+	r |= json_object_set_new(j, "rng", json_boolean(c->rng));
 	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
 	r |= json_object_set_new(j, "no_reboot", json_boolean(c->no_reboot));
 	if (r) {
@@ -77,9 +79,9 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",		"engine",  "soft.mode",	 "soft.cache",	"soft.perf_map",
-		"soft.trace",	"cpus",	   "memory",	 "boot.kernel", "boot.initrd",
-		"boot.cmdline", "console", "debug_exit", "no_reboot",	NULL,
+		"name", "engine",     "soft.mode",   "soft.cache",  "soft.perf_map", "soft.trace",
+		"cpus", "memory",     "boot.kernel", "boot.initrd", "boot.cmdline",  "console",
+		"rng",	"debug_exit", "no_reboot",   NULL,
 	};
 	unsigned engine = 0, mode = 0, console = 0;
 	uint64_t cpus = 0;
@@ -101,6 +103,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_text(j, "boot.initrd", false, c->initrd_name, sizeof(c->initrd_name), e) < 0 ||
 	    json_get_text(j, "boot.cmdline", true, c->cmdline, sizeof(c->cmdline), e) < 0 ||
 	    json_get_choice(j, "console", true, config_console_names, &console, e) < 0 ||
+	    json_get_bool(j, "rng", true, &c->rng, e) < 0 ||
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
 	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0)
 		return -EINVAL;

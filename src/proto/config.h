@@ -19,6 +19,7 @@
  *   boot.initrd  string   initrd_name    optional; needs fd "initrd"
  *   boot.cmdline string   cmdline        at most CONFIG_CMDLINE_MAX bytes
  *   console      string   console        "none", "stdio", "file", "pty"
+ *   rng          boolean  rng            the virtio entropy device
  *   debug_exit   boolean  debug_exit     the test device at port 0xf4
  *   no_reboot    boolean  no_reboot      a guest reset ends the VM
  */
@@ -76,6 +77,7 @@ struct vm_config {
 	char initrd_name[CONFIG_FILE_NAME_MAX + 1]; /* "": no initrd */
 	char cmdline[CONFIG_CMDLINE_MAX + 1];
 	enum config_console console;
+	bool rng;
 	bool debug_exit;
 	bool no_reboot;
 };

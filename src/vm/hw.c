@@ -289,6 +289,8 @@ static int build_devices(struct hw *hw, struct err *e)
 	pci.pm = hw->dev[HW_PM];
 	if (r == 0)
 		r = pci_root_create(&hw->pci, env, &pci, e);
+	if (r == 0)
+		r = hw_virtio_create(hw, e);
 	return r;
 }
 
@@ -412,6 +414,8 @@ int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e)
 		.ports = &hw->ports,
 		.mmio = &hw->mmio,
 		.mem = cfg->mem,
+		.loop = cfg->loop,
+		.lock = cfg->lock,
 		.request = cfg->owner->request,
 		.request_ctx = cfg->owner->ctx,
 	};
@@ -437,6 +441,7 @@ void hw_destroy(struct hw *hw)
 	if (vcpus)
 		vcpu_set_stop(vcpus);
 	pthread_mutex_lock(hw->cfg.lock);
+	hw_virtio_destroy(hw);
 	if (hw->pci)
 		pci_root_destroy(hw->pci);
 	for (unsigned i = HW_DEVICES; i-- > 0;)
@@ -478,6 +483,8 @@ void hw_pause(struct hw *hw)
 	pthread_mutex_lock(hw->cfg.lock);
 	for (unsigned i = 0; i < HW_DEVICES; i++)
 		device_pause(hw->dev[i]);
+	for (unsigned i = 0; i < hw->n_virtio; i++)
+		device_pause(&hw->virtio[i]->pci.dev);
 	pthread_mutex_unlock(hw->cfg.lock);
 }
 
@@ -486,6 +493,8 @@ void hw_resume(struct hw *hw)
 	pthread_mutex_lock(hw->cfg.lock);
 	for (unsigned i = 0; i < HW_DEVICES; i++)
 		device_resume(hw->dev[i]);
+	for (unsigned i = 0; i < hw->n_virtio; i++)
+		device_resume(&hw->virtio[i]->pci.dev);
 	pthread_mutex_unlock(hw->cfg.lock);
 	lapic_resume(hw->lapics);
 }
@@ -527,6 +536,8 @@ void hw_dump(struct hw *hw, unsigned vcpu, struct dev_text *t)
 	for (unsigned i = 0; i < HW_DEVICES; i++)
 		if (hw->dev[i])
 			APPEND(t, device_dump(hw->dev[i], buf, size));
+	for (unsigned i = 0; i < hw->n_virtio; i++)
+		APPEND(t, device_dump(&hw->virtio[i]->pci.dev, buf, size));
 	APPEND(t, pci_root_dump(hw->pci, buf, size));
 	APPEND(t, bus_dump(&hw->ports, buf, size));
 	APPEND(t, bus_dump(&hw->mmio, buf, size));

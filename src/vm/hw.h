@@ -15,6 +15,7 @@
 #include "board/pci.h"
 #include "engine/engine.h"
 #include "proto/config.h"
+#include "virtio/virtio.h"
 #include "vm/console.h"
 #include "vm/vcpu.h"
 #include "vm/vmclock.h"
@@ -38,6 +39,7 @@ struct hw_config {
 	struct gmem *mem;
 	bool memory_is_zero;   /* nothing was ever written to it, or it was cleared */
 	pthread_mutex_t *lock; /* the VM lock */
+	struct loop *loop;
 	struct vmclock *clock;
 	struct console *console;
 	const struct hw_owner *owner;
@@ -53,6 +55,8 @@ enum hw_device { /* in the order in which they are made; PCI is beside them */
 		 HW_DEVICES
 };
 
+#define HW_VIRTIO_MAX 30u /* PCI slots 1 to 30 */
+
 struct hw {
 	struct hw_config cfg;
 	unsigned n_cpus;
@@ -62,6 +66,8 @@ struct hw {
 	struct irq_router *irq;
 	struct device *dev[HW_DEVICES]; /* NULL: not there */
 	struct pci_root *pci;
+	struct virtio_dev *virtio[HW_VIRTIO_MAX]; /* in the order of their slots */
+	unsigned n_virtio;
 	struct boot_result boot; /* what was loaded */
 
 	struct engine *engine;
@@ -74,6 +80,11 @@ struct hw {
 
 /* Builds everything, loads the kernel, vCPUs in their first state and not started. Loop thread, VM lock not held. */
 int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e);
+/* hw_virtio.c: puts a device on the bus and on the list, or destroys it; all that the configuration has; and all of them away.
+ * VM lock held. */
+int hw_virtio_add(struct hw *hw, struct virtio_dev *d, struct err *e);
+int hw_virtio_create(struct hw *hw, struct err *e);
+void hw_virtio_destroy(struct hw *hw);
 /* Ends the vCPU threads first. Accepts NULL and a half-built one. Loop thread, VM lock not held. */
 void hw_destroy(struct hw *hw);
 
@@ -82,6 +93,8 @@ int hw_tsc_back(struct hw *hw, uint64_t tsc);
 /* No device and no APIC timer begins anything (lapic_pause(), device pause) - and again. All vCPUs parked. Loop thread. */
 void hw_pause(struct hw *hw);
 void hw_resume(struct hw *hw);
+/* Adds the devices' counters to an object. 0 or -ENOMEM. Loop thread. */
+int hw_stats(struct hw *hw, json_t *j);
 /* Presses the power button. True: the guest listens to it. Loop thread. */
 bool hw_power_button(struct hw *hw);
 

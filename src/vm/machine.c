@@ -232,6 +232,7 @@ static int build_hw(struct machine *m, struct err *e)
 		.mem = m->mem,
 		.memory_is_zero = m->mem_is_zero,
 		.lock = &m->lock,
+		.loop = m->loop,
 		.clock = m->clock,
 		.console = m->console,
 		.owner = &m->hw_owner,
@@ -558,6 +559,7 @@ int machine_stats(struct machine *m, json_t **out, struct err *e)
 	r |= json_object_set_new(j, "console.bytes_in", json_u64(cs.bytes_in));
 	r |= json_object_set_new(j, "console.bytes_out", json_u64(cs.bytes_out));
 	r |= json_object_set_new(j, "console.blocked", json_u64(cs.n_blocked));
+	r |= hw_stats(m->hw, j);
 	for (unsigned i = 0; i < m->cfg->cpus; i++) {
 		struct vcpu_stats vs;
 		char key[32];
