@@ -47,6 +47,10 @@ void soft_mode_changed(struct soft_vcpu *v)
 	else
 		v->mmu = SOFT_MMU_KERNEL_USER;
 
+	if (unlikely(v->tr.flow.cr0 != s->cr0 || v->tr.flow.cr4 != s->cr4 ||
+		     v->tr.flow.efer != s->msr.efer))
+		soft_flow_changed(v);
+
 	v->code_breakpoints = false;
 	if (unlikely(s->dr[7] & 0xff)) {
 		for (unsigned i = 0; i < 4; i++) {

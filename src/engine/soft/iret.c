@@ -181,6 +181,7 @@ void soft_op_sys_iret(struct soft_vcpu *v, const struct x86_insn *in)
 	struct sys_stack st;
 	struct frame f;
 	uint64_t mask, flags;
+	bool plain;
 
 	if (!sys_protected(v)) {
 		iret_real(v, size);
@@ -202,7 +203,10 @@ void soft_op_sys_iret(struct soft_vcpu *v, const struct x86_insn *in)
 		f.ss = (uint16_t)sys_stack_pop(v, &st, size);
 	}
 	mask = iret_flags_mask(v, v->cpl, size);
+	plain = size == 8 && v->mode == X86_MODE_64 && v->cpl == 0;
 	return_to(v, &f, &st, 0);
 	v->s.rflags = (v->s.rflags & ~mask) | (flags & mask) | X86_F1;
 	soft_mode_changed(v);
+	if (plain)
+		soft_flow_iret(v, f.cs, f.ss);
 }

@@ -322,10 +322,17 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value)
 		return memory_type_ok(value & 0xff) &&
 		       write_valid(&m->mtrr_def_type, value, MTRR_DEF_VALID);
 	case MSR_EFER: return write_efer(v, value);
-	case MSR_STAR: m->star = value; return true;
+	case MSR_STAR:
+		m->star = value;
+		soft_flow_changed(v);
+		return true;
 	case MSR_LSTAR: return write_canonical(&m->lstar, value);
 	case MSR_CSTAR: return write_canonical(&m->cstar, value);
-	case MSR_SFMASK: return write_valid(&m->sfmask, value, 0xffffffffu);
+	case MSR_SFMASK:
+		if (!write_valid(&m->sfmask, value, 0xffffffffu))
+			return false;
+		soft_flow_changed(v);
+		return true;
 	case MSR_FS_BASE: return write_canonical(&v->s.seg[X86_FS].base, value);
 	case MSR_GS_BASE: return write_canonical(&v->s.seg[X86_GS].base, value);
 	case MSR_KERNEL_GS_BASE: return write_canonical(&m->kernel_gs_base, value);

@@ -146,16 +146,39 @@ static inline unsigned soft_jc_index2(uint64_t va)
 }
 #define SOFT_JCS 4u /* SOFT_MMU_* for 64-bit code, and compatibility mode */
 
+/* What IRET from 64-bit kernel code loaded last, and from which descriptors (stubs_flow.c). */
+struct soft_flow_iret {
+	uint32_t cs_sel, ss_sel; /* cs_sel UINT32_MAX: nothing here */
+	uint64_t cs_raw, ss_raw; /* the descriptors; ss_raw is cs_raw for a null SS */
+	uint64_t gdt_base, gdt_limit;
+	uint64_t desc, ss_delta; /* where they are: linear address, distance */
+	uint64_t cs_base, ss_base, cs_upper, ss_upper; /* segment registers by halves */
+	uint64_t pad[5];
+};
+
+/* What SYSCALL, SYSRET and IRET do in the plain case, ready for their stubs (stubs_flow.c). */
+struct soft_flow {
+	uint64_t cs[2], ss[2]; /* upper halves of the segment registers after SYSCALL, SYSRET */
+	uint32_t rflags_mask;  /* flags that SYSCALL keeps, */
+	uint32_t slot_mask;    /* and those in the slot */
+	uint8_t syscall_ok[2]; /* SYSCALL leads to this MMU mode, as the stub does it */
+	bool sysret_ok;
+	uint8_t kernel_mmu;
+	uint64_t cr0, cr4, efer;       /* that this was made for */
+	struct soft_flow_iret iret[2]; /* to CPL 0, to CPL 3 */
+};
+
 /* The translator's part of a vCPU (translate.h tells what it is for). Offsets are baked into code. */
 struct soft_tr {
-	uint64_t self;	      /* the struct soft_vcpu */
-	uint64_t va;	      /* guest address of a TLB miss, or target of an indirect jump */
-	const void *rec;      /* record behind the call that left the code */
-	uint64_t resume;      /* host address to go on at */
-	uint64_t tmp;	      /* scratch of one instruction's code */
-	uint64_t keep;	      /* S0 while cold code of a memory operand runs */
-	uint16_t flags_slot;  /* status flags while translated code has them not in EFLAGS */
-	uint32_t exit;	      /* enum soft_tr_exit */
+	uint64_t self;	     /* the struct soft_vcpu */
+	uint64_t va;	     /* guest address of a TLB miss, or target of an indirect jump */
+	const void *rec;     /* record behind the call that left the code */
+	uint64_t resume;     /* host address to go on at */
+	uint64_t tmp;	     /* scratch of one instruction's code */
+	uint64_t keep;	     /* S0 while cold code of a memory operand runs */
+	uint16_t flags_slot; /* status flags while translated code has them not in EFLAGS */
+	uint32_t exit;	     /* enum soft_tr_exit */
+	struct soft_flow flow;
 	uint64_t fault_rip;   /* host fault: the guest instruction's address */
 	uint32_t in_code;     /* atomic: this thread may be inside translated code */
 	uint32_t native_trap; /* native.c: trap number + 1 that the host raised; 0 none */
@@ -326,6 +349,15 @@ void soft_zero(void *dst, size_t n);
 /* Instruction bytes at page[pos]: aligned quadwords at once, so that an aligned store of another processor is seen whole
  * or not at all (AMD APM vol. 2 §7.6.1; kernels patch running code so). They are looked at in the copy only. */
 void soft_copy_code(uint8_t *dst, const uint8_t *page, unsigned pos, unsigned n);
+
+/* ---- stubs_flow.c: what its stubs go by ---- */
+
+/* CR0, CR4, EFER, XCR0, STAR or SFMASK has changed. soft_mode_changed() notices the first three. */
+void soft_flow_changed(struct soft_vcpu *v);
+/* An IRET with a 64-bit operand from 64-bit code of CPL 0 went well, with these selectors. */
+void soft_flow_iret(struct soft_vcpu *v, uint16_t cs, uint16_t ss);
+/* tr_run.c: empties the jump caches that are for another mode key than the one that is due now. */
+void soft_tr_rekey(struct soft_vcpu *v);
 
 /* ---- smc.c: which guest pages hold translated code ---- */
 

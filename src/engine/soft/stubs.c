@@ -69,13 +69,14 @@ static void go_on(struct emit *e, const struct soft_stubs *st)
 }
 
 /* An indirect jump to S0 that missed the jump cache: the second array, else out. */
-static uint8_t *ind_stub(struct emit *e, const struct soft_stubs *st, unsigned a)
+static uint8_t *ind_stub(struct emit *e, struct soft_stubs *st, unsigned a)
 {
 	uint8_t *at = start(e), *miss;
 	uint32_t part = (uint32_t)(a * SOFT_JC_SIZE * sizeof(uint64_t));
 
-	emit_store_gs(e, true, S0, GS(tr.va));
 	pop_rec(e);
+	st->ind_popped[a] = emit_here(e);
+	emit_store_gs(e, true, S0, GS(tr.va));
 	emit_mov_rr(e, false, S1, S0); /* soft_jc_index2() */
 	emit_rex(e, false, 0, 0, S1);
 	emit8(e, 0xc1);
@@ -166,6 +167,7 @@ void soft_stubs_emit(struct soft *so, struct emit *e)
 
 	st->step = start(e);
 	pop_rec(e);
+	st->step_popped = emit_here(e);
 	save_regs(e);
 	call_c(e, (uintptr_t)soft_tr_step);
 	go_on(e, st);
@@ -175,6 +177,7 @@ void soft_stubs_emit(struct soft *so, struct emit *e)
 	st->exit_pc = exit_stub(e, st, TR_EXIT_PC, true);
 	for (unsigned a = 0; a < SOFT_JCS; a++)
 		st->ind[a] = ind_stub(e, st, a);
+	soft_stubs_emit_flow(st, e);
 	st->fault = exit_stub(e, st, TR_EXIT_FAULT, false);
 	st->native_done = exit_stub(e, st, TR_EXIT_NATIVE, false);
 }

@@ -353,5 +353,6 @@ void soft_state_loaded(struct soft_vcpu *v)
 	v->shutdown = false;
 	soft_tlb_flush_all(v);
 	soft_mode_changed(v);
+	soft_flow_changed(v);
 	soft_pvclock_update(v);
 }

@@ -262,4 +262,5 @@ void soft_op_sys_xsetbv(struct soft_vcpu *v, const struct x86_insn *in)
 	    !(value & X87) || ((value & AVX) && !(value & SSE)))
 		soft_raise_err(v, X86_EXC_GP, 0);
 	v->s.xcr0 = value;
+	soft_flow_changed(v);
 }

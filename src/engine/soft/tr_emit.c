@@ -187,6 +187,34 @@ void tr_by_c(struct tr *t, const struct x86_insn *in)
 		t->ended = true;
 }
 
+/* SYSCALL, SYSRET and IRET: a stub does the common case. */
+static void flow(struct tr *t, const struct x86_insn *in)
+{
+	const struct soft_stubs *st = &t->so->cache->stub;
+	unsigned mmu = t->key & SOFT_KEY_MMU;
+	const uint8_t *stub = NULL;
+
+	if (t->mode == X86_MODE_64 && in->op == X86_OP_SYSCALL && (t->key & SOFT_KEY_CPL3))
+		stub = st->syscall[t->v->tr.flow.kernel_mmu];
+	else if (t->mode == X86_MODE_64 && !(t->key & SOFT_KEY_CPL3) && in->opnd_bytes == 8) {
+		if (in->op == X86_OP_SYSRET)
+			stub = st->sysret;
+		else if (in->op == X86_OP_IRET &&
+			 !(mmu == SOFT_MMU_KERNEL_USER && (t->key & SOFT_KEY_SMAP)))
+			stub = st->iret[mmu];
+	}
+	if (!stub) {
+		tr_by_c(t, in);
+		return;
+	}
+	tr_flags_to_slot(t);
+	if (in->op == X86_OP_SYSCALL)
+		emit_mov_imm(&t->e, S0, t->va + t->off[t->i] + in->len);
+	emit_call(&t->e, stub);
+	step_record(t, in, REC_END);
+	t->ended = true;
+}
+
 /* MOVS and STOS: a stub does the common case. */
 static void string(struct tr *t, const struct x86_insn *in)
 {
@@ -354,10 +382,29 @@ static void push_body(struct tr *t, const struct x86_insn *in, int32_t disp)
 	tr_move_rsp(t, -(int32_t)stack_bytes(t));
 }
 
+/* The operand waits in tr.tmp while the slot is looked for. */
+static void push_mem(struct tr *t, const struct x86_insn *in)
+{
+	struct emit *e = &t->e;
+	bool w = stack_bytes(t) == 8;
+	struct tr_cold *c;
+
+	(void)tr_memory_operand(t, in, false, stack_bytes(t));
+	emit_rm(e, w, 0x8b, S0, S0, HR_NONE, 0, 0);
+	emit_store_gs(e, true, S0, GS(tr.tmp));
+	c = tr_push_slot(t, in);
+	emit_load_gs(e, true, S1, GS(tr.tmp));
+	emit_rm(e, w, 0x89, S1, S0, HR_NONE, 0, 0);
+	tr_move_rsp(t, -(int32_t)stack_bytes(t));
+	tr_done(t, c);
+}
+
 static void push(struct tr *t, const struct x86_insn *in)
 {
-	if (in->has_mem || in->opnd_bytes != stack_bytes(t))
+	if (in->opnd_bytes != stack_bytes(t))
 		tr_by_c(t, in);
+	else if (in->has_mem)
+		push_mem(t, in);
 	else
 		tr_stack_access(t, in, X86_RSP, -(int32_t)stack_bytes(t), true, push_body);
 }
@@ -614,6 +661,9 @@ static void emit_one(struct tr *t, const struct x86_insn *in)
 	case X86_OP_LEAVE: leave(t, in); return;
 	case X86_OP_MOVS:
 	case X86_OP_STOS: string(t, in); return;
+	case X86_OP_SYSCALL:
+	case X86_OP_SYSRET:
+	case X86_OP_IRET: flow(t, in); return;
 	case X86_OP_JMP:
 		tr_emit_edge(t, branch_target(t, in), t->live_taken, NULL);
 		t->ended = true;

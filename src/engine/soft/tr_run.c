@@ -16,6 +16,23 @@
 #define SANITIZED 0
 #endif
 
+/* What control registers make of it. */
+static uint32_t control_key(const struct soft_vcpu *v, unsigned cpl)
+{
+	const struct x86_state *s = &v->s;
+	uint32_t key = 0;
+
+	if ((s->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(s->cr4 & X86_CR4_OSFXSR))
+		key |= SOFT_KEY_FP_SLOW;
+	if (soft_avx_enabled(v) && !(s->cr0 & X86_CR0_TS))
+		key |= SOFT_KEY_AVX;
+	if ((s->cr4 & X86_CR4_TSD) && cpl != 0)
+		key |= SOFT_KEY_TSD;
+	if ((s->cr4 & X86_CR4_SMAP) && cpl != 3)
+		key |= SOFT_KEY_SMAP;
+	return key;
+}
+
 uint32_t soft_tr_key(const struct soft_vcpu *v)
 {
 	const struct x86_state *s = &v->s;
@@ -49,15 +66,7 @@ uint32_t soft_tr_key(const struct soft_vcpu *v)
 		if ((s->cr0 & X86_CR0_AM) && (s->rflags & X86_AC))
 			return SOFT_KEY_NONE; /* alignment checks: by C */
 	}
-	if ((s->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(s->cr4 & X86_CR4_OSFXSR))
-		key |= SOFT_KEY_FP_SLOW;
-	if (soft_avx_enabled(v) && !(s->cr0 & X86_CR0_TS))
-		key |= SOFT_KEY_AVX;
-	if ((s->cr4 & X86_CR4_TSD) && v->cpl != 0)
-		key |= SOFT_KEY_TSD;
-	if ((s->cr4 & X86_CR4_SMAP) && v->cpl != 3)
-		key |= SOFT_KEY_SMAP;
-	return key;
+	return key | control_key(v, v->cpl);
 }
 
 /* ---- jump cache ---- */
@@ -94,6 +103,19 @@ static void jc_clear(struct soft_vcpu *v, unsigned a)
 			tr->jc2_tag[a][i - SOFT_JC_SIZE] = jc2_empty(i - SOFT_JC_SIZE);
 	}
 	tr->jc_n_used[a] = 0;
+}
+
+void soft_tr_rekey(struct soft_vcpu *v)
+{
+	for (unsigned a = 0; a < SOFT_MMUS; a++) {
+		uint32_t key = a == SOFT_MMU_USER ? a | SOFT_KEY_CPL3 | control_key(v, 3) :
+						    a | control_key(v, 0);
+
+		if (v->tr.jc_key[a] == key)
+			continue;
+		jc_clear(v, a);
+		v->tr.jc_key[a] = key;
+	}
 }
 
 void soft_tr_init_jc(struct soft_vcpu *v)

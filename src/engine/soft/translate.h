@@ -222,8 +222,10 @@ struct tr {
 
 struct soft_stubs {
 	uint8_t *enter, *leave, *resume, *step, *link, *exit_pc, *fault, *native_done;
-	uint8_t *ind[SOFT_JCS];		     /* S0: target */
-	uint8_t *miss[SOFT_MMUS][2];	     /* [mmu][write] */
+	uint8_t *step_popped, *ind_popped[SOFT_JCS]; /* the same with the record popped */
+	uint8_t *ind[SOFT_JCS];			     /* S0: target */
+	uint8_t *syscall[2], *sysret, *iret[2];	     /* [mmu]: SYSCALL's new one, IRET's old one */
+	uint8_t *miss[SOFT_MMUS][2];		     /* [mmu][write] */
 	uint8_t *string[SOFT_MMUS][2][4][2]; /* [mmu][0 STOS, 1 MOVS][log2 of the element's bytes][REP] */
 };
 
@@ -303,6 +305,7 @@ void soft_pages_clear(struct soft *so);
 /* stubs.c: emits the stubs at the start of code memory. */
 void soft_stubs_emit(struct soft *so, struct emit *e);
 void soft_stubs_emit_string(struct soft_stubs *st, struct emit *e); /* stubs_string.c */
+void soft_stubs_emit_flow(struct soft_stubs *st, struct emit *e);   /* stubs_flow.c */
 
 /* translate.c: translates the block at s.rip (linear address va, code bytes at host page `xt`).
  * NULL: nothing translatable here (the caller steps), or no room (*full set: the caller flushes). */

@@ -65,7 +65,8 @@ struct soft_stub soft_stub_at(const struct soft_cache *c, const uint8_t *target)
 	const struct soft_stubs *st = &c->stub;
 	struct soft_stub s = {.kind = SOFT_STUB_NONE};
 
-	if (target == st->step)
+	if (target == st->step || target == st->sysret || target == st->syscall[0] ||
+	    target == st->syscall[1] || target == st->iret[0] || target == st->iret[1])
 		s.kind = SOFT_STUB_STEP;
 	else if (target == st->link)
 		s.kind = SOFT_STUB_LINK;

@@ -19,6 +19,8 @@
  *  52 SYSENTER, SYSEXIT in long mode: #UD (AMD)  53 SYSENTER from CPL 3 (Intel)  54 SYSEXITQ (Intel)  55 SYSEXIT
  *  to compat (Intel)  56 RDPMC at CPL 3: #GP(0)  57 legacy mode: SYSENTER with null CS: #GP(0)  58 SYSENTER: CS, SS,
  *  IF, ESP  59 SYSEXIT: CS, SS, ESP  60 SYSEXIT at CPL 3: #GP(0)  61 SYSCALL's TF: no trap in the handler
+ *  62 IRETQ after its code descriptor has changed: #NP(CS)  63 its stack descriptor: #SS(SS)  64 GDT's limit: #GP(CS)
+ *  65 IRETQ with AC to CPL 3, and the mode of what follows  66 IRETQ to the same level: RSP, flags, again and again
  *
  * 44 must not fault: if it does it is an exception that nobody asked for (100).
  */
@@ -593,6 +595,70 @@ no_umip:
 	mov exc_rsp, %eax
 	cmp $user_stack_top, %eax
 	CHECK 51, e
+
+	.macro USER_AND_BACK n
+	TRY .Lb\@
+	TO_USER .Lu\@
+.Lu\@:
+	int $0x80
+.Lb\@:
+	CHECK_EXC \n, 0x80
+	.endm
+	.macro NOT_TO_USER n, vector, error
+	TRY .Lb\@
+	TO_USER .Lu\@
+.Lu\@:
+	int $0x80
+.Lb\@:
+	CHECK_EXC_ERR \n, \vector, \error
+	.endm
+	mov $3, %r14d /* the second time IRETQ has seen these descriptors */
+1:	USER_AND_BACK 62
+	dec %r14d
+	jnz 1b
+	andb $0x7f, gdt + USER_CODE64-3+5
+	NOT_TO_USER 62, 11, (USER_CODE64-3)
+	orb $0x80, gdt + USER_CODE64-3+5
+	USER_AND_BACK 62
+	andb $0x7f, gdt + USER_DATA - 3 + 5
+	NOT_TO_USER 63, 12, (USER_DATA-3)
+	orb $0x80, gdt + USER_DATA - 3 + 5
+	USER_AND_BACK 63
+	movw $(USER_CODE64 - 3 - 1), gdt_ptr
+	lgdt gdt_ptr
+	NOT_TO_USER 64, 13, (USER_CODE64-3)
+	movw $(gdt_end - gdt - 1), gdt_ptr
+	lgdt gdt_ptr
+	USER_AND_BACK 64
+	TRY 1f
+	TO_USER 2f, flags=0x40202
+2:	pushfq
+	pop %r12
+	int $0x80
+1:	CLEAN_FLAGS
+	CHECK_EXC 65, 0x80
+	cmp $0x40202, %r12
+	CHECK 65, e
+	mov $4, %r14d
+1:	mov %rsp, %rbx
+	pushq $DATA64
+	lea -256(%rbx), %rax
+	push %rax
+	pushq $0x40c97
+	pushq $CODE64
+	pushq $2f
+	iretq
+2:	pushfq
+	pop %rax
+	lea 256(%rsp), %rcx
+	mov %rcx, %rsp
+	cmp %rbx, %rcx
+	CHECK 66, e
+	cmp $0x40c97, %rax
+	CHECK 66, e
+	CLEAN_FLAGS
+	dec %r14d
+	jnz 1b
 
 /* ---- SYSENTER in IA-32e mode ---- */
 
