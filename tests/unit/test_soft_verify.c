@@ -192,7 +192,8 @@ static void test_fields(void **state)
 	STORE(0, s.gpr[X86_RAX], never);
 	STORE(0, s.msr.kernel_gs_base, NULL);
 	STORE(SOFT_KEY_CPL3 | SOFT_MMU_USER, s.msr.kernel_gs_base, user);
-	STORE(SOFT_KEY_CPL3 | SOFT_MMU_USER, s.seg[X86_GS].base, user);
+	STORE(SOFT_KEY_CPL3 | SOFT_MMU_USER, s.seg[X86_GS].base, NULL);
+	STORE(SOFT_KEY_CPL3 | SOFT_MMU_USER, s.seg[X86_CS].base, never);
 	STORE(0, s.cr3, never);
 	STORE(0, s.rflags, "RFLAGS");
 	STORE(0, tr.self, never);
@@ -586,7 +587,7 @@ static void test_calls(void **state)
 		if (i == 0 || i == 6)
 			passes(&t);
 		else
-			refused(&t, "record", "its record");
+			refused(&t, "record", i == 3 ? "no instruction begins" : "its record");
 	}
 
 	/* Strings: a jump over the record follows. */

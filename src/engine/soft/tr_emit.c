@@ -156,7 +156,7 @@ static void record(struct emit *e, const struct soft_rec *r)
 }
 
 /* A record for the instruction with its decoded form, to be run by soft_step_decoded(). */
-static void step_record(struct tr *t, const struct x86_insn *in, unsigned flags)
+static void step_record(struct tr *t, const struct x86_insn *in, unsigned flags, const uint8_t *next)
 {
 	struct soft_rec r = {.block = t->b->index, .off = t->off[t->i], .len = in->len};
 	struct x86_insn *copy = soft_cache_alloc(t->so->cache, sizeof(*copy));
@@ -169,7 +169,7 @@ static void step_record(struct tr *t, const struct x86_insn *in, unsigned flags)
 	r.insn = copy;
 	r.key = (uint16_t)t->key;
 	r.flags = (uint8_t)flags;
-	r.next = (int32_t)sizeof(r);
+	r.next = next ? (int32_t)(next - emit_here(&t->e)) : (int32_t)sizeof(r);
 	record(&t->e, &r);
 }
 
@@ -181,7 +181,7 @@ void tr_by_c(struct tr *t, const struct x86_insn *in)
 	if (t->live_before)
 		tr_flags_to_slot(t);
 	emit_call(&t->e, t->so->cache->stub.step);
-	step_record(t, in, end ? REC_END : 0);
+	step_record(t, in, end ? REC_END : 0, NULL);
 	t->loc = LOC_BOTH;
 	if (end)
 		t->ended = true;
@@ -211,7 +211,7 @@ static void flow(struct tr *t, const struct x86_insn *in)
 	if (in->op == X86_OP_SYSCALL)
 		emit_mov_imm(&t->e, S0, t->va + t->off[t->i] + in->len);
 	emit_call(&t->e, stub);
-	step_record(t, in, REC_END);
+	step_record(t, in, REC_END, NULL);
 	t->ended = true;
 }
 
@@ -231,7 +231,7 @@ static void string(struct tr *t, const struct x86_insn *in)
 					      [in->rep != 0]);
 	emit8(e, 0xeb); /* over the record */
 	emit8(e, sizeof(struct soft_rec));
-	step_record(t, in, 0);
+	step_record(t, in, 0, NULL);
 }
 
 /* ---- edges ---- */
@@ -760,6 +760,12 @@ void tr_emit_cold(struct tr *t)
 			emit64(e, (uint64_t)(uintptr_t)c->link);
 			break;
 		case TR_COLD_OTHER_PAGE: tr_emit_other_page(t, c); break;
+		case TR_COLD_STEP:
+			t->i = c->i;
+			t->key = c->key;
+			emit_call(e, st->step);
+			step_record(t, &t->insn[c->i], 0, c->back);
+			break;
 		case TR_COLD_EDGE:
 			t->key = c->key;
 			if (c->live && !(c->loc & LOC_SLOT))

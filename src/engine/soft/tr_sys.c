@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tr_sys.c - host code for system instructions that need no look around: the interrupt flag, SMAP's AC, the
- * time stamp counter, segment selectors, bit tests in memory. Everything else of the kind goes by C.
+ * time stamp counter, segment selectors and bases, bit tests in memory. Everything else of the kind goes by C.
  */
 #include "engine/soft/tr_emit.h"
 
@@ -19,7 +19,11 @@ bool tr_inline_system(const struct tr *t, const struct x86_insn *in)
 		return !(t->key & SOFT_KEY_TSD) && t->so->cfg.soft_mode == SOFT_MODE_TRANSLATE;
 	case X86_OP_PUSHF: return t->mode == X86_MODE_64 && in->opnd_bytes == 8;
 	case X86_OP_SWAPGS: return kernel64;
-	case X86_OP_MOV_FROM_SREG: return !in->has_mem && in->opnd_bytes != 2;
+	case X86_OP_MOV_FROM_SREG: return true;
+	case X86_OP_RDFSBASE:
+	case X86_OP_RDGSBASE:
+	case X86_OP_WRFSBASE:
+	case X86_OP_WRGSBASE: return t->mode == X86_MODE_64;
 	case X86_OP_CLD:
 	case X86_OP_STD: return true;
 	case X86_OP_BT:
@@ -135,25 +139,100 @@ static void swapgs(struct emit *e)
 	emit_store_gs(e, true, S0, GS(s.msr.kernel_gs_base));
 }
 
-static void mov_from_sreg(struct tr *t, const struct x86_insn *in)
+static void load_selector(struct emit *e, unsigned dst, unsigned sreg)
 {
-	struct emit *e = &t->e;
-	unsigned hr = soft_host_reg(in->rm);
-	unsigned dst = hr == HR_HOMED ? S0 : hr;
-
 	emit8(e, 0x65); /* movzx dst, word gs:[selector] */
 	emit_rex(e, false, dst, 0, 0);
 	emit8(e, 0x0f);
 	emit8(e, 0xb7);
 	emit8(e, 0x04 | (dst & 7) << 3);
 	emit8(e, 0x25);
-	emit32(e, GS_SEL(in->reg));
-	if (hr == HR_HOMED)
-		emit_store_gs(e, true, S0, GS_GPR(in->rm));
+	emit32(e, GS_SEL(sreg));
 }
 
-/* BT and its kind with the bit's number in a register: the byte address depends on it. CF only is written, so the
- * masking of the number would spoil other flags: by C if somebody wants those. */
+static void store_selector(struct tr *t, const struct x86_insn *in, int32_t disp)
+{
+	struct emit *e = &t->e;
+
+	load_selector(e, S1, in->reg);
+	emit8(e, 0x66);
+	emit_rm(e, false, 0x89, S1, S0, HR_NONE, 0, disp);
+}
+
+static void mov_from_sreg(struct tr *t, const struct x86_insn *in)
+{
+	struct emit *e = &t->e;
+	unsigned hr, dst;
+
+	if (in->has_mem) {
+		tr_operand(t, in, store_selector);
+		return;
+	}
+	hr = soft_host_reg(in->rm);
+	if (in->opnd_bytes == 2) { /* the rest of the register stays */
+		dst = tr_gpr(t, in->rm, S1);
+		load_selector(e, S0, in->reg);
+		emit8(e, 0x66);
+		emit_mov_rr(e, false, dst, S0);
+	} else {
+		dst = hr == HR_HOMED ? S1 : hr;
+		load_selector(e, dst, in->reg);
+	}
+	if (hr == HR_HOMED)
+		emit_store_gs(e, true, dst, GS_GPR(in->rm));
+}
+
+/* RDFSBASE and its kind. CR4.FSGSBASE is no part of the mode key: it is looked at. */
+static void fsgsbase(struct tr *t, const struct x86_insn *in)
+{
+	bool fs = in->op == X86_OP_RDFSBASE || in->op == X86_OP_WRFSBASE;
+	bool write = in->op == X86_OP_WRFSBASE || in->op == X86_OP_WRGSBASE;
+	bool w = in->opnd_bytes == 8;
+	uint32_t base = fs ? GS_BASE(X86_FS) : GS_BASE(X86_GS);
+	struct emit *e = &t->e;
+	struct tr_cold *off, *bad = NULL;
+	unsigned hr = soft_host_reg(in->rm);
+
+	emit8(e, 0x65); /* test byte gs:[cr4 + 2], FSGSBASE >> 16 */
+	emit8(e, 0xf6);
+	emit8(e, 0x04);
+	emit8(e, 0x25);
+	emit32(e, GS(s.cr4) + 2);
+	emit8(e, X86_CR4_FSGSBASE >> 16);
+	off = tr_cold(t, TR_COLD_STEP, emit_jcc32(e, CC_E));
+	if (!write) {
+		emit_load_gs(e, w, hr == HR_HOMED ? S0 : hr, base);
+		if (hr == HR_HOMED)
+			emit_store_gs(e, true, S0, GS_GPR(in->rm));
+	} else {
+		hr = tr_gpr(t, in->rm, S1);
+		emit_mov_rr(e, w, S0, hr);
+		if (w) { /* must be canonical */
+			if (hr != S1)
+				emit_mov_rr(e, true, S1, hr);
+			emit_rex(e, true, 0, 0, S1); /* shl r11, 16 */
+			emit8(e, 0xc1);
+			emit8(e, 0xe0 | (S1 & 7));
+			emit8(e, 16);
+			emit_rex(e, true, 0, 0, S1); /* sar r11, 16 */
+			emit8(e, 0xc1);
+			emit8(e, 0xf8 | (S1 & 7));
+			emit8(e, 16);
+			emit_rr(e, true, 0x39, S0, S1);
+			bad = tr_cold(t, TR_COLD_STEP, emit_jcc32(e, CC_NE));
+		}
+		emit_store_gs(e, true, S0, base);
+	}
+	off->back = emit_here(e);
+	off->i = (uint8_t)t->i;
+	if (bad) {
+		bad->back = off->back;
+		bad->i = off->i;
+	}
+}
+
+/* BT and its kind with the bit's number in a register: the byte address depends on it. CF only is written, so
+ * where the number has to be masked that would spoil other flags: by C if somebody wants those. */
 static bool bit_test(struct tr *t, const struct x86_insn *in)
 {
 	struct emit *e = &t->e;
@@ -161,7 +240,7 @@ static bool bit_test(struct tr *t, const struct x86_insn *in)
 	unsigned shift = w ? 6 : 5, hr;
 	bool write = in->op != X86_OP_BT;
 
-	if (t->live & ~(unsigned)in->flags_write)
+	if (write && (t->live & ~(unsigned)in->flags_write))
 		return false;
 	tr_flags_clobber(t);
 
@@ -185,6 +264,19 @@ static bool bit_test(struct tr *t, const struct x86_insn *in)
 
 	struct tr_cold *c = tr_tlb_check(t, in, write, in->opnd_bytes, retry);
 
+	if (!write) { /* in a register the number is cut to its size */
+		emit_rm(e, w, 0x8b, S0, S0, HR_NONE, 0, 0);
+		if (t->live & ~(unsigned)in->flags_write)
+			tr_flags_to_native(t);
+		hr = tr_gpr(t, in->reg, S1);
+		emit_rex(e, w, hr, 0, S0);
+		emit8(e, 0x0f);
+		emit8(e, 0xa3);
+		emit8(e, 0xc0 | (hr & 7) << 3 | (S0 & 7));
+		t->loc = LOC_NATIVE;
+		tr_done(t, c);
+		return true;
+	}
 	hr = tr_gpr(t, in->reg, S1);
 	if (hr != S1)
 		emit_mov_rr(e, false, S1, hr);
@@ -216,6 +308,10 @@ bool tr_emit_system(struct tr *t, const struct x86_insn *in)
 	}
 	tr_flags_clobber(t);
 	switch (in->op) {
+	case X86_OP_RDFSBASE:
+	case X86_OP_RDGSBASE:
+	case X86_OP_WRFSBASE:
+	case X86_OP_WRGSBASE: fsgsbase(t, in); break;
 	case X86_OP_CLI: gs_alu_imm(e, 4, GS(s.rflags), ~X86_IF); break;
 	case X86_OP_STI: sti(t, in); break;
 	case X86_OP_CLD: gs_alu_imm(e, 4, GS(s.rflags), ~X86_DF); break;

@@ -148,7 +148,8 @@ enum tr_cold_kind {
 	TR_COLD_LINK,
 	TR_COLD_IND,
 	TR_COLD_EDGE,
-	TR_COLD_OTHER_PAGE /* tr_mem.c */
+	TR_COLD_OTHER_PAGE, /* tr_mem.c */
+	TR_COLD_STEP	    /* the instruction runs by soft_step() */
 };
 
 struct tr;

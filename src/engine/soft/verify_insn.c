@@ -168,7 +168,8 @@ static const struct {
 	{FIELD(tr.tmp), false},
 	{FIELD(s.ev.sti_shadow), true},
 	{FIELD(mmu), true},
-	{FIELD(s.seg[X86_GS].base), true},
+	{FIELD(s.seg[X86_FS].base), false}, /* WRFSBASE, WRGSBASE */
+	{FIELD(s.seg[X86_GS].base), false},
 	{FIELD(s.msr.kernel_gs_base), true},
 };
 
