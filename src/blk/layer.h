@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * layer.h - one layer of a disk: a file, or something between the front and a file.
+ *
+ * Layers trust their caller: ranges lie inside of the disk, lengths are whole blocks, capabilities were looked at (the front,
+ * blk.c). Loop thread only. A layer owns those below it.
+ */
+#ifndef LODGE_BLK_LAYER_H
+#define LODGE_BLK_LAYER_H
+
+#include "blk/blk.h"
+
+struct blk_layer_class {
+	const char *name;
+	/* Completes by io->done once, later, on the loop. */
+	void (*submit)(struct blk_layer *l, struct blk_io *io);
+	void (*commit)(struct blk_layer *l);
+	/* Waits until something has completed; false: nothing is in flight. */
+	bool (*wait)(struct blk_layer *l);
+	/* NULL: cannot. bytes 0: look again. Updates info.size. */
+	int (*grow)(struct blk_layer *l, uint64_t bytes, struct err *e);
+	void (*destroy)(struct blk_layer *l); /* nothing is in flight */
+};
+
+struct blk_layer {
+	const struct blk_layer_class *class;
+	struct blk_info info;
+};
+
+/* ---- file.c: raw files and block devices ---- */
+
+struct file_config {
+	int fd;		  /* owned from the call on, also when it fails */
+	const char *name; /* for messages */
+	bool read_only;	  /* the fd may be writable all the same */
+	bool direct;	  /* the fd has O_DIRECT */
+	uint32_t block;	  /* logical block; 0: 512 */
+	enum aio_kind aio;
+};
+
+int file_open(struct blk_layer **out, struct loop *l, const struct file_config *cfg, struct err *e);
+struct aio *file_aio(struct blk_layer *l); /* for tests: aio_set_fault() */
+
+/* ---- overlay.c: throw-away writes over a disk that is only read ---- */
+
+/* upper: a file layer as large as lower, empty (all zeroes). Owns both, also when it fails. */
+int overlay_open(struct blk_layer **out, struct loop *loop, struct blk_layer *lower,
+		 struct blk_layer *upper, struct err *e);
+
+#endif
