@@ -4,6 +4,9 @@
  *
  * Lines have levels; every change goes to all that it is wired to, and the controllers decide. MSIs go to the
  * local APICs directly, without the lock.
+ *
+ * With a sink (irq_sink) the controllers are elsewhere: this file then only keeps the wiring, and what each PIC input
+ * has, because the sink is told changes only.
  */
 #include "board/irq.h"
 
@@ -23,6 +26,7 @@
 struct irq_router {
 	const struct dev_env *env;
 	struct lapic_set *lapics;
+	const struct irq_sink *sink;	 /* NULL: the controllers below */
 	struct bus_range ports[3], mmio; /* PICs, ELCR; IOAPIC */
 
 	pthread_mutex_t lock; /* all below */
@@ -30,6 +34,7 @@ struct irq_router {
 	struct ioapic ioapic;
 	uint32_t line;		    /* level of each GSI */
 	uint16_t routed[IRQ_PIRQS]; /* PIC inputs that a PIRQ drives, as a mask of at most one bit */
+	uint16_t told;		    /* sink: levels of the PIC inputs */
 };
 
 /* ---- lines ---- */
@@ -49,12 +54,44 @@ static void update_pic_input(struct irq_router *r, unsigned n)
 
 	for (unsigned i = 0; i < IRQ_PIRQS; i++)
 		level |= (r->routed[i] & (1u << n)) && (r->line & (1u << (IRQ_PIRQ_FIRST + i)));
-	pic_set(&r->pic, n, level);
+	if (!r->sink) {
+		pic_set(&r->pic, n, level);
+	} else if (level != !!(r->told & (1u << n))) {
+		r->told ^= (uint16_t)(1u << n);
+		r->sink->line(r->sink->ctx, -1, (int)n, level);
+	}
+}
+
+/* An ISA line drives both controllers by one call to the sink, where no PIRQ holds the PIC's input. */
+static void sink_line(struct irq_router *r, unsigned gsi, bool level)
+{
+	int pin = gsi == LAYOUT_IRQ_PIT ? (int)PIN_PIT : (int)gsi;
+	uint16_t bit = gsi < 16 ? (uint16_t)(1u << gsi) : 0, held = 0;
+
+	for (unsigned i = 0; i < IRQ_PIRQS; i++)
+		if (r->line & (1u << (IRQ_PIRQ_FIRST + i)))
+			held |= r->routed[i];
+	if (!bit || (held & bit)) {
+		r->sink->line(r->sink->ctx, pin, -1, level);
+		return;
+	}
+	r->told = level ? r->told | bit : (uint16_t)(r->told & ~bit);
+	r->sink->line(r->sink->ctx, pin, (int)gsi, level);
 }
 
 static void line_set_locked(struct irq_router *r, unsigned gsi, bool level)
 {
+	bool was = r->line & (1u << gsi);
+
 	r->line = level ? r->line | 1u << gsi : r->line & ~(1u << gsi);
+	if (r->sink) {
+		if (level != was)
+			sink_line(r, gsi, level);
+		if (gsi >= 16 && r->routed[gsi - IRQ_PIRQ_FIRST])
+			update_pic_input(r,
+					 (unsigned)__builtin_ctz(r->routed[gsi - IRQ_PIRQ_FIRST]));
+		return;
+	}
 	if (gsi < 16) {
 		update_pic_input(r, gsi);
 		ioapic_set(&r->ioapic, gsi == LAYOUT_IRQ_PIT ? PIN_PIT : gsi, level);
@@ -120,6 +157,8 @@ bool irq_msi(struct irq_router *r, uint64_t addr, uint32_t data)
 
 	if ((addr >> 20) != (LAYOUT_LAPIC >> 20))
 		return false;
+	if (r->sink)
+		return r->sink->msi(r->sink->ctx, addr, data);
 	m.broadcast = m.dest == 0xff;
 	if (m.mode == LAPIC_SIPI || m.mode == LAPIC_REMOTE_READ)
 		return false;
@@ -273,14 +312,31 @@ int irq_router_create(struct irq_router **out, const struct dev_env *env, struct
 	return 0;
 }
 
+int irq_router_create_sink(struct irq_router **out, const struct dev_env *env,
+			   const struct irq_sink *sink, struct err *e)
+{
+	struct irq_router *r = calloc(1, sizeof(*r));
+
+	*out = NULL;
+	if (!r)
+		return err_set(e, ENOMEM, "no memory for the interrupt lines");
+	r->env = env;
+	r->sink = sink;
+	pthread_mutex_init(&r->lock, NULL);
+	*out = r;
+	return 0;
+}
+
 void irq_router_destroy(struct irq_router *r)
 {
 	if (!r)
 		return;
-	lapic_connect(r->lapics, &(struct lapic_intc){0});
-	for (unsigned i = 0; i < ARRAY_SIZE(r->ports); i++)
-		bus_remove(r->env->ports, &r->ports[i]);
-	bus_remove(r->env->mmio, &r->mmio);
+	if (!r->sink) {
+		lapic_connect(r->lapics, &(struct lapic_intc){0});
+		for (unsigned i = 0; i < ARRAY_SIZE(r->ports); i++)
+			bus_remove(r->env->ports, &r->ports[i]);
+		bus_remove(r->env->mmio, &r->mmio);
+	}
 	pthread_mutex_destroy(&r->lock);
 	free(r);
 }
@@ -288,8 +344,10 @@ void irq_router_destroy(struct irq_router *r)
 void irq_router_reset(struct irq_router *r)
 {
 	pthread_mutex_lock(&r->lock);
-	ioapic_reset(&r->ioapic);
-	pic_reset(&r->pic);
+	if (!r->sink) {
+		ioapic_reset(&r->ioapic);
+		pic_reset(&r->pic);
+	}
 	pthread_mutex_unlock(&r->lock);
 	for (unsigned i = 0; i < IRQ_PIRQS; i++)
 		irq_pirq_route(r, i, -1);
@@ -303,8 +361,10 @@ int irq_dump(struct irq_router *r, char *buf, size_t size)
 		buf[0] = '\0';
 	pthread_mutex_lock(&r->lock);
 	dev_print(&t, "lines %06x\n", r->line);
-	pic_dump(&r->pic, &t);
-	ioapic_dump(&r->ioapic, &t);
+	if (!r->sink) {
+		pic_dump(&r->pic, &t);
+		ioapic_dump(&r->ioapic, &t);
+	}
 	pthread_mutex_unlock(&r->lock);
 	return (int)t.len;
 }

@@ -25,6 +25,19 @@ struct ioapic;
 
 struct irq_router;
 
+/*
+ * Controllers that are not the board's (an engine's own). `pin`: IOAPIC input, `isa`: PIC input, -1: it does not go there.
+ * Only changes of a level are told. Called with the router's lock held; may not call back.
+ */
+struct irq_sink {
+	void *ctx;
+	void (*line)(void *ctx, int pin, int isa, bool level);
+	bool (*msi)(void *ctx, uint64_t addr, uint32_t data);
+};
+
+/* A router of lines and messages to such controllers. */
+int irq_router_create_sink(struct irq_router **out, const struct dev_env *env,
+			   const struct irq_sink *sink, struct err *e);
 /* Creates the PIC and the IOAPIC with it, on env's buses, connects them to the APICs; does not set env->irq. */
 int irq_router_create(struct irq_router **out, const struct dev_env *env, struct lapic_set *lapics,
 		      struct err *e);

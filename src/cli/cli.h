@@ -68,6 +68,7 @@ struct run_options {
 	const char *soft_trace;
 	bool perf_map;
 	unsigned rng; /* on_off */
+	bool no_probe;
 	bool debug_exit, no_reboot, quiet, json_errors, help;
 };
 
@@ -86,6 +87,8 @@ int runfile_check_memory(uint64_t memory_bytes, struct err *e);
 /* Kernel and initrd into fds. */
 int runfile_open_boot(const struct run_options *o, const struct vm_config *c,
 		      struct config_fds *fds, struct err *e);
+/* /dev/kvm into fds. */
+int runfile_open_kvm(struct config_fds *fds, struct err *e);
 /* file:PATH and pty; stdio is attach.c's. */
 int runfile_open_console(const struct vm_config *c, const char *path, struct config_fds *fds,
 			 struct err *e);

@@ -70,8 +70,8 @@ int cli_doctor(int argc, char **argv)
 		 kvm_probe_usable(&probe) ? "usable" : "not usable", probe.why,
 		 (double)probe.took_ns / 1e6);
 	doctor_line("kvm", text);
-	doctor_line("engines", "soft");
-	doctor_line("auto", "soft");
+	doctor_line("engines", kvm_probe_usable(&probe) ? "kvm soft" : "soft");
+	doctor_line("auto", kvm_probe_usable(&probe) ? "kvm" : "soft");
 	if (launch_find(path, sizeof(path), &e))
 		snprintf(text, sizeof(text), "%s", e.msg);
 	else

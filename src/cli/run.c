@@ -26,28 +26,37 @@ void cli_run_options(FILE *f)
 		   "124 time-out, 130 interrupted; with --debug-exit what the guest chose.\n");
 }
 
+/* Options that only the software engine has: who gives one wants it. */
+static bool run_wants_soft(const struct run_options *o, const struct vm_config *c)
+{
+	return o->soft_mode != CONFIG_SOFT_TRANSLATE || o->soft_trace || o->perf_map ||
+	       c->soft_cache_bytes != CONFIG_SOFT_CACHE_DEFAULT;
+}
+
 /* Decides the engine. Never another one than was asked for. */
 static int run_choose_engine(const struct run_options *o, struct vm_config *c, struct err *e)
 {
 	struct kvm_probe probe;
 
 	c->engine = CONFIG_ENGINE_SOFT;
-	if (o->engine == RUN_ENGINE_SOFT)
+	if (o->engine == RUN_ENGINE_SOFT || (o->engine == RUN_ENGINE_AUTO && run_wants_soft(o, c)))
 		return 0;
-	kvm_probe(&probe);
-	if (o->engine == RUN_ENGINE_AUTO) {
-		if (o->quiet)
-			return 0;
-		log_info("%s; using the software engine%s", probe.why,
-			 kvm_probe_usable(&probe) ? ", the only one of this version" : "");
+	if (o->engine == RUN_ENGINE_KVM && o->no_probe) {
+		c->engine = CONFIG_ENGINE_KVM;
 		return 0;
 	}
-	if (kvm_probe_usable(&probe))
-		err_set(e, ENOSYS,
-			"--engine kvm: this version of Lodge has only the software engine: use --engine soft");
-	else
-		err_set(e, probe.result == KVM_PROBE_PERMISSION ? EACCES : ENODEV,
-			"--engine kvm: %s", probe.why);
+	kvm_probe(&probe);
+	if (kvm_probe_usable(&probe)) {
+		c->engine = CONFIG_ENGINE_KVM;
+		return 0;
+	}
+	if (o->engine == RUN_ENGINE_AUTO) {
+		if (!o->quiet)
+			log_info("%s; using the software engine", probe.why);
+		return 0;
+	}
+	err_set(e, probe.result == KVM_PROBE_PERMISSION ? EACCES : ENODEV, "--engine kvm: %s",
+		probe.why);
 	if (probe.result != KVM_PROBE_PERMISSION)
 		err_hint(e, "use --engine soft, or auto");
 	return err_field(e, "--engine", "kvm");
@@ -85,6 +94,8 @@ static int run_open(const struct run_options *o, const struct vm_config *c,
 
 	if (!r)
 		r = runfile_open_boot(o, c, fds, e);
+	if (!r && c->engine == CONFIG_ENGINE_KVM)
+		r = runfile_open_kvm(fds, e);
 	if (r < 0)
 		return r;
 	r = c->console == CONFIG_CONSOLE_STDIO ? run_stdio_console(fds, console, e) :

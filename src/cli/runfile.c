@@ -81,6 +81,20 @@ int runfile_check_memory(uint64_t memory_bytes, struct err *e)
 	return -ENOMEM;
 }
 
+int runfile_open_kvm(struct config_fds *fds, struct err *e)
+{
+	int r;
+
+	fds->fd[CONFIG_FD_KVM] = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (fds->fd[CONFIG_FD_KVM] >= 0)
+		return 0;
+	r = errno;
+	err_errno(e, r, "--engine kvm: cannot open /dev/kvm");
+	err_hint(e, "`lodge doctor` says more; use --engine soft, or auto");
+	err_field(e, "--engine", "kvm");
+	return -r;
+}
+
 int runfile_open_boot(const struct run_options *o, const struct vm_config *c,
 		      struct config_fds *fds, struct err *e)
 {

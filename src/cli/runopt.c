@@ -24,6 +24,8 @@ static const struct opt_def run_options[] = {
 	 CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, NULL},
 	{"engine", 0, OPT_CHOICE, AT(engine), "WORD", "auto, kvm or soft (auto)", 0, 0,
 	 engine_words},
+	{"no-probe", 0, OPT_FLAG, AT(no_probe), "",
+	 "with --engine kvm: do not try out first whether KVM here runs guests", 0, 0, NULL},
 	{"soft-mode", 0, OPT_CHOICE, AT(soft_mode), "WORD",
 	 "software engine: translate, reference or lockstep", 0, 0, config_soft_mode_names},
 	{"soft-cache", 0, OPT_SIZE, AT(soft_cache), "SIZE",

@@ -12,6 +12,11 @@
  * Threads: open/close/map from the thread that builds the VM, with no vCPU running. run, get_state
  * and set_state of one vCPU from its own thread only (or any one thread while the vCPU is not running).
  * kick and nmi from any thread.
+ *
+ * Interrupt controllers. An engine either leaves local APICs, IOAPIC and PIC to its user (`irqchip` NULL: the host table's
+ * APIC and interrupt calls are made, HLT is an exit, INIT and SIPI are the user's to apply) or has them itself
+ * (struct engine_irqchip): then HLT, INIT, SIPI, IPIs and APIC timers stay inside, those calls are never made, and
+ * interrupts come in by irqchip->line and irqchip->msi.
  */
 #ifndef LODGE_ENGINE_ENGINE_H
 #define LODGE_ENGINE_ENGINE_H
@@ -72,6 +77,28 @@ struct engine_config {
 	bool soft_perf_map; /* write the names of blocks there, in the format of perf-PID.map; borrowed */
 	int soft_perf_map_fd;
 	uint64_t soft_cache_bytes; /* translated code, at most; 0: as the engine likes */
+	int kvm_fd; /* KVM engine only: /dev/kvm, open for reading and writing; borrowed. -1: it opens it itself */
+};
+
+/* The input of an interrupt line: bits 0-5 the IOAPIC's pin, bit 6 whether it goes there, bits 8-11 the PIC's
+ * input, bit 12 whether it goes there. */
+#define ENGINE_LINE_IOAPIC(pin) (0x40u | (pin))
+#define ENGINE_LINE_PIC(n) (0x1000u | (n) << 8)
+#define ENGINE_LINE_BOTH(pin, n) (ENGINE_LINE_IOAPIC(pin) | ENGINE_LINE_PIC(n))
+
+/* Controllers that the engine has itself. line and msi: any thread, also before the first vCPU is there. */
+struct engine_irqchip {
+	/* Level of an input, or of one of each controller. */
+	void (*line)(struct engine *en, unsigned input, bool level);
+	/* A message-signalled interrupt. False: not an interrupt address, or nobody took it. */
+	bool (*msi)(struct engine *en, uint64_t addr, uint32_t data);
+	/* What firmware does on the boot processor (board/lapic.h, lapic_virtual_wire()). vCPUs made, not running. */
+	int (*virtual_wire)(struct engine *en);
+	/* Time stands still from here to resume: no timer expires, kvmclock does not go on. No vCPU running. */
+	void (*pause)(struct engine *en);
+	void (*resume)(struct engine *en);
+	/* Many lines for a person, about one vCPU's controller and the shared ones; returns as snprintf. */
+	int (*dump)(struct engine *en, unsigned vcpu, char *buf, size_t size);
 };
 
 struct engine_class {
@@ -118,11 +145,13 @@ struct engine_class {
 	 * the guest has seen refuses it. Any time after vcpu_create(). NULL: not known, nothing is compared. */
 	void (*cpuid)(struct engine *en, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 
+	/* NULL: the controllers are the user's. */
+	const struct engine_irqchip *irqchip;
 	/* Counters for people: writes "name value\n" lines, returns as snprintf. */
 	int (*stats)(struct engine *en, char *buf, size_t size);
 };
 
-extern const struct engine_class engine_soft;
+extern const struct engine_class engine_soft, engine_kvm;
 
 /* All engines, in order of preference for --engine auto; ends with NULL. */
 extern const struct engine_class *const engine_list[];

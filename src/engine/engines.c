@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 
 const struct engine_class *const engine_list[] = {
+	&engine_kvm,
 	&engine_soft,
 	NULL,
 };

@@ -14,8 +14,8 @@
 const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
-const char *const config_fd_names[] = {"kernel",   "initrd",	     "console-in", "console-out",
-				       "perf-map", "control-listen", NULL};
+const char *const config_fd_names[] = {"kernel",   "initrd", "console-in",     "console-out",
+				       "perf-map", "kvm",    "control-listen", NULL};
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");

@@ -90,6 +90,7 @@ enum config_fd {
 	CONFIG_FD_CONSOLE_OUT, /* "console-out": bytes from it; a file, pipe, pty or stream socket.
 				   * O_NONBLOCK may be set on both: they are never shared with a terminal user */
 	CONFIG_FD_PERF_MAP, /* "perf-map": empty regular file that `perf` will read, for appending */
+	CONFIG_FD_KVM,	    /* "kvm": /dev/kvm, for the engine of that name */
 	CONFIG_FD_CONTROL_LISTEN, /* "control-listen": listening SOCK_SEQPACKET socket for more control clients */
 	CONFIG_FDS
 };

@@ -111,6 +111,9 @@ int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, ui
 			    "the start message has an initrd that the configuration does not name");
 	if (!r && c->soft_perf_map)
 		r = control_check_file(fds->fd[CONFIG_FD_PERF_MAP], "perf-map", e);
+	if (!r && c->engine == CONFIG_ENGINE_KVM && fds->fd[CONFIG_FD_KVM] < 0)
+		r = err_set(e, EINVAL,
+			    "the start message lacks the file \"kvm\" for the engine kvm");
 	if (r)
 		config_fds_close(fds);
 	control_msg_fini(&m);

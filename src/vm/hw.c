@@ -7,6 +7,9 @@
  * Into the engine: the APIC's wake, NMI, INIT and SIPI go to the vCPU threads (vcpu.h), from any thread.
  * Time: the devices' and the APICs' timers are the clock's (vmclock.h).
  *
+ * An engine that has interrupt controllers of its own is opened before the board is built, the router sends lines and
+ * messages to it, and none of the APIC calls above are ever made.
+ *
  * Time stamp counter. All vCPUs start with the same offset, which makes the guest's TSC begin near 0. The
  * APIC needs to know the TSC as the guest sees it, on other threads as well, when its deadline timer fires;
  * so the offset is noted each time the guest writes a deadline.
@@ -63,7 +66,7 @@ static uint64_t mmio_read(void *ctx, unsigned vcpu, gpa_t gpa, unsigned size)
 	struct hw *hw = ctx;
 	uint64_t v;
 
-	if (lapic_mmio_hit(hw->lapics, vcpu, gpa))
+	if (hw->lapics && lapic_mmio_hit(hw->lapics, vcpu, gpa))
 		return lapic_mmio_read(hw->lapics, vcpu, gpa, size);
 	pthread_mutex_lock(hw->cfg.lock);
 	v = bus_read(&hw->mmio, gpa, size);
@@ -75,7 +78,7 @@ static void mmio_write(void *ctx, unsigned vcpu, gpa_t gpa, uint64_t value, unsi
 {
 	struct hw *hw = ctx;
 
-	if (lapic_mmio_hit(hw->lapics, vcpu, gpa)) {
+	if (hw->lapics && lapic_mmio_hit(hw->lapics, vcpu, gpa)) {
 		lapic_mmio_write(hw->lapics, vcpu, gpa, value, size);
 		return;
 	}
@@ -223,7 +226,33 @@ static unsigned phys_bits(void)
 	return r[CPUID_EAX] & 0xff;
 }
 
-static int build_interrupts(struct hw *hw, struct err *e)
+static void sink_line(void *ctx, int pin, int isa, bool level)
+{
+	struct hw *hw = ctx;
+	unsigned input = (pin >= 0 ? ENGINE_LINE_IOAPIC((unsigned)pin) : 0) |
+			 (isa >= 0 ? ENGINE_LINE_PIC((unsigned)isa) : 0);
+
+	hw->cfg.engine->irqchip->line(hw->engine, input, level);
+}
+
+static bool sink_msi(void *ctx, uint64_t addr, uint32_t data)
+{
+	struct hw *hw = ctx;
+
+	return hw->cfg.engine->irqchip->msi(hw->engine, addr, data);
+}
+
+static int build_engine_interrupts(struct hw *hw, struct err *e)
+{
+	int r;
+
+	hw->irq_sink = (struct irq_sink){.ctx = hw, .line = sink_line, .msi = sink_msi};
+	r = irq_router_create_sink(&hw->irq, &hw->env, &hw->irq_sink, e);
+	hw->env.irq = hw->irq;
+	return r;
+}
+
+static int build_board_interrupts(struct hw *hw, struct err *e)
 {
 	struct lapic_config lc = {
 		.n_cpus = hw->n_cpus,
@@ -341,11 +370,17 @@ static int start_state(struct hw *hw, struct err *e)
 			return err_errno(e, -r, "the %s engine refused the first state of vCPU %u",
 					 hw->cfg.engine->name, i);
 	}
-	lapic_virtual_wire(hw->lapics, 0);
+	if (hw->lapics) {
+		lapic_virtual_wire(hw->lapics, 0);
+		return 0;
+	}
+	if (hw->cfg.engine->irqchip->virtual_wire(hw->engine) < 0)
+		return err_set(e, EIO, "the %s engine refused the first state of the local APIC",
+			       hw->cfg.engine->name);
 	return 0;
 }
 
-static int build(struct hw *hw, struct err *e)
+static int open_engine(struct hw *hw, struct err *e)
 {
 	struct engine_config ec = {
 		.mem = hw->cfg.mem,
@@ -358,21 +393,33 @@ static int build(struct hw *hw, struct err *e)
 		.soft_perf_map = hw->cfg.vm->soft_perf_map,
 		.soft_perf_map_fd = hw->cfg.fds->fd[CONFIG_FD_PERF_MAP],
 		.soft_cache_bytes = hw->cfg.vm->soft_cache_bytes,
+		.kvm_fd = hw->cfg.fds->fd[CONFIG_FD_KVM],
 	};
-	int r;
+
+	return hw->cfg.engine->open(&hw->engine, &ec, e);
+}
+
+static int build(struct hw *hw, struct err *e)
+{
+	bool first = hw->cfg.engine->irqchip; /* before the devices set their lines */
+	int r = 0;
 
 	hw->tsc_offset = calloc(hw->n_cpus, sizeof(*hw->tsc_offset));
 	if (!hw->tsc_offset)
 		return err_set(e, ENOMEM, "out of memory");
+	if (first)
+		r = open_engine(hw, e);
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(hw->cfg.lock);
-	r = build_interrupts(hw, e);
+	r = first ? build_engine_interrupts(hw, e) : build_board_interrupts(hw, e);
 	if (r == 0)
 		r = build_devices(hw, e);
 	pthread_mutex_unlock(hw->cfg.lock);
 	if (r == 0)
 		r = load_guest(hw, e);
-	if (r == 0)
-		r = hw->cfg.engine->open(&hw->engine, &ec, e);
+	if (r == 0 && !first)
+		r = open_engine(hw, e);
 	if (r == 0)
 		r = vcpu_set_create(&hw->vcpus, hw->cfg.engine, hw->engine, &hw->host,
 				    &hw->vcpu_owner, hw->n_cpus, e);
@@ -479,7 +526,10 @@ int hw_tsc_back(struct hw *hw, uint64_t tsc)
 
 void hw_pause(struct hw *hw)
 {
-	lapic_pause(hw->lapics);
+	if (hw->lapics)
+		lapic_pause(hw->lapics);
+	else
+		hw->cfg.engine->irqchip->pause(hw->engine);
 	pthread_mutex_lock(hw->cfg.lock);
 	for (unsigned i = 0; i < HW_DEVICES; i++)
 		device_pause(hw->dev[i]);
@@ -496,7 +546,10 @@ void hw_resume(struct hw *hw)
 	for (unsigned i = 0; i < hw->n_virtio; i++)
 		device_resume(&hw->virtio[i]->pci.dev);
 	pthread_mutex_unlock(hw->cfg.lock);
-	lapic_resume(hw->lapics);
+	if (hw->lapics)
+		lapic_resume(hw->lapics);
+	else
+		hw->cfg.engine->irqchip->resume(hw->engine);
 }
 
 bool hw_power_button(struct hw *hw)
@@ -530,7 +583,10 @@ void hw_dump(struct hw *hw, unsigned vcpu, struct dev_text *t)
 		  hw->n_cpus, (unsigned long long)vs.n_runs, (unsigned long long)vs.n_halts,
 		  (unsigned long long)vs.n_wakes, (unsigned long long)(vs.cpu_ns / CLOCK_NS_PER_MS));
 	APPEND(t, x86_state_print(&st, buf, size));
-	APPEND(t, lapic_dump(hw->lapics, vcpu, buf, size));
+	if (hw->lapics)
+		APPEND(t, lapic_dump(hw->lapics, vcpu, buf, size));
+	else
+		APPEND(t, hw->cfg.engine->irqchip->dump(hw->engine, vcpu, buf, size));
 	APPEND(t, irq_dump(hw->irq, buf, size));
 	pthread_mutex_lock(hw->cfg.lock);
 	for (unsigned i = 0; i < HW_DEVICES; i++)

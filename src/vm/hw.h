@@ -62,7 +62,9 @@ struct hw {
 	unsigned n_cpus;
 	struct bus ports, mmio; /* VM lock */
 	struct dev_env env;
-	struct lapic_set *lapics;
+	struct lapic_set *
+		lapics; /* NULL: the engine has the interrupt controllers (engine.h, engine_irqchip) */
+	struct irq_sink irq_sink; /* to those */
 	struct irq_router *irq;
 	struct device *dev[HW_DEVICES]; /* NULL: not there */
 	struct pci_root *pci;

@@ -19,6 +19,9 @@
  * aside, the end of a panic) would wake for each pending interrupt and halt again, for ever; so the thread
  * looks at IF once a halt and then sleeps for NMI, INIT and requests only.
  *
+ * An engine that has interrupt controllers of its own (engine.h) sleeps and waits for INIT and SIPI inside of run(): of
+ * the above only `want` is left, and the phases are RUNNING and PARKED.
+ *
  * Pause barrier. vcpu_set_pause() sets want and waits on `parked` until every thread counted itself in. A
  * vCPU thread must therefore never wait for the loop thread: device code that needs the loop posts work.
  */
@@ -395,7 +398,8 @@ int vcpu_set_state(struct vcpu_set *s, unsigned i, uint64_t mask, const struct x
 {
 	int r = s->cls->set_state(s->vcpu[i].ev, mask, st);
 
-	if (r == 0 && (mask & X86_STATE_EVENTS))
+	/* An engine with its own interrupt controllers waits inside of run(). */
+	if (r == 0 && (mask & X86_STATE_EVENTS) && !s->cls->irqchip)
 		s->vcpu[i].wait_sipi = st->ev.wait_for_sipi;
 	return r;
 }

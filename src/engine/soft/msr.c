@@ -8,18 +8,13 @@
  * the board and go through the host table.
  */
 #include "engine/soft/sys.h"
+#include "x86/msr.h"
 
 #define MSR_TSC 0x10u
-#define MSR_PLATFORM_ID 0x17u
 #define MSR_APIC_BASE 0x1bu
-#define MSR_EBL_CR_POWERON 0x2au
-#define MSR_FEATURE_CONTROL 0x3au
 #define MSR_TSC_ADJUST 0x3bu
 #define MSR_SPEC_CTRL 0x48u
 #define MSR_PRED_CMD 0x49u
-#define MSR_UCODE_WRITE 0x79u
-#define MSR_UCODE_REV 0x8bu /* AMD: PATCH_LEVEL */
-#define MSR_FSB_FREQ 0xcdu
 #define MSR_MTRR_CAP 0xfeu
 #define MSR_ARCH_CAPABILITIES 0x10au
 #define MSR_SYSENTER_CS 0x174u
@@ -27,11 +22,8 @@
 #define MSR_SYSENTER_EIP 0x176u
 #define MSR_MCG_CAP 0x179u
 #define MSR_MCG_STATUS 0x17au
-#define MSR_PERF_STATUS 0x198u
 #define MSR_MISC_ENABLE 0x1a0u
 #define MSR_DEBUGCTL 0x1d9u
-#define MSR_LAST_BRANCH_FIRST 0x1dbu
-#define MSR_LAST_BRANCH_LAST 0x1deu
 #define MSR_MTRR_VAR 0x200u
 #define MSR_MTRR_FIX64K 0x250u
 #define MSR_MTRR_FIX16K 0x258u /* and 0x259 */
@@ -50,16 +42,6 @@
 #define MSR_GS_BASE 0xc0000101u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 #define MSR_TSC_AUX 0xc0000103u
-#define MSR_AMD_SYSCFG 0xc0010010u
-#define MSR_AMD_HWCR 0xc0010015u
-#define MSR_AMD_NB_CFG 0xc001001fu
-#define MSR_AMD_PATCH_LOADER 0xc0010020u
-#define MSR_AMD_INT_PENDING 0xc0010055u
-#define MSR_AMD_MMIO_CONF 0xc0010058u
-#define MSR_AMD_VM_CR 0xc0010114u
-#define MSR_AMD_CFG_FIRST 0xc0011020u /* LS_CFG, IC_CFG, DC_CFG, BU_CFG ... */
-#define MSR_AMD_DE_CFG 0xc0011029u
-#define MSR_AMD_CFG_LAST 0xc001102au
 #define MSR_KVM_WALL_CLOCK_OLD 0x11u
 #define MSR_KVM_SYSTEM_TIME_OLD 0x12u
 #define MSR_KVM_WALL_CLOCK 0x4b564d00u
@@ -74,20 +56,6 @@
 #define SPEC_CTRL_VALID (BIT(0) | BIT(1) | BIT(2)) /* IBRS STIBP SSBD */
 #define MTRR_CAP (X86_MTRR_VAR | BIT(8) | BIT(10)) /* fixed ranges, write combining */
 #define MTRR_DEF_VALID UINT64_C(0xcff)
-#define HWCR_TSC_FREQ_SEL BIT(24) /* the TSC counts at the P0 rate */
-#define DE_CFG_LFENCE_SERIALIZE BIT(1)
-#define PATCH_LEVEL_AMD UINT64_C(0x01000065)
-#define PATCH_LEVEL_INTEL UINT64_C(0x100000000)
-
-static bool is_amd(const struct soft_vcpu *v)
-{
-	return v->soft->cpuid.vendor == CPUID_VENDOR_AMD;
-}
-
-static bool is_intel(const struct soft_vcpu *v)
-{
-	return v->soft->cpuid.vendor == CPUID_VENDOR_INTEL;
-}
 
 /* ---- Memory types ---- */
 
@@ -186,41 +154,6 @@ static bool write_efer(struct soft_vcpu *v, uint64_t value)
 	return true;
 }
 
-/* ---- Vendors' own ---- */
-
-/* MSRs that read as a constant and ignore writes. False: not one of them. */
-static bool constant_msr(const struct soft_vcpu *v, uint32_t msr, uint64_t *value)
-{
-	*value = 0;
-	if (is_amd(v)) {
-		switch (msr) {
-		case MSR_AMD_HWCR: *value = HWCR_TSC_FREQ_SEL; return true;
-		case MSR_AMD_DE_CFG: *value = DE_CFG_LFENCE_SERIALIZE; return true;
-		case MSR_AMD_SYSCFG:
-		case MSR_AMD_NB_CFG:
-		case MSR_AMD_PATCH_LOADER:
-		case MSR_AMD_INT_PENDING:
-		case MSR_AMD_MMIO_CONF:
-		case MSR_AMD_VM_CR: return true;
-		default: break;
-		}
-		if (msr >= MSR_AMD_CFG_FIRST && msr <= MSR_AMD_CFG_LAST)
-			return true;
-	}
-	switch (msr) {
-	case MSR_FEATURE_CONTROL:
-		*value = 1; /* locked, VMX off */
-		return is_intel(v);
-	case MSR_UCODE_REV: *value = is_amd(v) ? PATCH_LEVEL_AMD : PATCH_LEVEL_INTEL; return true;
-	case MSR_UCODE_WRITE:
-	case MSR_PLATFORM_ID:
-	case MSR_EBL_CR_POWERON:
-	case MSR_FSB_FREQ:
-	case MSR_PERF_STATUS: return true;
-	default: return msr >= MSR_LAST_BRANCH_FIRST && msr <= MSR_LAST_BRANCH_LAST;
-	}
-}
-
 /* ---- RDMSR ---- */
 
 bool soft_rdmsr(struct soft_vcpu *v, uint32_t msr, uint64_t *value)
@@ -270,7 +203,7 @@ bool soft_rdmsr(struct soft_vcpu *v, uint32_t msr, uint64_t *value)
 		*value = *reg;
 		return true;
 	}
-	return constant_msr(v, msr, value);
+	return msr_constant(v->soft->cpuid.vendor, msr, value);
 }
 
 /* ---- WRMSR ---- */
@@ -362,5 +295,5 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value)
 	reg = variable_mtrr(v, msr);
 	if (reg)
 		return write_variable_mtrr(v, reg, msr, value);
-	return msr != MSR_FEATURE_CONTROL && constant_msr(v, msr, &dummy);
+	return !msr_constant_read_only(msr) && msr_constant(v->soft->cpuid.vendor, msr, &dummy);
 }

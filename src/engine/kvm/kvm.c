@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvm.c - the KVM engine as an engine_class: a VM of the host kernel, its memory slots and its vCPUs.
+ *
+ * Theory of operation. The kernel runs the guest and has the interrupt controllers; what is left to do here is to
+ * describe the machine to it, to answer the accesses that reach devices (run.c), and to move state in and out (state.c,
+ * irqchip.c). All numbers are those of Linux, Documentation/virt/kvm/api.rst (cited as "api").
+ *
+ * Memory. Each region of guest memory is a slot. gmem maps memory at 2 MiB, and regions begin at whole MiB of guest
+ * space, so guest and host addresses are congruent and the kernel can map huge pages; we ask for them by madvise, which
+ * counts where the host has transparent huge pages for shared memory.
+ *
+ * What the host cannot do is found once, when the VM is opened (struct kvm_caps). What we cannot do without is an
+ * error then: the kernel's interrupt controllers, immediate_exit (Linux 4.13).
+ */
+#include "engine/kvm/kvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "util/log.h"
+
+#define API_VERSION 12
+/* A guest's TSC may differ by this much from the host's before it is scaled: 250 ppm, as KVM itself holds it. */
+#define TSC_TOLERANCE_PPM 250u
+
+int kvm_ioctl(int fd, unsigned long request, void *arg)
+{
+	int r;
+
+	do
+		r = ioctl(fd, request, arg);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r;
+}
+
+/* ---- opening ---- */
+
+static int cap(const struct engine *en, unsigned long what)
+{
+	int r = ioctl(en->vm >= 0 ? en->vm : en->kvm, KVM_CHECK_EXTENSION, what);
+
+	return MAX(r, 0);
+}
+
+static int open_kvm(struct engine *en, struct err *e)
+{
+	int r;
+
+	en->kvm = en->cfg.kvm_fd;
+	if (en->kvm < 0) {
+		en->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+		en->own_kvm = true;
+		if (en->kvm < 0)
+			return err_errno(e, errno, "cannot open /dev/kvm");
+	}
+	if (ioctl(en->kvm, KVM_GET_API_VERSION, 0) != API_VERSION)
+		return err_set(e, ENODEV, "/dev/kvm is not a KVM of API version %d", API_VERSION);
+	en->vm = ioctl(en->kvm, KVM_CREATE_VM, 0);
+	if (en->vm < 0)
+		return err_errno(e, errno, "KVM cannot make a virtual machine");
+	(void)fcntl(en->vm, F_SETFD, FD_CLOEXEC);
+	r = ioctl(en->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (r < (int)sizeof(struct kvm_run))
+		return err_set(e, ENODEV, "KVM does not tell the size of a vCPU's shared page");
+	en->run_size = (size_t)r;
+	return 0;
+}
+
+static int look(struct engine *en, struct err *e)
+{
+	struct kvm_caps *c = &en->caps;
+
+	c->immediate_exit = cap(en, KVM_CAP_IMMEDIATE_EXIT);
+	c->signal_msi = cap(en, KVM_CAP_SIGNAL_MSI);
+	c->user_msr = cap(en, KVM_CAP_X86_USER_SPACE_MSR);
+	c->tsc_control = cap(en, KVM_CAP_TSC_CONTROL);
+	c->tsc_deadline = cap(en, KVM_CAP_TSC_DEADLINE_TIMER);
+	c->xsave = cap(en, KVM_CAP_XSAVE);
+	c->xcrs = cap(en, KVM_CAP_XCRS);
+	c->vcpu_events = cap(en, KVM_CAP_VCPU_EVENTS);
+	c->debugregs = cap(en, KVM_CAP_DEBUGREGS);
+	c->kvmclock_ctrl = cap(en, KVM_CAP_KVMCLOCK_CTRL);
+	c->adjust_clock = cap(en, KVM_CAP_ADJUST_CLOCK);
+	c->readonly_mem = cap(en, KVM_CAP_READONLY_MEM);
+	c->dirty_ring = (unsigned)cap(en, KVM_CAP_DIRTY_LOG_RING);
+	c->max_vcpus = (unsigned)cap(en, KVM_CAP_MAX_VCPUS);
+	if (!c->max_vcpus)
+		c->max_vcpus = (unsigned)cap(en, KVM_CAP_NR_VCPUS);
+	if (en->cfg.n_vcpus > c->max_vcpus)
+		return err_set(e, EINVAL, "KVM here runs at most %u vCPUs in a VM, not %u",
+			       c->max_vcpus, en->cfg.n_vcpus);
+	if (!cap(en, KVM_CAP_IRQCHIP) || !cap(en, KVM_CAP_IRQ_ROUTING) || !c->signal_msi)
+		return err_set(e, ENODEV, "KVM here has no interrupt controllers of its own");
+	if (!c->immediate_exit || !c->vcpu_events)
+		return err_set(e, ENODEV, "KVM here is too old: Linux 4.13 or later is needed");
+	return 0;
+}
+
+static int add_memory(struct engine *en, struct err *e)
+{
+	const struct gmem *m = en->cfg.mem;
+
+	/* Where the host allows it: a fault then fills 2 MiB, and a guest TLB miss takes a level less. */
+	(void)madvise(m->base, m->size_bytes, MADV_HUGEPAGE);
+	for (unsigned i = 0; i < m->n_regions; i++) {
+		struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.guest_phys_addr = m->region[i].gpa,
+			.memory_size = m->region[i].size,
+			.userspace_addr = (uintptr_t)m->region[i].hva,
+		};
+		int r = kvm_ioctl(en->vm, KVM_SET_USER_MEMORY_REGION, &slot);
+
+		if (r < 0)
+			return err_errno(e, -r,
+					 "KVM does not take %" PRIu64
+					 " MiB of guest memory at %#" PRIx64,
+					 m->region[i].size / MIB, m->region[i].gpa);
+	}
+	return 0;
+}
+
+/* Pages that only Intel processors without "unrestricted guest" need; the calls must come before the first vCPU. */
+static void reserve_pages(struct engine *en)
+{
+	uint64_t map = KVM_IDENTITY_MAP;
+
+	(void)ioctl(en->vm, KVM_SET_IDENTITY_MAP_ADDR, &map);
+	(void)ioctl(en->vm, KVM_SET_TSS_ADDR, (unsigned long)KVM_TSS);
+}
+
+/* MSRs that KVM does not know come to run.c, so that a guest sees those that the software engine shows. */
+static void take_unknown_msrs(struct engine *en)
+{
+	struct kvm_enable_cap c = {.cap = KVM_CAP_X86_USER_SPACE_MSR,
+				   .args = {KVM_MSR_EXIT_REASON_UNKNOWN}};
+
+	if (en->caps.user_msr && ioctl(en->vm, KVM_ENABLE_CAP, &c) < 0)
+		en->caps.user_msr = false;
+}
+
+static void kvm_close(struct engine *en)
+{
+	if (!en)
+		return;
+	free(en->supported);
+	base_close_fd(&en->vm);
+	if (en->own_kvm)
+		base_close_fd(&en->kvm);
+	free(en);
+}
+
+static int kvm_open(struct engine **out, const struct engine_config *cfg, struct err *e)
+{
+	struct engine *en = calloc(1, sizeof(*en) + cfg->n_vcpus * sizeof(struct engine_vcpu *));
+	int r;
+
+	*out = NULL;
+	if (!en)
+		return err_set(e, ENOMEM, "out of memory");
+	en->cfg = *cfg;
+	en->kvm = en->vm = -1;
+	en->tsc_khz = cfg->tsc_khz;
+	r = open_kvm(en, e);
+	if (r == 0)
+		r = look(en, e);
+	if (r == 0)
+		r = kvm_irqchip_create(en, e);
+	if (r == 0)
+		r = add_memory(en, e);
+	if (r < 0) {
+		kvm_close(en);
+		return r;
+	}
+	reserve_pages(en);
+	take_unknown_msrs(en);
+	*out = en;
+	return 0;
+}
+
+/* ---- vCPUs ---- */
+
+static void kvm_vcpu_destroy(struct engine_vcpu *v)
+{
+	if (!v)
+		return;
+	if (v->run)
+		munmap(v->run, v->en->run_size);
+	base_close_fd(&v->fd);
+	v->en->vcpu[v->index] = NULL;
+	free(v);
+}
+
+/* The first vCPU tells the host's frequency; a guest's own one is set on each. */
+static int set_tsc_rate(struct engine_vcpu *v, struct err *e)
+{
+	struct engine *en = v->en;
+	uint64_t want = en->cfg.tsc_khz, off;
+	int r;
+
+	if (v->index == 0) {
+		r = ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
+		en->host_tsc_khz = r > 0 ? (uint32_t)r : 0;
+		if (!en->host_tsc_khz)
+			return 0;
+		off = want > en->host_tsc_khz ? want - en->host_tsc_khz : en->host_tsc_khz - want;
+		en->tsc_scaled = off * 1000000 > (uint64_t)en->host_tsc_khz * TSC_TOLERANCE_PPM;
+		en->tsc_khz = en->tsc_scaled ? (uint32_t)want : en->host_tsc_khz;
+	}
+	if (!en->tsc_scaled)
+		return 0;
+	r = kvm_ioctl(v->fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)want);
+	if (r < 0)
+		return err_errno(e, -r,
+				 "KVM here cannot give the guest a time stamp counter of %" PRIu64
+				 " kHz (the host's has %u)",
+				 want, en->host_tsc_khz);
+	return 0;
+}
+
+static int kvm_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu **out,
+			   struct err *e)
+{
+	struct engine_vcpu *v = calloc(1, sizeof(*v));
+	void *run;
+	int r;
+
+	*out = NULL;
+	if (!v)
+		return err_set(e, ENOMEM, "no memory for vCPU %u", index);
+	v->en = en;
+	v->index = index;
+	v->fd = ioctl(en->vm, KVM_CREATE_VCPU, (unsigned long)index);
+	if (v->fd < 0) {
+		r = err_errno(e, errno, "KVM cannot make vCPU %u", index);
+		goto fail;
+	}
+	(void)fcntl(v->fd, F_SETFD, FD_CLOEXEC);
+	run = mmap(NULL, en->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (run == MAP_FAILED) {
+		r = err_errno(e, errno, "cannot map the shared page of vCPU %u", index);
+		goto fail;
+	}
+	v->run = run;
+	r = set_tsc_rate(v, e);
+	if (r == 0 && index == 0)
+		r = kvm_cpuid_init(en, e);
+	if (r == 0)
+		r = kvm_cpuid_set(v, e);
+	if (r < 0)
+		goto fail;
+	en->caps.tsc_offset = ioctl(v->fd, KVM_HAS_DEVICE_ATTR,
+				    &(struct kvm_device_attr){.group = KVM_VCPU_TSC_CTRL,
+							      .attr = KVM_VCPU_TSC_OFFSET}) == 0;
+	en->vcpu[index] = v;
+	en->n_vcpus++;
+	*out = v;
+	return 0;
+fail:
+	kvm_vcpu_destroy(v);
+	return r;
+}
+
+static int kvm_stats_text(struct engine *en, char *buf, size_t size)
+{
+	struct kvm_stats sum = {0};
+
+	for (unsigned i = 0; i < en->cfg.n_vcpus; i++) {
+		const struct engine_vcpu *v = en->vcpu[i];
+
+#define ADD(field) (sum.field += v ? __atomic_load_n(&v->stats.field, __ATOMIC_RELAXED) : 0)
+		ADD(n_exits);
+		ADD(n_port_in);
+		ADD(n_port_out);
+		ADD(n_mmio_read);
+		ADD(n_mmio_write);
+		ADD(n_msr);
+		ADD(n_kicks);
+		ADD(n_other);
+#undef ADD
+	}
+	return snprintf(buf, size,
+			"kvm.exits %" PRIu64 "\nkvm.port_in %" PRIu64 "\nkvm.port_out %" PRIu64
+			"\nkvm.mmio_read %" PRIu64 "\nkvm.mmio_write %" PRIu64 "\nkvm.msr %" PRIu64
+			"\nkvm.kicks %" PRIu64 "\nkvm.other %" PRIu64 "\n",
+			sum.n_exits, sum.n_port_in, sum.n_port_out, sum.n_mmio_read,
+			sum.n_mmio_write, sum.n_msr, sum.n_kicks, sum.n_other);
+}
+
+const struct engine_class engine_kvm = {
+	.name = "kvm",
+	.help = "the host kernel's virtualization",
+	.open = kvm_open,
+	.close = kvm_close,
+	.vcpu_create = kvm_vcpu_create,
+	.vcpu_destroy = kvm_vcpu_destroy,
+	.vcpu_attach = kvm_run_attach,
+	.run = kvm_run_loop,
+	.kick = kvm_run_kick,
+	.nmi = kvm_run_nmi,
+	.get_state = kvm_state_get,
+	.set_state = kvm_state_set,
+	.irqchip = &kvm_irqchip,
+	.stats = kvm_stats_text,
+};

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvm.h - what the files of the KVM engine share.
+ *
+ *   kvm.c      the VM: opening it, memory slots, what the host's KVM can do; the engine_class
+ *   run.c      the vCPU: its run loop, exits, kicks, what went wrong as a sentence
+ *   state.c    architectural state to and from the kernel
+ *   irqchip.c  the kernel's interrupt controllers: lines, messages, their state
+ *   cpuid.c    what CPUID tells the guest
+ *
+ * Threads: as engine/engine.h says. What is in struct engine is set while it is opened and only read afterwards, but
+ * the counters and what is said to be otherwise.
+ */
+#ifndef LODGE_ENGINE_KVM_KVM_H
+#define LODGE_ENGINE_KVM_KVM_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+
+#include "engine/engine.h"
+#include "x86/cpuid.h"
+
+/* Guest physical space that KVM may use for itself on old Intel processors: a page table and a TSS. In the reserved
+ * range between the local APICs' page and the top of 4 GiB, where nothing of the board is. */
+#define KVM_IDENTITY_MAP UINT64_C(0xfeffc000)
+#define KVM_TSS UINT64_C(0xfeffd000)
+#define KVM_CPUID_MAX 256u
+#define KVM_MSRS 64u
+
+/* What the host's KVM can do, as far as we ask for it. */
+struct kvm_caps {
+	bool immediate_exit, signal_msi, user_msr, tsc_control, tsc_deadline, xsave, xcrs,
+		vcpu_events, debugregs, tsc_offset, kvmclock_ctrl, adjust_clock, readonly_mem;
+	unsigned dirty_ring; /* bytes of the largest ring; 0: none */
+	unsigned max_vcpus;
+};
+
+/* Counters; each is written by one vCPU's thread. */
+struct kvm_stats {
+	uint64_t n_exits, n_port_in, n_port_out, n_mmio_read, n_mmio_write, n_msr, n_kicks, n_other;
+};
+
+struct engine_vcpu {
+	struct engine *en;
+	unsigned index;
+	int fd;
+	struct kvm_run *run; /* shared with the kernel; en->run_size bytes */
+	pthread_t thread;
+	bool attached;	     /* `thread` is valid; atomic */
+	bool in_kernel;	     /* in KVM_RUN, or about to be; atomic */
+	uint64_t tsc_offset; /* as last set or read */
+	struct kvm_stats stats;
+};
+
+struct engine {
+	struct engine_config cfg;
+	int kvm; /* /dev/kvm; owned if own_kvm */
+	bool own_kvm;
+	int vm;
+	size_t run_size;
+	struct kvm_caps caps;
+	uint32_t host_tsc_khz; /* as KVM says; 0: unknown */
+	uint32_t tsc_khz;      /* the guests' */
+	bool tsc_scaled;
+	enum cpuid_vendor vendor;
+	struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID; freed when the last vCPU has been made */
+	struct cpuid_table cpuid;
+	uint64_t paused_clock; /* kvmclock when the pause began */
+	bool paused;
+	uint8_t msr_ok[KVM_MSRS]; /* by index into the table of state.c: 0 not tried, 1 works, 2 does not */
+	unsigned n_vcpus;	  /* made so far */
+	struct engine_vcpu *vcpu[]; /* cfg.n_vcpus */
+};
+
+/* ioctl() that goes on after a signal; 0 or more, or -errno. */
+int kvm_ioctl(int fd, unsigned long request, void *arg);
+
+/* ---- cpuid.c ---- */
+
+/* Asks KVM what it supports and builds en->cpuid. */
+int kvm_cpuid_init(struct engine *en, struct err *e);
+int kvm_cpuid_set(struct engine_vcpu *v, struct err *e);
+
+/* ---- irqchip.c ---- */
+
+extern const struct engine_irqchip kvm_irqchip;
+int kvm_irqchip_create(struct engine *en, struct err *e);
+
+/* ---- run.c ---- */
+
+int kvm_run_attach(struct engine_vcpu *v, struct err *e);
+void kvm_run_loop(struct engine_vcpu *v, struct engine_exit *exit);
+void kvm_run_kick(struct engine_vcpu *v, bool out);
+void kvm_run_nmi(struct engine_vcpu *v);
+
+/* ---- state.c ---- */
+
+void kvm_state_get(struct engine_vcpu *v, uint64_t mask, struct x86_state *s);
+int kvm_state_set(struct engine_vcpu *v, uint64_t mask, const struct x86_state *s);
+
+#endif

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_kvm.c - the KVM engine, with the KVM that is here: small guests of a few instructions, kicks, and state that comes
+ * back as it was set. Without /dev/kvm everything is skipped, and says so. A KVM that is not for whole
+ * guests (the probe says so) can still do what is asked of it here, but for what the tests name.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/engine.h"
+#include "engine/kvm/probe.h"
+#include "util/clock.h"
+
+#define MEMORY (2 * MIB)
+#define CODE 0x1000u
+#define PORT 0x42u
+
+struct fixture {
+	struct gmem *mem;
+	struct engine *en;
+	struct engine_vcpu *v[2];
+	struct engine_host host;
+	unsigned n;
+	/* What the guest did. */
+	uint32_t out[64];
+	unsigned n_out;
+	uint64_t mmio_gpa, mmio_value;
+	unsigned mmio_size;
+	bool kick_on_out;
+};
+
+static uint32_t port_in(void *ctx, unsigned vcpu, uint16_t port, unsigned size)
+{
+	(void)ctx;
+	(void)vcpu;
+	return port == PORT ? 0x11223344u >> (32 - 8 * size) : ~0u;
+}
+
+static void port_out(void *ctx, unsigned vcpu, uint16_t port, uint32_t value, unsigned size)
+{
+	struct fixture *f = ctx;
+
+	(void)size;
+	if (port == PORT && f->n_out < ARRAY_SIZE(f->out))
+		f->out[f->n_out++] = value;
+	if (f->kick_on_out)
+		engine_kvm.kick(f->v[vcpu], true);
+}
+
+static uint64_t mmio_read(void *ctx, unsigned vcpu, gpa_t gpa, unsigned size)
+{
+	(void)ctx;
+	(void)vcpu;
+	(void)size;
+	return gpa ^ 0x5a;
+}
+
+static void mmio_write(void *ctx, unsigned vcpu, gpa_t gpa, uint64_t value, unsigned size)
+{
+	struct fixture *f = ctx;
+
+	(void)vcpu;
+	f->mmio_gpa = gpa;
+	f->mmio_value = value;
+	f->mmio_size = size;
+	engine_kvm.kick(f->v[0], true);
+}
+
+static int setup_n(void **state, unsigned n)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct gmem_range range = {0, MEMORY};
+	struct err e = {0};
+	int r;
+
+	*state = f;
+	if (access("/dev/kvm", R_OK | W_OK) < 0)
+		return 0;
+	f->n = n;
+	f->host = (struct engine_host){.ctx = f,
+				       .port_in = port_in,
+				       .port_out = port_out,
+				       .mmio_read = mmio_read,
+				       .mmio_write = mmio_write};
+	r = gmem_create(&f->mem, &range, 1, -1, &e);
+	if (r == 0) {
+		struct engine_config c = {.mem = f->mem,
+					  .host = &f->host,
+					  .n_vcpus = n,
+					  .tsc_khz = clock_tsc_khz(),
+					  .kvm_fd = -1};
+
+		r = engine_kvm.open(&f->en, &c, &e);
+	}
+	for (unsigned i = 0; i < n && r == 0; i++)
+		r = engine_kvm.vcpu_create(f->en, i, &f->v[i], &e);
+	if (r == 0)
+		r = engine_kvm.vcpu_attach(f->v[0], &e);
+	if (r < 0)
+		print_message("%s\n", e.msg);
+	return r;
+}
+
+static int setup(void **state)
+{
+	return setup_n(state, 1);
+}
+
+static int setup_two(void **state)
+{
+	return setup_n(state, 2);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	if (f->en) {
+		for (unsigned i = 0; i < f->n; i++)
+			engine_kvm.vcpu_destroy(f->v[i]);
+		engine_kvm.close(f->en);
+	}
+	gmem_destroy(f->mem);
+	free(f);
+	return 0;
+}
+
+static struct fixture *fixture(void **state)
+{
+	struct fixture *f = *state;
+
+	if (!f->en) {
+		print_message("skipped: no /dev/kvm here that may be opened\n");
+		skip();
+	}
+	return f;
+}
+
+/* Real mode at CODE, where the bytes are. */
+static void start(struct fixture *f, const uint8_t *code, size_t len)
+{
+	struct x86_state s;
+
+	assert_int_equal(gmem_write(f->mem, CODE, code, len), 0);
+	x86_state_reset(&s, true);
+	s.seg[X86_CS].sel = 0;
+	s.seg[X86_CS].base = 0;
+	s.rip = CODE;
+	s.gpr[X86_RSP] = 0x8000;
+	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_ALL, &s), 0);
+}
+
+static enum engine_exit_reason run(struct fixture *f)
+{
+	struct engine_exit exit = {.why = ""};
+
+	engine_kvm.run(f->v[0], &exit);
+	if (exit.reason == ENGINE_EXIT_ERROR)
+		print_message("%s\n", exit.why);
+	return exit.reason;
+}
+
+static void test_ports(void **state)
+{
+	struct fixture *f = fixture(state);
+	static const uint8_t code[] = {
+		0xb8, 0x34, 0x12, /* mov ax, 1234h */
+		0xe7, PORT,	  /* out PORT, ax */
+		0x66, 0xe5, PORT, /* in eax, PORT */
+		0x66, 0xe7, PORT, /* out PORT, eax */
+		0xbe, 0x00, 0x20, /* mov si, 2000h */
+		0xba, PORT, 0x00, /* mov dx, PORT */
+		0xb9, 0x03, 0x00, /* mov cx, 3 */
+		0xf3, 0x6e,	  /* rep outsb */
+		0xa2, 0x00, 0x30, /* mov [3000h], al */
+		0x66, 0xe7, PORT, /* out PORT, eax */
+		0xeb, 0xfe,	  /* jmp $ */
+	};
+	unsigned want = 6;
+
+	assert_int_equal(gmem_write(f->mem, 0x2000, "abc", 3), 0);
+	start(f, code, sizeof(code));
+	f->kick_on_out = true;
+	while (f->n_out < want)
+		assert_int_equal(run(f), ENGINE_EXIT_KICK);
+	assert_int_equal(f->out[0], 0x1234);
+	assert_int_equal(f->out[1], 0x11223344);
+	assert_int_equal(f->out[2], 'a');
+	assert_int_equal(f->out[3], 'b');
+	assert_int_equal(f->out[4], 'c');
+	assert_int_equal(f->out[5], 0x11223344);
+	assert_int_equal(*(uint8_t *)gmem_at(f->mem, 0x3000, 1), 0x44);
+}
+
+/* After a kick from inside of an access the instruction is complete, and RIP behind it. */
+static void test_kick_completes(void **state)
+{
+	struct fixture *f = fixture(state);
+	static const uint8_t code[] = {0x66, 0xe5, PORT, 0xe6, PORT, 0xe5, PORT, 0xeb, 0xfe};
+	struct x86_state s;
+
+	start(f, code, sizeof(code));
+	f->kick_on_out = true;
+	assert_int_equal(run(f), ENGINE_EXIT_KICK);
+	engine_kvm.get_state(f->v[0], X86_STATE_GPR, &s);
+	assert_int_equal(s.rip, CODE + 5);
+	assert_int_equal(s.gpr[X86_RAX], 0x11223344);
+	/* A kick before run() counts for it. */
+	engine_kvm.kick(f->v[0], true);
+	assert_int_equal(run(f), ENGINE_EXIT_KICK);
+	engine_kvm.get_state(f->v[0], X86_STATE_GPR, &s);
+	assert_int_equal(s.rip, CODE + 5);
+}
+
+static void test_mmio(void **state)
+{
+	struct fixture *f = fixture(state);
+	static const uint8_t code[] = {
+		0xb8, 0x00, 0xf0,		    /* mov ax, f000h: 0xf0000 is RAM here, 2 MiB */
+		0x66, 0xb8, 0x78, 0x56, 0x34, 0x12, /* mov eax, 12345678h */
+		0x67, 0x66, 0xa1, 0x00, 0x10, 0x00, 0xd0, /* mov eax, [d0001000h] */
+		0x66, 0x05, 0x01, 0x00, 0x00, 0x00,	  /* add eax, 1 */
+		0x67, 0x66, 0xa3, 0x04, 0x10, 0x00, 0xd0, /* mov [d0001004h], eax */
+		0xeb, 0xfe,
+	};
+	struct x86_state s;
+
+	start(f, code, sizeof(code));
+	engine_kvm.get_state(f->v[0], X86_STATE_SYS, &s);
+	s.seg[X86_DS].limit = 0xffffffff; /* "unreal" mode */
+	s.seg[X86_DS].attr |= X86_ATTR_G;
+	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_SYS, &s), 0);
+	assert_int_equal(run(f), ENGINE_EXIT_KICK);
+	assert_int_equal(f->mmio_gpa, 0xd0001004);
+	assert_int_equal(f->mmio_value, (0xd0001000u ^ 0x5a) + 1);
+	assert_int_equal(f->mmio_size, 4);
+}
+
+static void *kicker(void *arg)
+{
+	struct fixture *f = arg;
+
+	engine_kvm.kick(f->v[0], true);
+	return NULL;
+}
+
+/* A guest in an endless loop comes out by a kick from another thread. */
+static void test_kick_from_outside(void **state)
+{
+	struct fixture *f = fixture(state);
+	static const uint8_t code[] = {0xeb, 0xfe};
+	pthread_t t;
+
+	start(f, code, sizeof(code));
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(pthread_create(&t, NULL, kicker, f), 0);
+		assert_int_equal(run(f), ENGINE_EXIT_KICK);
+		pthread_join(t, NULL);
+	}
+}
+
+static void fill(struct x86_state *s)
+{
+	x86_state_reset(s, true);
+	for (unsigned i = 0; i < 16; i++)
+		s->gpr[i] = 0x0123456789abcdef * (i + 1);
+	s->rip = 0xffffffff81000123;
+	s->rflags = X86_F1 | X86_CF | X86_IF | X86_DF;
+	s->cr0 = X86_CR0_PE | X86_CR0_PG | X86_CR0_NE | X86_CR0_ET | X86_CR0_WP;
+	s->cr2 = 0x7fff12345678;
+	s->cr3 = 0x100000;
+	s->cr4 = X86_CR4_PAE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_PGE;
+	s->cr8 = 3;
+	for (unsigned i = 0; i < 4; i++)
+		s->dr[i] = 0x1000 * (i + 1);
+	s->dr[7] = 0x455;
+	s->msr.efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
+	s->seg[X86_CS] = (struct x86_seg){.sel = 0x10, .limit = 0xffffffff, .attr = 0xa09b};
+	for (unsigned i = 0; i < X86_SREGS; i++)
+		if (i != X86_CS)
+			s->seg[i] =
+				(struct x86_seg){.sel = 0x18, .limit = 0xffffffff, .attr = 0xc093};
+	s->seg[X86_FS].base = 0x7f0000001000;
+	s->seg[X86_GS].base = 0xffff888000000000;
+	s->ldt = (struct x86_seg){0};
+	s->tr = (struct x86_seg){.sel = 0x40,
+				 .base = 0xfffffe0000003000,
+				 .limit = 0x206f,
+				 .attr = 0x8b};
+	s->gdt = (struct x86_dtr){.base = 0xfffffe0000001000, .limit = 0x7f};
+	s->idt = (struct x86_dtr){.base = 0xfffffe0000000000, .limit = 0xfff};
+	s->msr.star = 0x0023001000000000;
+	s->msr.lstar = 0xffffffff81800000;
+	s->msr.cstar = 0xffffffff81800100;
+	s->msr.sfmask = 0x47700;
+	s->msr.kernel_gs_base = 0x7f0000002000;
+	s->msr.tsc_adjust = 5;
+	s->msr.tsc_offset = 0x1234567;
+	for (unsigned i = 0; i < 16; i++)
+		memset(s->fx + X86_FX_XMM + 16 * i, (int)(i + 1), 16);
+	s->fx[24] = 0xa0; /* MXCSR */
+	s->fx[X86_FX_XSTATE_BV] = X86_XCR0_X87 | X86_XCR0_SSE;
+	s->ev.nmi_masked = true;
+}
+
+static bool same(const struct x86_state *a, const struct x86_state *b)
+{
+	static char ta[16384], tb[16384];
+
+	x86_state_print(a, ta, sizeof(ta));
+	x86_state_print(b, tb, sizeof(tb));
+	if (strcmp(ta, tb) == 0)
+		return true;
+	print_message("--- one\n%s--- other\n%s", ta, tb);
+	return false;
+}
+
+/* What is set is what is read, and read, set and read again is the same to the bit. */
+static void test_state(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct x86_state set, one, two;
+	struct kvm_probe probe;
+
+	kvm_probe(&probe);
+	memset(&set, 0, sizeof(set));
+	memset(&one, 0, sizeof(one));
+	fill(&set);
+	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_ALL, &set), 0);
+	engine_kvm.get_state(f->v[0], X86_STATE_ALL, &one);
+	if (kvm_probe_usable(&probe))
+		assert_true(same(&set, &one));
+	assert_memory_equal(one.gpr, set.gpr, sizeof(set.gpr));
+	assert_memory_equal(one.fx, set.fx, sizeof(set.fx));
+	assert_true(one.ev.nmi_masked);
+	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_ALL, &one), 0);
+	memset(&two, 0, sizeof(two));
+	engine_kvm.get_state(f->v[0], X86_STATE_ALL, &two);
+	assert_true(same(&one, &two));
+	assert_memory_equal(one.gpr, two.gpr, sizeof(one.gpr));
+	assert_memory_equal(one.fx, two.fx, sizeof(one.fx));
+	assert_memory_equal(&one.msr, &two.msr, sizeof(one.msr));
+	assert_memory_equal(one.seg, two.seg, sizeof(one.seg));
+	/* A part alone leaves the others. */
+	one.gpr[X86_RAX] = 1;
+	one.cr2 = 2;
+	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_GPR, &one), 0);
+	engine_kvm.get_state(f->v[0], X86_STATE_GPR | X86_STATE_SYS, &two);
+	assert_int_equal(two.gpr[X86_RAX], 1);
+	assert_int_equal(two.cr2, set.cr2);
+}
+
+/* The second processor waits for its start-up IPI. */
+static void test_wait_for_sipi(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct x86_state s;
+
+	engine_kvm.get_state(f->v[1], X86_STATE_EVENTS, &s);
+	assert_true(s.ev.wait_for_sipi);
+	x86_state_reset(&s, false);
+	assert_int_equal(engine_kvm.set_state(f->v[1], X86_STATE_ALL, &s), 0);
+	engine_kvm.get_state(f->v[1], X86_STATE_EVENTS, &s);
+	assert_true(s.ev.wait_for_sipi);
+	engine_kvm.get_state(f->v[0], X86_STATE_EVENTS, &s);
+	assert_false(s.ev.wait_for_sipi);
+}
+
+static void test_refusals(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct engine_config c = {.mem = f->mem, .host = &f->host, .n_vcpus = 1, .kvm_fd = -1};
+	struct engine *en = NULL;
+	struct err e = {0};
+
+	c.n_vcpus = 100000;
+	assert_true(engine_kvm.open(&en, &c, &e) < 0);
+	assert_null(en);
+	assert_non_null(strstr(e.msg, "vCPUs"));
+	e = (struct err){0};
+	c.n_vcpus = 1;
+	c.kvm_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	assert_true(engine_kvm.open(&en, &c, &e) < 0);
+	assert_non_null(strstr(e.msg, "/dev/kvm"));
+	close(c.kvm_fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_ports, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kick_completes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mmio, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kick_from_outside, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wait_for_sipi, setup_two, teardown),
+		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
