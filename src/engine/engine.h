@@ -50,6 +50,8 @@ struct engine_host {
 	bool (*irq_pending)(void *ctx, unsigned vcpu);
 	/* Acknowledge it: the vector, or -1 if it went away. */
 	int (*irq_ack)(void *ctx, unsigned vcpu);
+	/* The engine has put something aside for that vCPU: if it sleeps after ENGINE_EXIT_HALT, run it again. NULL: none. */
+	void (*wake)(void *ctx, unsigned vcpu);
 };
 
 enum engine_exit_reason {

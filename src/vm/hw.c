@@ -124,6 +124,14 @@ static int irq_ack(void *ctx, unsigned vcpu)
 	return lapic_irq_ack(((struct hw *)ctx)->lapics, vcpu);
 }
 
+static void wake(void *ctx, unsigned vcpu)
+{
+	struct hw *hw = ctx;
+
+	if (hw->vcpus)
+		vcpu_look(hw->vcpus, vcpu);
+}
+
 static const struct engine_host host_calls = {
 	.port_in = port_in,
 	.port_out = port_out,
@@ -135,6 +143,7 @@ static const struct engine_host host_calls = {
 	.cr8_write = cr8_write,
 	.irq_pending = irq_pending,
 	.irq_ack = irq_ack,
+	.wake = wake,
 };
 
 /* ---- APIC to vCPUs; any thread. Before there are vCPUs nothing can be woken. ---- */

@@ -39,7 +39,7 @@
 
 #include "util/clock.h"
 
-#define REQ_LOOK 0x1u /* run again: an NMI is waiting in the engine */
+#define REQ_LOOK 0x1u /* run again: something is waiting in the engine */
 #define REQ_INIT 0x2u
 #define REQ_SIPI 0x4u
 #define REQ_VECTOR_SHIFT 8
@@ -425,6 +425,11 @@ static void request(struct vcpu *v, uint32_t clear, uint32_t set)
 		;
 	v->set->cls->kick(v->ev, true);
 	wake(v);
+}
+
+void vcpu_look(struct vcpu_set *s, unsigned i)
+{
+	request(&s->vcpu[i], 0, REQ_LOOK);
 }
 
 void vcpu_nmi(struct vcpu_set *s, unsigned i)

@@ -80,6 +80,8 @@ void vcpu_interrupt(struct vcpu_set *s, unsigned i);
 void vcpu_set_deadline(struct vcpu_set *s, unsigned i, uint64_t host_ns);
 /* Events from the interrupt fabric. Any thread, no lock, applied later on the vCPU's own thread. An INIT drops a
  * start-up IPI that was not applied yet; a start-up IPI to a vCPU that does not wait for one does nothing. */
+/* The engine has something for it (engine_host.wake). */
+void vcpu_look(struct vcpu_set *s, unsigned i);
 void vcpu_nmi(struct vcpu_set *s, unsigned i);
 void vcpu_init(struct vcpu_set *s, unsigned i);
 void vcpu_sipi(struct vcpu_set *s, unsigned i, uint8_t vector);

@@ -55,7 +55,7 @@ static void common(struct x86_state *s, bool bsp)
 	s->msr.efer = 0;
 	s->ev.sti_shadow = s->ev.movss_shadow = false;
 	s->ev.nmi_masked = s->ev.nmi_pending = false;
-	s->ev.halted = false;
+	s->ev.halted = s->ev.kicked = false;
 	s->ev.wait_for_sipi = !bsp;
 }
 
@@ -232,9 +232,9 @@ int x86_state_print(const struct x86_state *s, char *buf, size_t size)
 	    (unsigned long long)s->xcr0, s->fx[1], s->fx[0], s->fx[3], s->fx[2],
 	    s->fx[FX_MXCSR + 1], s->fx[FX_MXCSR]);
 	add_vectors(&t, s->fx);
-	add(&t, "events%s%s%s%s%s%s\n", ev->sti_shadow ? " sti-shadow" : "",
+	add(&t, "events%s%s%s%s%s%s%s\n", ev->sti_shadow ? " sti-shadow" : "",
 	    ev->movss_shadow ? " movss-shadow" : "", ev->nmi_masked ? " nmi-masked" : "",
 	    ev->nmi_pending ? " nmi-pending" : "", ev->halted ? " halted" : "",
-	    ev->wait_for_sipi ? " wait-for-sipi" : "");
+	    ev->kicked ? " kicked" : "", ev->wait_for_sipi ? " wait-for-sipi" : "");
 	return (int)t.len;
 }

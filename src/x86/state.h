@@ -152,7 +152,7 @@ struct x86_msrs {
 	uint64_t tsc_aux, tsc_adjust, tsc_deadline;
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[X86_MTRR_VAR], mtrr_mask[X86_MTRR_VAR];
 	uint64_t spec_ctrl, mcg_status;
-	uint64_t kvm_system_time, kvm_wall_clock, kvm_pv_eoi, kvm_poll_control;
+	uint64_t kvm_system_time, kvm_wall_clock, kvm_pv_eoi, kvm_poll_control, kvm_steal_time;
 };
 
 /* Interrupt shadow and pending events that have begun but not been delivered. */
@@ -161,7 +161,8 @@ struct x86_events {
 	bool movss_shadow; /* interrupts and debug traps held back after MOV SS / POP SS */
 	bool nmi_masked;   /* between NMI delivery and IRET */
 	bool nmi_pending;
-	bool halted;	    /* in HLT */
+	bool halted; /* in HLT */
+	bool kicked; /* the next HLT does nothing: somebody was faster (KVM's hypercall KICK_CPU) */
 	bool wait_for_sipi; /* after INIT, before SIPI */
 };
 

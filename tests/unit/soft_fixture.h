@@ -142,7 +142,8 @@ static void fix_cpuid(uint32_t leaf, uint32_t sub, uint32_t out[4])
 	}
 }
 
-static inline void fix_open(struct fix *f)
+/* With so many vCPUs, of which the first is made, to run in a mode. */
+static inline void fix_open_as(struct fix *f, unsigned n_vcpus, enum soft_mode mode)
 {
 	static const struct gmem_range range[] = {{0, FIX_RAM}, {FIX_HIGH, FIX_HIGH_SIZE}};
 	struct err e = {0};
@@ -165,16 +166,22 @@ static inline void fix_open(struct fix *f)
 	struct engine_config cfg = {
 		.mem = f->mem,
 		.host = &f->host,
-		.n_vcpus = 1,
+		.n_vcpus = n_vcpus,
 		.tsc_khz = 2000000,
-		.soft_mode = SOFT_MODE_REFERENCE,
+		.soft_mode = mode,
 	};
 
 	assert_int_equal(engine_soft.open(&f->en, &cfg, &e), 0);
 	assert_int_equal(engine_soft.vcpu_create(f->en, 0, &f->ev, &e), 0);
 	assert_int_equal(engine_soft.vcpu_attach(f->ev, &e), 0);
 	f->v = soft_vcpu_of(f->ev);
-	cpuid_build(&f->v->soft->cpuid, fix_cpuid, 1, cfg.tsc_khz);
+	cpuid_build(&f->v->soft->cpuid, fix_cpuid, n_vcpus, cfg.tsc_khz);
+	soft_pv_offer(&f->v->soft->cpuid, n_vcpus);
+}
+
+static inline void fix_open(struct fix *f)
+{
+	fix_open_as(f, 1, SOFT_MODE_REFERENCE);
 }
 
 static inline void fix_close(struct fix *f)

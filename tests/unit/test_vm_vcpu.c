@@ -251,6 +251,23 @@ static void test_halt_with_interrupts_off(void **st)
 	end();
 }
 
+/* A processor that waits for a lock with interrupts off is woken by a kick. */
+static void test_look(void **st)
+{
+	uint64_t n;
+
+	(void)st;
+	begin(1, guest_halts);
+	assert_int_equal(vcpu_set_start(s, false, NULL), 0);
+	EVENTUALLY(phase(0) == VCPU_DEAD);
+	for (unsigned i = 0; i < 100; i++) {
+		n = runs(0);
+		vcpu_look(s, 0);
+		EVENTUALLY(runs(0) > n);
+	}
+	end();
+}
+
 static void test_init_sipi(void **st)
 {
 	struct x86_state x;
@@ -418,6 +435,7 @@ int main(void)
 		cmocka_unit_test(test_halt_and_interrupt),
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_halt_with_interrupts_off),
+		cmocka_unit_test(test_look),
 		cmocka_unit_test(test_init_sipi),
 		cmocka_unit_test(test_stops),
 		cmocka_unit_test(test_pause_from_inside),

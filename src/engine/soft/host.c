@@ -7,7 +7,11 @@
  * library are not. So each call out saves the guest's state first, gives the host its own defaults, and puts
  * the guest's state back when it was live before.
  */
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "engine/soft/host.h"
 
@@ -228,5 +232,31 @@ void host_wall_clock(struct soft_vcpu *v, uint64_t *sec, uint32_t *nsec)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	*sec = (uint64_t)ts.tv_sec;
 	*nsec = (uint32_t)ts.tv_nsec;
+	enter(v, live);
+}
+
+void host_wake(struct soft_vcpu *v, unsigned vcpu)
+{
+	bool live = leave(v);
+
+	if (v->host->wake)
+		v->host->wake(v->host->ctx, vcpu);
+	enter(v, live);
+}
+
+void host_yield(struct soft_vcpu *v)
+{
+	bool live = leave(v);
+
+	(void)sched_yield();
+	enter(v, live);
+}
+
+void host_nap(struct soft_vcpu *v, uint32_t ns)
+{
+	struct timespec ts = {.tv_nsec = (long)ns};
+	bool live = leave(v);
+
+	(void)syscall(SYS_futex, &v->req, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, &ts, NULL, 0);
 	enter(v, live);
 }

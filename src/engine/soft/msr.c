@@ -46,6 +46,7 @@
 #define MSR_KVM_SYSTEM_TIME_OLD 0x12u
 #define MSR_KVM_WALL_CLOCK 0x4b564d00u
 #define MSR_KVM_SYSTEM_TIME 0x4b564d01u
+#define MSR_KVM_STEAL_TIME 0x4b564d03u
 #define MSR_KVM_POLL_CONTROL 0x4b564d05u
 
 /* RDCL_NO IBRS_ALL SKIP_L1DFL_VMENTRY SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO
@@ -193,6 +194,7 @@ bool soft_rdmsr(struct soft_vcpu *v, uint32_t msr, uint64_t *value)
 	case MSR_KVM_WALL_CLOCK_OLD: *value = m->kvm_wall_clock; return true;
 	case MSR_KVM_SYSTEM_TIME:
 	case MSR_KVM_SYSTEM_TIME_OLD: *value = m->kvm_system_time; return true;
+	case MSR_KVM_STEAL_TIME: *value = m->kvm_steal_time; return true;
 	case MSR_KVM_POLL_CONTROL: *value = m->kvm_poll_control; return true;
 	default: break;
 	}
@@ -282,6 +284,7 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value)
 		m->kvm_system_time = value;
 		soft_pvclock_update(v);
 		return true;
+	case MSR_KVM_STEAL_TIME: return soft_pv_steal_time(v, value);
 	case MSR_KVM_POLL_CONTROL: return write_valid(&m->kvm_poll_control, value, 1);
 	default: break;
 	}

@@ -83,9 +83,8 @@ void soft_op_prefetch(struct soft_vcpu *v, const struct x86_insn *in)
 
 void soft_op_pause(struct soft_vcpu *v, const struct x86_insn *in)
 {
-	(void)v;
 	(void)in;
-	__asm__ volatile("pause");
+	soft_pause(v);
 }
 
 void soft_op_lfence(struct soft_vcpu *v, const struct x86_insn *in)

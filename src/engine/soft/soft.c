@@ -104,6 +104,7 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 	en->so.n_vcpus = cfg->n_vcpus;
 	soft_fp_init();
 	cpuid_build(&en->so.cpuid, cpuid_host, cfg->n_vcpus, cfg->tsc_khz);
+	soft_pv_offer(&en->so.cpuid, cfg->n_vcpus);
 	if (cfg->soft_mode == SOFT_MODE_LOCKSTEP)
 		hide_tsc_deadline(&en->so.cpuid);
 	r = make_view(&en->so, e);
@@ -185,6 +186,8 @@ static void take_requests(struct soft_vcpu *v, uint32_t *req)
 		soft_cache_park(v->soft->cache);
 	if (*req & SOFT_REQ_NMI)
 		v->s.ev.nmi_pending = true;
+	if (*req & SOFT_REQ_KICK)
+		v->s.ev.kicked = true;
 	if (*req & SOFT_REQ_IRQ)
 		v->tr.irq_check = true;
 }
@@ -232,6 +235,7 @@ static void soft_run(struct engine_vcpu *evcpu, struct engine_exit *exit)
 		v->soft->insn_clock += soft_host_tsc() - v->halt_tsc;
 		v->halt_tsc = 0;
 	}
+	soft_pv_awake(v);
 	for (;;) {
 		uint32_t req = 0;
 
@@ -250,12 +254,15 @@ static void soft_run(struct engine_vcpu *evcpu, struct engine_exit *exit)
 			exit->reason = ENGINE_EXIT_HALT;
 			break;
 		}
+		if (v->s.ev.halted && v->s.ev.kicked)
+			v->s.ev.halted = v->s.ev.kicked = false;
 		if (v->s.ev.halted) {
 			if (__atomic_load_n(&v->req, __ATOMIC_SEQ_CST))
 				continue;
 			exit->reason = ENGINE_EXIT_HALT;
 			if (mode == SOFT_MODE_LOCKSTEP)
 				v->halt_tsc = soft_host_tsc();
+			soft_pv_asleep(v);
 			break;
 		}
 		if (mode == SOFT_MODE_LOCKSTEP) {
@@ -346,7 +353,7 @@ static int soft_stats(struct engine *en, char *buf, size_t size)
 			continue;
 #define ADD(f) sum->f += v->f
 		ADD(n_steps), ADD(n_tlb_fill), ADD(n_flush), ADD(n_exc), ADD(n_irq), ADD(n_mmio),
-			ADD(n_pio);
+			ADD(n_pio), ADD(n_yield);
 		ADD(tr.n_enter), ADD(tr.n_miss), ADD(tr.n_slow), ADD(tr.n_link), ADD(tr.n_ind),
 			ADD(tr.n_fault);
 #undef ADD
@@ -380,6 +387,7 @@ static int soft_stats(struct engine *en, char *buf, size_t size)
 	LINE("soft.interrupts", sum->n_irq);
 	LINE("soft.mmio", sum->n_mmio);
 	LINE("soft.pio", sum->n_pio);
+	LINE("soft.yields", sum->n_yield);
 	for (unsigned op = 0; op < X86_OP_COUNT; op++)
 		if (sum->tr.slow_by_op[op])
 			OUT("soft.slow.%s %llu\n", x86_op_name((enum x86_op)op),

@@ -74,6 +74,7 @@ struct soft_xtlb_entry {
 #define SOFT_REQ_FLUSH 8u /* another vCPU changed something: full soft TLB and jump cache flush */
 #define SOFT_REQ_STOP 16u /* rendezvous: park until told */
 #define SOFT_REQ_JC 32u	  /* another thread dropped blocks: jump cache flush */
+#define SOFT_REQ_KICK 64u /* hypercall KICK_CPU: end the HLT, this one or the next (pvsched.c) */
 
 struct soft_exc {
 	uint8_t vector;
@@ -238,6 +239,8 @@ struct soft_vcpu {
 		wr_gpa; /* page of the last soft_ptr() for writing that had no write tag; for soft_wrote() */
 	ptrdiff_t view_delta; /* guest memory's own mapping - the engine's view; 0 when they are one */
 	uint64_t pvclock_next_update;
+	bool pv_asleep; /* the steal time record may say that we do not run */
+	uint64_t pause_first, pause_last, pause_yield; /* host TSC: of a run of PAUSEs (pvsched.c) */
 
 	struct soft_tr tr;
 	struct soft_lockstep *lockstep; /* while the reference way's stores are to be noted, else NULL */
@@ -245,7 +248,7 @@ struct soft_vcpu {
 	uint64_t halt_tsc;    /* lock-step: host TSC when HLT was left for, else 0 */
 	uint32_t undef_flags; /* lockstep.c: flags not to compare */
 	uint64_t step_rip;    /* address of the last instruction that soft_step() began */
-	uint64_t n_steps, n_tlb_fill, n_flush, n_exc, n_irq, n_mmio, n_pio; /* counters */
+	uint64_t n_steps, n_tlb_fill, n_flush, n_exc, n_irq, n_mmio, n_pio, n_yield; /* counters */
 };
 
 /* ---- step.c: the reference way ---- */
@@ -384,6 +387,20 @@ void soft_state_loaded(struct soft_vcpu *v);
 void soft_pvclock_update(struct soft_vcpu *v);
 /* Writes the wall clock structure at the address the guest gave. */
 void soft_pvclock_wall(struct soft_vcpu *v);
+
+/* ---- pvsched.c: vCPUs that wait for one another ---- */
+
+/* Shows the features of this file in CPUID, if there are vCPUs to use them. */
+void soft_pv_offer(struct cpuid_table *t, unsigned n_vcpus);
+/* WRMSR to MSR_KVM_STEAL_TIME; false: #GP. */
+bool soft_pv_steal_time(struct soft_vcpu *v, uint64_t value);
+/* Before the thread sleeps in HLT, and before it runs guest code again. */
+void soft_pv_asleep(struct soft_vcpu *v);
+void soft_pv_awake(struct soft_vcpu *v);
+/* The hypercall's result, as KVM defines them; from CPL 0. a1: its second argument. */
+int64_t soft_pv_hypercall(struct soft_vcpu *v, uint64_t nr, uint64_t a1);
+/* PAUSE. */
+void soft_pause(struct soft_vcpu *v);
 
 struct soft {
 	struct gmem *mem;

@@ -289,13 +289,16 @@ void soft_op_sys_rsm(struct soft_vcpu *v, const struct x86_insn *in)
 
 /* ---- Hypercalls, KVM's convention ---- */
 
-#define HYPERCALL_ENOSYS 1000
 #define HYPERCALL_EPERM 1
 
 static void hypercall(struct soft_vcpu *v)
 {
-	int64_t r = v->cpl == 0 ? -HYPERCALL_ENOSYS : -HYPERCALL_EPERM;
+	unsigned size = v->mode == X86_MODE_64 ? 8 : 4;
+	int64_t r = -HYPERCALL_EPERM;
 
+	if (v->cpl == 0)
+		r = soft_pv_hypercall(v, sys_cut(v->s.gpr[X86_RAX], size),
+				      sys_cut(v->s.gpr[X86_RCX], size));
 	sys_write_gpr(v, X86_RAX, (uint64_t)r, v->mode == X86_MODE_64 ? 8 : 4);
 }
 

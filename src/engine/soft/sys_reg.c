@@ -355,4 +355,5 @@ void soft_state_loaded(struct soft_vcpu *v)
 	soft_mode_changed(v);
 	soft_flow_changed(v);
 	soft_pvclock_update(v);
+	v->pv_asleep = v->s.msr.kvm_steal_time; /* as it was when the state was taken */
 }

@@ -641,6 +641,8 @@ static bool must_be_by_c(const struct tr *t, const struct x86_insn *in)
 	if (in->has_mem && t->mode == X86_MODE_32 &&
 	    (in->seg == X86_FS || in->seg == X86_GS || in->seg == X86_CS))
 		return true;
+	if (in->op == X86_OP_PAUSE && t->so->n_vcpus > 1)
+		return true;
 	return (in->attr & X86_A_BRANCH) && in->opnd_bytes != stack_bytes(t);
 }
 
