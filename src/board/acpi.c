@@ -224,7 +224,7 @@ static void build_mcfg(struct tables *t)
 	if (!p)
 		return;
 	le(p + 44, LAYOUT_ECAM, 8);
-	p[55] = LAYOUT_ECAM_SIZE / MIB - 1; /* last bus: 1 MiB each */
+	p[55] = LAYOUT_PCI_LAST_BUS;
 	finish(t, p, true);
 }
 
@@ -383,7 +383,7 @@ static void aml_pci(struct aml *a, const struct acpi_config *cfg)
 	aml_name_int(a, "_UID", 0);
 	aml_name(a, "_CRS");
 	aml_resources(a);
-	aml_res_window_bus(a, 0, LAYOUT_ECAM_SIZE / MIB - 1);
+	aml_res_window_bus(a, 0, LAYOUT_PCI_LAST_BUS);
 	aml_res_io(a, LAYOUT_PORT_PCI_ADDR, 8);
 	aml_res_window_io(a, 0, LAYOUT_PORT_PCI_ADDR - 1);
 	aml_res_window_io(a, LAYOUT_PORT_PCI_ADDR + 8, 0xffff);

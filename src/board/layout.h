@@ -18,7 +18,10 @@
 #define LAYOUT_PCI_MMIO32 0xc0000000u
 #define LAYOUT_PCI_MMIO32_END 0xe0000000u
 #define LAYOUT_ECAM 0xe0000000u
-#define LAYOUT_ECAM_SIZE 0x10000000u /* 256 buses */
+#define LAYOUT_ECAM_SIZE 0x10000000u /* room for 256 buses */
+/* The last bus that can exist, as ACPI says it: there is no bridge. Linux looks for 32 devices on each bus up to the one that
+ * MCFG names (6.1: __pci_mmcfg_init(), pcibios_fixup_peer_bridges()), by two port accesses each. */
+#define LAYOUT_PCI_LAST_BUS 0
 #define LAYOUT_IOAPIC 0xfec00000u
 #define LAYOUT_HPET 0xfed00000u
 #define LAYOUT_LAPIC 0xfee00000u
