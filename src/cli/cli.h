@@ -59,6 +59,21 @@ int cli_doctor(int argc, char **argv); /* doctor.c */
 
 enum run_engine { RUN_ENGINE_AUTO, RUN_ENGINE_KVM, RUN_ENGINE_SOFT };
 
+/* What is behind a network card; runnet.c's own. */
+struct run_net {
+	char *text; /* the words that the rest points into */
+	const char *ifname, *network, *hostname;
+	bool ipv6, host_loopback, restricted;
+	pid_t pid; /* lodge-nat; -1: none */
+};
+
+struct run_nets {
+	struct run_net net[CONFIG_NETS_MAX];
+	unsigned n;
+	unsigned forward_net; /* has the published ports */
+	char forward[2560];   /* their list */
+};
+
 struct run_options {
 	const char *kernel, *initrd, *cmdline, *name, *console, *control;
 	uint64_t cpus, memory, timeout_s; /* timeout 0: none */
@@ -69,6 +84,8 @@ struct run_options {
 	bool perf_map;
 	unsigned rng; /* on_off */
 	bool no_probe;
+	struct opt_list net, publish;
+	struct run_nets nets; /* made of them; runnet_end() */
 	bool debug_exit, no_reboot, quiet, json_errors, help;
 };
 
@@ -93,10 +110,27 @@ int runfile_open_kvm(struct config_fds *fds, struct err *e);
 int runfile_open_console(const struct vm_config *c, const char *path, struct config_fds *fds,
 			 struct err *e);
 
+/* ---- runnet.c: network cards ---- */
+
+/* Fills in c->net of --net and --publish. */
+int runnet_parse(const struct opt_list *words, const struct opt_list *ports, struct vm_config *c,
+		 struct run_nets *nets, struct err *e);
+/* Opens tap devices, starts a lodge-nat for each user network. */
+int runnet_open(struct run_nets *nets, const struct vm_config *c, struct config_fds *fds,
+		struct err *e);
+/* Ends the helpers and frees what runnet_parse() made. Also after an error, and twice. */
+void runnet_end(struct run_nets *nets);
+void runnet_print_help(FILE *f);
+
 /* ---- launch.c: the VM process ---- */
 
-/* Where lodge-vm is: beside this program, or in libexec. */
-int launch_find(char *path, size_t size, struct err *e);
+/* Where a program of ours is: beside this one, or in libexec. */
+int launch_find(const char *program, char *path, size_t size, struct err *e);
+/* Starts it with argv and `n` descriptors (at most 2), which it finds as numbers 3 and up; they stay the caller's. */
+int launch_program(const char *program, char *const argv[], const int *fds, unsigned n, pid_t *pid,
+		   struct err *e);
+/* Kills and reaps it. */
+void launch_end(pid_t pid);
 /* Starts it with the control socket, makes the file for --perf-map, and sends the start message. On success *control is the
  * caller's end. */
 int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pid, int *control,

@@ -72,7 +72,7 @@ int cli_doctor(int argc, char **argv)
 	doctor_line("kvm", text);
 	doctor_line("engines", kvm_probe_usable(&probe) ? "kvm soft" : "soft");
 	doctor_line("auto", kvm_probe_usable(&probe) ? "kvm" : "soft");
-	if (launch_find(path, sizeof(path), &e))
+	if (launch_find("lodge-vm", path, sizeof(path), &e))
 		snprintf(text, sizeof(text), "%s", e.msg);
 	else
 		snprintf(text, sizeof(text), "%s", path);

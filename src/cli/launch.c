@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * launch.c - starts lodge-vm.
+ * launch.c - starts lodge-vm, and the helpers that a VM needs.
  *
- * fork, then exec with exactly four descriptors: null for stdin and stdout, our stderr, and the
- * control socket as number 3; everything else the VM gets comes in the start message. The child has
+ * fork, then exec with an exact table of descriptors: null for stdin and stdout, our stderr, and what the program
+ * is given from number 3 on: for lodge-vm the control socket, everything else comes in the start message. The child has
  * its own session, so keys and hang-ups of our terminal do not reach it, and dies when we die
- * (PR_SET_PDEATHSIG; it also ends when the control socket closes). A pipe that closes on exec tells
+ * (PR_SET_PDEATHSIG; it also ends when its socket closes). A pipe that closes on exec tells
  * whether exec worked.
  */
 #include <errno.h>
@@ -22,12 +22,12 @@
 #include "cli/cli.h"
 #include "proto/control.h"
 
-#define LAUNCH_CONTROL_FD 3
-#define LAUNCH_STATUS_FD 4
+#define LAUNCH_FIRST_FD 3
+#define LAUNCH_FDS_MAX 2u
 
-int launch_find(char *path, size_t size, struct err *e)
+int launch_find(const char *program, char *path, size_t size, struct err *e)
 {
-	static const char *const places[] = {"/lodge-vm", "/../libexec/lodge/lodge-vm"};
+	static const char *const places[] = {"/", "/../libexec/lodge/"};
 	char self[PATH_MAX], *slash;
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
@@ -38,43 +38,47 @@ int launch_find(char *path, size_t size, struct err *e)
 	if (slash)
 		*slash = '\0';
 	for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
-		if ((size_t)snprintf(path, size, "%s%s", self, places[i]) < size &&
+		if ((size_t)snprintf(path, size, "%s%s%s", self, places[i], program) < size &&
 		    access(path, X_OK) == 0)
 			return 0;
 	}
 	return err_set(
 		e, ENOENT,
-		"the program lodge-vm is neither beside lodge in \"%.200s\" nor in ../libexec/lodge: is the installation complete?",
-		self);
+		"the program %s is neither beside lodge in \"%.200s\" nor in ../libexec/lodge: is the installation complete?",
+		program, self);
 }
 
 /* In the child: only async-signal-safe calls. Does not return. */
-static _Noreturn void launch_exec(const char *path, int control, int status, pid_t parent)
+static _Noreturn void launch_exec(const char *path, char *const argv[], const int *fds, unsigned n,
+				  int status, pid_t parent)
 {
-	static char arg0[] = "lodge-vm", arg1[] = "--control-fd", arg2[] = "3";
-	char *const argv[] = {arg0, arg1, arg2, NULL};
+	int high[LAUNCH_FDS_MAX], null, code, status_fd = LAUNCH_FIRST_FD + (int)n;
 	sigset_t none;
-	int null, code;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
 	setsid();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* Out of the way of 0..4 first. */
-	control = fcntl(control, F_DUPFD, 16);
+	/* Out of the way of the low numbers first. */
+	for (unsigned i = 0; i < n; i++) {
+		high[i] = fcntl(fds[i], F_DUPFD, 16);
+		if (high[i] < 0)
+			_exit(127);
+	}
 	status = fcntl(status, F_DUPFD, 16);
 	null = open("/dev/null", O_RDWR);
-	if (control < 0 || status < 0 || null < 0 || getppid() != parent)
+	if (status < 0 || null < 0 || getppid() != parent)
 		_exit(127);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
-	dup2(control, LAUNCH_CONTROL_FD);
-	dup3(status, LAUNCH_STATUS_FD, O_CLOEXEC);
-	close_range(LAUNCH_STATUS_FD + 1, ~0u, 0);
+	for (unsigned i = 0; i < n; i++)
+		dup2(high[i], LAUNCH_FIRST_FD + (int)i);
+	dup3(status, status_fd, O_CLOEXEC);
+	close_range((unsigned)status_fd + 1, ~0u, 0);
 	execv(path, argv);
 	code = errno;
-	if (write(LAUNCH_STATUS_FD, &code, sizeof(code)) < 0)
+	if (write(status_fd, &code, sizeof(code)) < 0)
 		_exit(126);
 	_exit(127);
 }
@@ -127,49 +131,64 @@ static int launch_start(int control, const struct vm_config *c, const struct con
 	return control_send_start(control, c, &all, e);
 }
 
-int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pid, int *control,
-	      struct err *e)
+int launch_program(const char *program, char *const argv[], const int *fds, unsigned n, pid_t *pid,
+		   struct err *e)
 {
-	_autoclose int theirs = -1;
 	_autoclose int status_r = -1;
 	_autoclose int status_w = -1;
-	char path[PATH_MAX];
-	int pair[2], pipe_fd[2], r;
 	pid_t parent = getpid();
+	char path[PATH_MAX];
+	int pipe_fd[2], r;
 
-	r = launch_find(path, sizeof(path), e);
+	ASSERT(n <= LAUNCH_FDS_MAX);
+	r = launch_find(program, path, sizeof(path), e);
 	if (r)
 		return r;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_errno(e, errno, "cannot make a control socket");
-	theirs = pair[1];
-	*control = pair[0];
-	if (pipe2(pipe_fd, O_CLOEXEC) < 0) {
-		r = err_errno(e, errno, "cannot make a pipe");
-		goto fail;
-	}
+	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
+		return err_errno(e, errno, "cannot make a pipe");
 	status_r = pipe_fd[0];
 	status_w = pipe_fd[1];
 	*pid = fork();
-	if (*pid < 0) {
-		r = err_errno(e, errno, "cannot start a process");
-		goto fail;
-	}
+	if (*pid < 0)
+		return err_errno(e, errno, "cannot start a process");
 	if (*pid == 0)
-		launch_exec(path, theirs, status_w, parent);
-	base_close_fd(&theirs);
+		launch_exec(path, argv, fds, n, status_w, parent);
 	base_close_fd(&status_w);
 	r = launch_wait_exec(status_r);
-	if (r)
-		r = err_errno(e, r, "cannot run \"%.200s\"", path);
-	else
-		r = launch_start(*control, c, fds, *pid, e);
 	if (!r)
 		return 0;
-	/* EPIPE: it ended at once. It says why on stderr, if it can. */
-	kill(*pid, SIGKILL);
-	waitpid(*pid, NULL, 0);
-fail:
-	base_close_fd(control);
+	launch_end(*pid);
+	return err_errno(e, r, "cannot run \"%.200s\"", path);
+}
+
+void launch_end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pid, int *control,
+	      struct err *e)
+{
+	static char arg0[] = "lodge-vm", arg1[] = "--control-fd", arg2[] = "3";
+	char *const argv[] = {arg0, arg1, arg2, NULL};
+	_autoclose int theirs = -1;
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, errno, "cannot make a control socket");
+	theirs = pair[1];
+	r = launch_program("lodge-vm", argv, &theirs, 1, pid, e);
+	if (!r) {
+		base_close_fd(&theirs);
+		r = launch_start(pair[0], c, fds, *pid, e);
+		/* EPIPE: it ended at once. It says why on stderr, if it can. */
+		if (r)
+			launch_end(*pid);
+	}
+	if (r)
+		close(pair[0]);
+	else
+		*control = pair[0];
 	return r;
 }

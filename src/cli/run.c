@@ -87,8 +87,8 @@ static int run_stdio_console(struct config_fds *fds, int *ours, struct err *e)
 }
 
 /* Opens everything. On error fds hold what was opened so far. */
-static int run_open(const struct run_options *o, const struct vm_config *c,
-		    const char *console_path, struct config_fds *fds, int *console, struct err *e)
+static int run_open(struct run_options *o, const struct vm_config *c, const char *console_path,
+		    struct config_fds *fds, int *console, struct err *e)
 {
 	int r = runfile_check_memory(c->memory_bytes, e);
 
@@ -107,7 +107,7 @@ static int run_open(const struct run_options *o, const struct vm_config *c,
 		if (fds->fd[CONFIG_FD_CONTROL_LISTEN] < 0)
 			return fds->fd[CONFIG_FD_CONTROL_LISTEN];
 	}
-	return 0;
+	return runnet_open(&o->nets, c, fds, e);
 }
 
 /* Removes the control socket's name, unless it is another one by now. */
@@ -119,7 +119,7 @@ static void run_remove_control(const char *path, const struct stat *made)
 		unlink(path);
 }
 
-static int run_vm(const struct run_options *o, const struct vm_config *c, const char *console_path)
+static int run_vm(struct run_options *o, const struct vm_config *c, const char *console_path)
 {
 	struct attach_options at = {.pid = -1,
 				    .control = -1,
@@ -157,15 +157,19 @@ int cli_run(int argc, char **argv)
 	struct run_options o;
 	struct vm_config c;
 	struct err e = {0};
+	int status;
 
 	if (run_fill_stdio() < 0)
 		return CLI_EXIT_RUNTIME;
-	if (runopt_parse(argc, argv, &o, &c, &console_path, &e))
-		return cli_fail_option(&e, CLI_EXIT_USAGE);
-	if (o.help)
-		return cli_own_help(cli_run);
-	log_init("lodge", o.name);
-	if (run_choose_engine(&o, &c, &e))
-		return cli_fail(&e, CLI_EXIT_RUNTIME);
-	return run_vm(&o, &c, console_path);
+	if (runopt_parse(argc, argv, &o, &c, &console_path, &e)) {
+		status = cli_fail_option(&e, CLI_EXIT_USAGE);
+	} else if (o.help) {
+		status = cli_own_help(cli_run);
+	} else {
+		log_init("lodge", o.name);
+		status = run_choose_engine(&o, &c, &e) ? cli_fail(&e, CLI_EXIT_RUNTIME) :
+							 run_vm(&o, &c, console_path);
+	}
+	runnet_end(&o.nets);
+	return status;
 }

@@ -41,6 +41,10 @@ static const struct opt_def run_options[] = {
 	{"control", 0, OPT_TEXT, AT(control), "PATH", "make a control socket for `lodge ctl`", 0, 0,
 	 NULL},
 	{"rng", 0, OPT_CHOICE, AT(rng), "WORD", "entropy device: on or off (on)", 0, 0, on_off},
+	{"net", 0, OPT_LIST, AT(net), "KIND,...",
+	 "network card: user, tap or none (none); may be repeated", 0, 0, NULL},
+	{"publish", 'p', OPT_LIST, AT(publish), "PORT:GUESTPORT",
+	 "forward a port of the host: [HOST:]PORT:GUESTPORT[/udp]; may be repeated", 0, 0, NULL},
 	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS",
 	 "end the VM after this time, exit status 124", 1, UINT32_MAX, NULL},
 	{"no-reboot", 0, OPT_FLAG, AT(no_reboot), "", "end the VM when the guest resets", 0, 0,
@@ -55,6 +59,7 @@ static const struct opt_def run_options[] = {
 void runopt_print_help(FILE *f)
 {
 	opt_print_help(run_options, ARRAY_SIZE(run_options), f);
+	runnet_print_help(f);
 }
 
 static int runopt_console(const char *word, struct vm_config *c, const char **path, struct err *e)
@@ -188,5 +193,6 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);
 	if (o->initrd)
 		runopt_display(c->initrd_name, sizeof(c->initrd_name), o->initrd);
-	return config_check(c, e);
+	r = runnet_parse(&o->net, &o->publish, c, &o->nets, e);
+	return r ? r : config_check(c, e);
 }

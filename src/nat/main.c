@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "nat/nat.h"
-#include "util/json.h"
+#include "proto/control.h"
 #include "util/log.h"
 #include "util/opt.h"
 
@@ -135,12 +135,9 @@ static void restrict_process(void)
 /* 5. */
 static int report(int status_fd, const struct err *e)
 {
-	_autofree char *text = NULL;
-	_autojson json_t *j = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s}", "message", e->msg,
-					"errno", e->code, "field", e->field, "value", e->value,
-					"limit", e->limit, "hint", e->hint);
+	_autojson json_t *j = control_error_json(e);
+	_autofree char *text = j ? json_text(j) : NULL;
 
-	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	if (!text || write(status_fd, text, strlen(text)) < 0)
 		log_error("%s", e->msg);
 	return 1;

@@ -152,8 +152,16 @@ static bool offer(struct net_port *p, size_t len)
 	return true;
 }
 
+static void batch_done(struct net_port *p)
+{
+	if (p->ops->received)
+		p->ops->received(p->ctx);
+}
+
 static void receive_some(struct net_port *p)
 {
+	uint64_t before = p->stats.rx_packets;
+
 	for (unsigned i = 0; i < PACKETS_A_ROUND && p->receiving && !p->lost; i++) {
 		ssize_t n;
 
@@ -169,6 +177,8 @@ static void receive_some(struct net_port *p)
 		else if (!offer(p, (size_t)n))
 			break;
 	}
+	if (p->stats.rx_packets != before)
+		batch_done(p);
 	update_watch(p);
 }
 
@@ -213,8 +223,12 @@ static void tx_timer(void *ctx)
 void net_port_receive(struct net_port *p, bool on)
 {
 	p->receiving = on;
-	if (on && p->kept && !offer(p, p->kept))
-		p->receiving = false; /* asked for too early: waits for the next call */
+	if (on && p->kept) {
+		if (offer(p, p->kept))
+			batch_done(p);
+		else
+			p->receiving = false; /* asked for too early: waits for the next call */
+	}
 	update_watch(p);
 }
 

@@ -42,6 +42,8 @@ struct net_port_ops {
 	/* A packet came: header and frame, `len` bytes, valid during the call. False: there is no room; it is kept, and offered
 	 * again after net_port_receive(). */
 	bool (*receive)(void *ctx, uint8_t *packet, size_t len);
+	/* After one or more calls of receive(): no other follows at once. May be NULL. */
+	void (*received)(void *ctx);
 	/* After net_port_send() said -EAGAIN: try again. */
 	void (*writable)(void *ctx);
 	/* The other end went away, for ever. May be NULL. */

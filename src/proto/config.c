@@ -15,7 +15,9 @@ const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
 const char *const config_fd_names[] = {"kernel",   "initrd", "console-in",     "console-out",
-				       "perf-map", "kvm",    "control-listen", NULL};
+				       "perf-map", "kvm",    "control-listen", "net.0",
+				       "net.1",	   "net.2",  "net.3",	       "net.4",
+				       "net.5",	   "net.6",  "net.7",	       NULL};
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
@@ -67,6 +69,8 @@ json_t *config_to_json(const struct vm_config *c)
 	r |= json_object_set_new(j, "boot.cmdline", json_string(c->cmdline));
 	r |= json_object_set_new(j, "console", json_string(config_console_names[c->console]));
 	r |= json_object_set_new(j, "rng", json_boolean(c->rng));
+	if (c->n_nets)
+		r |= json_object_set_new(j, "net", config_net_to_json(c));
 	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
 	r |= json_object_set_new(j, "no_reboot", json_boolean(c->no_reboot));
 	if (r) {
@@ -79,9 +83,10 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name", "engine",     "soft.mode",   "soft.cache",  "soft.perf_map", "soft.trace",
-		"cpus", "memory",     "boot.kernel", "boot.initrd", "boot.cmdline",  "console",
-		"rng",	"debug_exit", "no_reboot",   NULL,
+		"name",		"engine",  "soft.mode", "soft.cache",  "soft.perf_map",
+		"soft.trace",	"cpus",	   "memory",	"boot.kernel", "boot.initrd",
+		"boot.cmdline", "console", "rng",	"net",	       "debug_exit",
+		"no_reboot",	NULL,
 	};
 	unsigned engine = 0, mode = 0, console = 0;
 	uint64_t cpus = 0;
@@ -104,6 +109,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_text(j, "boot.cmdline", true, c->cmdline, sizeof(c->cmdline), e) < 0 ||
 	    json_get_choice(j, "console", true, config_console_names, &console, e) < 0 ||
 	    json_get_bool(j, "rng", true, &c->rng, e) < 0 ||
+	    config_net_from_json(json_object_get(j, "net"), c, e) < 0 ||
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
 	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0)
 		return -EINVAL;
@@ -196,6 +202,9 @@ int config_check(const struct vm_config *c, struct err *e)
 		err_set(e, EINVAL, "there is no kernel to boot");
 		return err_field(e, "boot.kernel", NULL);
 	}
+	r = config_net_check(c, e);
+	if (r)
+		return r;
 	if (memchr(c->cmdline, '\n', strlen(c->cmdline))) {
 		err_set(e, EINVAL, "the kernel command line has a line break in it");
 		return err_field(e, "boot.cmdline", c->cmdline);

@@ -20,6 +20,9 @@
  *   boot.cmdline string   cmdline        at most CONFIG_CMDLINE_MAX bytes
  *   console      string   console        "none", "stdio", "file", "pty"
  *   rng          boolean  rng            the virtio entropy device
+ *   net          array    net, n_nets    optional: network cards, each an object of
+ *                {id, kind "user"|"tap", mac, mtu, queues, bytes_per_s, packets_per_s};
+ *                card number N needs fd "net.N"
  *   debug_exit   boolean  debug_exit     the test device at port 0xf4
  *   no_reboot    boolean  no_reboot      a guest reset ends the VM
  */
@@ -35,6 +38,8 @@
 #define CONFIG_CPUS_MAX 255u	 /* APIC ids 0..254 */
 #define CONFIG_MEMORY_MIN (16 * MIB)
 #define CONFIG_MEMORY_MAX (UINT64_C(1) << 40)
+#define CONFIG_NETS_MAX 8u
+#define CONFIG_ID_MAX 15u	  /* name of a device in a VM, bytes */
 #define CONFIG_FILE_NAME_MAX 255u /* display name of a file, bytes */
 
 enum config_engine { CONFIG_ENGINE_SOFT, CONFIG_ENGINE_KVM, CONFIG_ENGINES };
@@ -62,6 +67,27 @@ enum config_console {
 extern const char *const config_engine_names[];
 extern const char *const config_soft_mode_names[];
 extern const char *const config_console_names[];
+extern const char *const config_net_kind_names[];
+
+/* What is behind a network card. For lodge-vm both are an open fd. */
+enum config_net_kind {
+	CONFIG_NET_USER, /* a socket to lodge-nat */
+	CONFIG_NET_TAP,	 /* a tap device of the host */
+	CONFIG_NET_KINDS
+};
+
+#define CONFIG_NET_MTU_MIN 1280u
+#define CONFIG_NET_MTU_MAX 65520u
+#define CONFIG_NET_QUEUES_MAX 32u
+
+struct config_net {
+	char id[CONFIG_ID_MAX + 1]; /* "net0" */
+	enum config_net_kind kind;
+	uint8_t mac[6];
+	unsigned mtu;			     /* 0: the guest decides */
+	unsigned queues;		     /* pairs, 1..CONFIG_NET_QUEUES_MAX */
+	uint64_t bytes_per_s, packets_per_s; /* limits of each direction; 0: none */
+};
 
 struct vm_config {
 	char name[CONFIG_NAME_MAX + 1];
@@ -78,6 +104,8 @@ struct vm_config {
 	char cmdline[CONFIG_CMDLINE_MAX + 1];
 	enum config_console console;
 	bool rng;
+	struct config_net net[CONFIG_NETS_MAX];
+	unsigned n_nets;
 	bool debug_exit;
 	bool no_reboot;
 };
@@ -92,6 +120,8 @@ enum config_fd {
 	CONFIG_FD_PERF_MAP, /* "perf-map": empty regular file that `perf` will read, for appending */
 	CONFIG_FD_KVM,	    /* "kvm": /dev/kvm, for the engine of that name */
 	CONFIG_FD_CONTROL_LISTEN, /* "control-listen": listening SOCK_SEQPACKET socket for more control clients */
+	CONFIG_FD_NET, /* "net.0" to "net.7": packets of a network card, as net/net.h says */
+	CONFIG_FD_NET_LAST = CONFIG_FD_NET + (int)CONFIG_NETS_MAX - 1,
 	CONFIG_FDS
 };
 
@@ -113,6 +143,16 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e);
 int config_check(const struct vm_config *c, struct err *e);
 /* A 64-bit number, as in a kernel's symbol table: "0xffffffff81000000", or without the 0x. `what` begins the sentence. */
 int config_parse_address(const char *what, const char *text, uint64_t *out, struct err *e);
+/* 1..CONFIG_ID_MAX bytes of a-z 0-9 and -, beginning with a letter. */
+int config_check_id(const char *id, struct err *e);
+/* "52:54:00:12:34:56", one card's own (not a group's, not all zero). */
+int config_parse_mac(const char *text, uint8_t mac[6], struct err *e);
+#define CONFIG_MAC_TEXT 18u /* bytes, with the NUL */
+const char *config_format_mac(const uint8_t mac[6], char text[CONFIG_MAC_TEXT]);
+/* For config.c: the network cards. */
+json_t *config_net_to_json(const struct vm_config *c);
+int config_net_from_json(const json_t *list, struct vm_config *c, struct err *e);
+int config_net_check(const struct vm_config *c, struct err *e);
 /* 1..64 bytes of a-z A-Z 0-9 . _ -, not beginning with . or -. */
 int config_check_name(const char *name, struct err *e);
 

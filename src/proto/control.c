@@ -81,6 +81,22 @@ static int control_check_file(int fd, const char *role, struct err *e)
 	return 0;
 }
 
+/* Exactly the cards of the configuration. */
+static int control_check_nets(const struct vm_config *c, const struct config_fds *fds, struct err *e)
+{
+	for (unsigned i = 0; i < CONFIG_NETS_MAX; i++) {
+		if ((fds->fd[CONFIG_FD_NET + i] >= 0) == (i < c->n_nets))
+			continue;
+		return err_set(
+			e, EINVAL,
+			i < c->n_nets ?
+				"the start message lacks the file \"%s\"" :
+				"the start message has a file \"%s\" that the configuration does not name",
+			config_fd_names[CONFIG_FD_NET + i]);
+	}
+	return 0;
+}
+
 int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, uint64_t deadline_ns,
 		       struct err *e)
 {
@@ -114,6 +130,8 @@ int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, ui
 	if (!r && c->engine == CONFIG_ENGINE_KVM && fds->fd[CONFIG_FD_KVM] < 0)
 		r = err_set(e, EINVAL,
 			    "the start message lacks the file \"kvm\" for the engine kvm");
+	if (!r)
+		r = control_check_nets(c, fds, e);
 	if (r)
 		config_fds_close(fds);
 	control_msg_fini(&m);

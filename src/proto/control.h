@@ -43,7 +43,7 @@
 
 #define CONTROL_PROTOCOL 1u
 #define CONTROL_MAX_BYTES ((size_t)128 * 1024)
-#define CONTROL_MAX_FDS 16u
+#define CONTROL_MAX_FDS 64u
 
 enum control_cmd {
 	CONTROL_QUERY,

@@ -4,7 +4,9 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "virtio/net.h"
 #include "virtio/rng.h"
 #include "vm/hw.h"
 
@@ -25,6 +27,28 @@ int hw_virtio_add(struct hw *hw, struct virtio_dev *d, struct err *e)
 	return 0;
 }
 
+static int create_net(struct hw *hw, unsigned i, struct err *e)
+{
+	const struct config_net *n = &hw->cfg.vm->net[i];
+	struct bucket_config bytes = {.rate = n->bytes_per_s}, packets = {.rate = n->packets_per_s};
+	struct virtio_net_config cfg = {
+		.id = n->id,
+		.mtu = n->mtu,
+		.pairs = n->queues,
+		.kind = n->kind == CONFIG_NET_TAP ? NET_KIND_TAP : NET_KIND_SOCKET,
+		.fd = hw->cfg.fds->fd[CONFIG_FD_NET + i],
+	};
+	struct virtio_dev *d;
+	int r;
+
+	memcpy(cfg.mac, n->mac, 6);
+	r = virtio_net_create(&d, &hw->env, &cfg, e);
+	if (r < 0)
+		return r;
+	virtio_net_set_limit(d, &bytes, &packets);
+	return hw_virtio_add(hw, d, e);
+}
+
 int hw_virtio_create(struct hw *hw, struct err *e)
 {
 	const struct vm_config *vm = hw->cfg.vm;
@@ -36,6 +60,8 @@ int hw_virtio_create(struct hw *hw, struct err *e)
 		if (r == 0)
 			r = hw_virtio_add(hw, d, e);
 	}
+	for (unsigned i = 0; i < vm->n_nets && r == 0; i++)
+		r = create_net(hw, i, e);
 	return r;
 }
 

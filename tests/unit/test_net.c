@@ -24,7 +24,7 @@ struct card {
 	struct net_port *port;
 	int peer;
 	unsigned room; /* packets that the card still takes */
-	unsigned got, writable, lost;
+	unsigned got, batches, writable, lost;
 	uint8_t last[NET_PACKET_MAX];
 	size_t last_len;
 };
@@ -52,7 +52,15 @@ static void link_lost(void *ctx)
 	((struct card *)ctx)->lost++;
 }
 
-static const struct net_port_ops ops = {receive, writable, link_lost};
+static void received(void *ctx)
+{
+	struct card *c = ctx;
+
+	c->batches++;
+	assert_true(c->got > 0);
+}
+
+static const struct net_port_ops ops = {receive, received, writable, link_lost};
 
 static int setup(void **state)
 {
@@ -149,6 +157,7 @@ static void no_room_keeps_packets(void **state)
 	net_port_receive(c->port, true);
 	settle(c);
 	assert_int_equal(c->got, 10);
+	assert_in_range(c->batches, 3, 4);
 	assert_int_equal(c->last[NET_HDR_SIZE], 9);
 	net_port_receive(c->port, false);
 	assert_int_equal(send(c->peer, p, sizeof(p), 0), sizeof(p));

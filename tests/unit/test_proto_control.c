@@ -116,7 +116,7 @@ static void test_bad_packets(void **state)
 static void send_raw(int sock, const char *text, int fd, unsigned n)
 {
 	union {
-		char buf[CMSG_SPACE(sizeof(int) * 64)];
+		char buf[CMSG_SPACE(sizeof(int) * (CONTROL_MAX_FDS + 10))];
 		struct cmsghdr align;
 	} ctl;
 	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
@@ -143,7 +143,7 @@ static void test_fd_flood(void **state)
 	struct control_msg m;
 
 	control_msg_init(&m);
-	send_raw(f->s[0], "{}", f->file, 60);
+	send_raw(f->s[0], "{}", f->file, CONTROL_MAX_FDS + 10);
 	assert_int_equal(control_recv(f->s[1], &m, CONTROL_NO_WAIT, NULL), -EMSGSIZE);
 	assert_int_equal(count_fds(), before);
 	send_raw(f->s[0], "no json", f->file, 3);

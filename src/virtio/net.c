@@ -1,0 +1,714 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net.c - the virtio network card: queues on one side, a net_port on the other.
+ *
+ * Theory of operation. From the guest: each packet of a transmit queue goes out at once, straight from guest
+ * memory. When the port has no room the packet is put back (virtq_unpop()), the queue waits for writable(), and the
+ * guest is not asked for kicks meanwhile. A call serves at most TX_BATCH packets and then asks to be called again, so
+ * that one card cannot hold up the loop.
+ *
+ * To the guest: the port offers a packet; it is copied into as many receive buffers as it needs (merge-able buffers,
+ * §5.1.6.4) or into one. When there are too few, what was popped is put back, the port keeps the packet, and the next
+ * kick of the receive queue asks for it again. With several queue pairs a packet goes to the pair that its flow's hash
+ * says, so that a flow stays in order.
+ *
+ * The control queue (§5.1.6.5): receive modes and the table of addresses, the card's address, how many pairs are used,
+ * offloads, and the answer to an announcement. Every command is copied before it is looked at.
+ *
+ * The address filter is for the guest's convenience; who may send what to whom is decided by the other side.
+ */
+#include "virtio/net.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/log.h"
+
+/* Feature bits; §5.1.3. */
+#define F_CSUM BIT(0)
+#define F_GUEST_CSUM BIT(1)
+#define F_CTRL_GUEST_OFFLOADS BIT(2)
+#define F_MTU BIT(3)
+#define F_MAC BIT(5)
+#define F_GUEST_TSO4 BIT(7)
+#define F_GUEST_TSO6 BIT(8)
+#define F_GUEST_ECN BIT(9)
+#define F_HOST_TSO4 BIT(11)
+#define F_HOST_TSO6 BIT(12)
+#define F_HOST_ECN BIT(13)
+#define F_MRG_RXBUF BIT(15)
+#define F_STATUS BIT(16)
+#define F_CTRL_VQ BIT(17)
+#define F_CTRL_RX BIT(18)
+#define F_CTRL_RX_EXTRA BIT(20)
+#define F_GUEST_ANNOUNCE BIT(21)
+#define F_MQ BIT(22)
+#define F_CTRL_MAC_ADDR BIT(23)
+#define F_GUEST_OFFLOADS (F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN)
+
+/* Device configuration; §5.1.4. */
+#define CFG_MAC 0u
+#define CFG_STATUS 6u
+#define CFG_PAIRS 8u
+#define CFG_MTU 10u
+#define CFG_SIZE 12u
+#define STATUS_LINK_UP 1u
+#define STATUS_ANNOUNCE 2u
+
+/* Control commands; §5.1.6.5. */
+#define CTRL_RX 0u
+#define CTRL_MAC 1u
+#define CTRL_ANNOUNCE 3u
+#define CTRL_MQ 4u
+#define CTRL_GUEST_OFFLOADS 5u
+#define CTRL_OK 0u
+#define CTRL_ERR 1u
+#define CTRL_DATA_MAX 4096u /* more than any command needs */
+
+#define MAC_TABLE_MAX 64u /* more addresses: as with all of their kind */
+#define QUEUE_SIZE 256u
+#define CTRL_QUEUE_SIZE 64u
+#define TX_BATCH 256u
+#define RX_CHAINS_MAX 64u /* of one packet */
+
+struct mac_table {
+	unsigned n;
+	bool overflow;
+	uint8_t mac[MAC_TABLE_MAX][6];
+};
+
+struct virtio_net {
+	struct virtio_dev v;
+	struct net_port *port;
+	unsigned pairs_max;
+	uint8_t first_mac[6];
+
+	/* The loop's. */
+	bool link_up, announcing;
+	bool peer_gone;
+	unsigned pairs; /* in use */
+	uint8_t mac[6];
+	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
+	struct mac_table uni, multi;
+	uint64_t offloads;    /* F_GUEST_OFFLOADS that are on */
+	uint64_t tx_waiting;  /* bit of each pair whose transmit queue waits for room */
+	uint64_t rx_touched;  /* pairs with packets that are not shown to the driver yet */
+	uint64_t n_filtered;  /* packets for other addresses */
+	uint64_t n_no_buffer; /* packets that had to wait for receive buffers */
+	uint64_t n_too_large; /* that no buffer of the driver's can take */
+	uint64_t n_ctrl, n_ctrl_refused;
+};
+
+static struct virtio_net *from_v(struct virtio_dev *d)
+{
+	return container_of(d, struct virtio_net, v);
+}
+
+static uint16_t get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static uint16_t get16be(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)get16(p) | (uint32_t)get16(p + 2) << 16;
+}
+
+static struct virtq *rx_queue(struct virtio_net *n, unsigned pair)
+{
+	return virtio_q(&n->v, 2 * pair);
+}
+
+static struct virtq *tx_queue(struct virtio_net *n, unsigned pair)
+{
+	return virtio_q(&n->v, 2 * pair + 1);
+}
+
+/* Behind all pairs, or behind the only one for a driver that does not know of more; §5.1.2. */
+static unsigned ctrl_queue(const struct virtio_net *n)
+{
+	return 2 * (virtio_has(&n->v, F_MQ) ? n->pairs_max : 1);
+}
+
+/* ---- from the guest ---- */
+
+/* A packet in more pieces than a port takes at once. */
+static int send_gathered(struct virtio_net *n, const struct virtq_chain *c)
+{
+	_autofree uint8_t *buf = malloc(NET_PACKET_MAX);
+	struct iovec iov = {buf, 0};
+
+	if (!buf)
+		return 0; /* lost, as in any network */
+	iov.iov_len = virtq_chain_read(c, 0, buf, NET_PACKET_MAX);
+	return net_port_send(n->port, &iov, 1);
+}
+
+static void serve_tx(struct virtio_net *n, unsigned pair)
+{
+	struct virtq *q = tx_queue(n, pair);
+	unsigned budget = TX_BATCH;
+	struct virtq_chain *c;
+
+	if (n->tx_waiting & BIT(pair))
+		return;
+	do {
+		virtq_disable_kicks(q);
+		while ((c = virtq_pop(q))) {
+			int r;
+
+			if (!budget--) {
+				virtq_unpop(q, c);
+				virtq_flush(q);
+				virtio_kick(&n->v, q->index);
+				return;
+			}
+			/* Larger than any packet: the port would refuse it, but must not read that much either. */
+			if (c->out_bytes > NET_PACKET_MAX || c->out_bytes < NET_HDR_SIZE)
+				r = 0;
+			else if (c->n_out > NET_IOV_MAX)
+				r = send_gathered(n, c);
+			else
+				r = net_port_send(n->port, c->iov, c->n_out);
+			if (r == -EAGAIN) {
+				virtq_unpop(q, c);
+				virtq_flush(q);
+				n->tx_waiting |= BIT(pair);
+				return;
+			}
+			virtq_push(q, c, 0);
+		}
+		virtq_flush(q);
+	} while (virtq_enable_kicks(q));
+}
+
+static void port_writable(void *ctx)
+{
+	struct virtio_net *n = ctx;
+	uint64_t waiting = n->tx_waiting;
+
+	n->tx_waiting = 0;
+	for (; waiting; waiting &= waiting - 1)
+		virtio_kick(&n->v, 2 * (unsigned)__builtin_ctzll(waiting) + 1);
+}
+
+/* ---- to the guest ---- */
+
+static bool in_table(const struct mac_table *t, const uint8_t *mac)
+{
+	if (t->overflow)
+		return true;
+	for (unsigned i = 0; i < t->n; i++)
+		if (!memcmp(t->mac[i], mac, 6))
+			return true;
+	return false;
+}
+
+/* §5.1.6.5.1 and .2 */
+static bool for_us(const struct virtio_net *n, const uint8_t *dst)
+{
+	static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+	if (n->promisc)
+		return true;
+	if (!memcmp(dst, broadcast, 6))
+		return !n->nobcast;
+	if (dst[0] & 1)
+		return !n->nomulti && (n->allmulti || in_table(&n->multi, dst));
+	if (n->nouni)
+		return false;
+	return n->alluni || !memcmp(dst, n->mac, 6) || in_table(&n->uni, dst);
+}
+
+/* The same number for all packets of a flow: addresses, protocol and ports, as far as they are there. */
+static uint32_t flow_hash(const uint8_t *f, size_t len)
+{
+	uint32_t h = 2166136261u;
+	size_t ports = 0, from = 0, to = 0;
+	uint8_t proto = 0;
+
+	if (len >= 34 && get16be(f + 12) == 0x0800) {
+		from = 26;
+		to = 34;
+		proto = f[23];
+		if (!(get16be(f + 20) & 0x3fff)) /* no fragment */
+			ports = 14 + 4u * (f[14] & 15u);
+	} else if (len >= 54 && get16be(f + 12) == 0x86dd) {
+		from = 22;
+		to = 54;
+		proto = f[20];
+		ports = 54;
+	}
+	for (size_t i = from; i < to; i++)
+		h = (h ^ f[i]) * 16777619u;
+	if ((proto == 6 || proto == 17) && ports && ports + 4 <= len)
+		for (size_t i = ports; i < ports + 4; i++)
+			h = (h ^ f[i]) * 16777619u;
+	return h ^ h >> 16;
+}
+
+/* Makes the header true for what the driver said it can take. False: it cannot. */
+static bool fit_header(const struct virtio_net *n, uint8_t *hdr)
+{
+	unsigned gso = hdr[1] & ~NET_HDR_GSO_ECN;
+
+	if (!(n->offloads & F_GUEST_CSUM)) {
+		if (hdr[0] & NET_HDR_F_NEEDS_CSUM)
+			return false;
+		hdr[0] = 0;
+	}
+	hdr[0] &= NET_HDR_F_NEEDS_CSUM | NET_HDR_F_DATA_VALID;
+	if (hdr[1] & NET_HDR_GSO_ECN && !(n->offloads & F_GUEST_ECN))
+		return false;
+	return gso == NET_HDR_GSO_NONE ||
+	       (gso == NET_HDR_GSO_TCPV4 && n->offloads & F_GUEST_TSO4) ||
+	       (gso == NET_HDR_GSO_TCPV6 && n->offloads & F_GUEST_TSO6);
+}
+
+/*
+ * Enough receive buffers for `len` bytes into chain[]. Their number; 0: too few now, a kick comes when there are more; -1: never.
+ * Kicks are switched on while all that there is is popped, so that the event index stands behind it: the next buffer kicks.
+ */
+static int take_buffers(struct virtio_net *n, struct virtq *q, size_t len,
+			struct virtq_chain *chain[RX_CHAINS_MAX])
+{
+	int most = virtio_has(&n->v, F_MRG_RXBUF) ? (int)RX_CHAINS_MAX : 1;
+	uint64_t room = 0;
+	int k = 0, r = -1;
+
+	virtq_disable_kicks(q);
+	while (room < len && k < most) {
+		chain[k] = virtq_pop(q);
+		if (chain[k]) {
+			room += chain[k++]->in_bytes;
+		} else if (!virtq_enable_kicks(q)) {
+			r = 0;
+			break;
+		}
+	}
+	if (room >= len)
+		return k;
+	while (k > 0)
+		virtq_unpop(q, chain[--k]);
+	return r;
+}
+
+static bool deliver(struct virtio_net *n, unsigned pair, uint8_t *packet, size_t len)
+{
+	struct virtq *q = rx_queue(n, pair);
+	struct virtq_chain *chain[RX_CHAINS_MAX];
+	size_t at = 0;
+	int k;
+
+	if (!q->live || q->broken)
+		return true; /* nobody will ever take it */
+	k = take_buffers(n, q, len, chain);
+	if (k == 0) {
+		n->n_no_buffer++;
+		return q->broken;
+	}
+	if (k < 0) {
+		n->n_too_large++;
+		return true;
+	}
+	packet[10] = (uint8_t)k;
+	packet[11] = 0;
+	for (int i = 0; i < k; i++) {
+		size_t part = MIN(len - at, (size_t)chain[i]->in_bytes);
+
+		virtq_chain_write(chain[i], 0, packet + at, part);
+		virtq_push(q, chain[i], part);
+		at += part;
+	}
+	n->rx_touched |= BIT(pair);
+	return true;
+}
+
+static bool port_receive(void *ctx, uint8_t *packet, size_t len)
+{
+	struct virtio_net *n = ctx;
+	const uint8_t *frame = packet + NET_HDR_SIZE;
+	unsigned pair = 0;
+
+	if (!virtio_running(&n->v))
+		return false;
+	if (!n->link_up || !for_us(n, frame) || !fit_header(n, packet)) {
+		n->n_filtered++;
+		return true;
+	}
+	if (n->pairs > 1)
+		pair = flow_hash(frame, len - NET_HDR_SIZE) % n->pairs;
+	return deliver(n, pair, packet, len);
+}
+
+static void port_received(void *ctx)
+{
+	struct virtio_net *n = ctx;
+
+	for (; n->rx_touched; n->rx_touched &= n->rx_touched - 1)
+		virtq_flush(rx_queue(n, (unsigned)__builtin_ctzll(n->rx_touched)));
+}
+
+/* ---- link ---- */
+
+static void show_status(struct virtio_net *n, bool tell)
+{
+	uint8_t s[2] = {(uint8_t)((n->link_up ? STATUS_LINK_UP : 0) |
+				  (n->announcing ? STATUS_ANNOUNCE : 0)),
+			0};
+
+	virtio_set_config(&n->v, CFG_STATUS, s, sizeof(s), tell);
+}
+
+void virtio_net_set_link(struct virtio_dev *d, bool up)
+{
+	struct virtio_net *n = from_v(d);
+
+	up = up && !n->peer_gone;
+	if (up == n->link_up)
+		return;
+	n->link_up = up;
+	net_port_set_link(n->port, up);
+	show_status(n, true);
+}
+
+bool virtio_net_link(const struct virtio_dev *d)
+{
+	return container_of(d, const struct virtio_net, v)->link_up;
+}
+
+void virtio_net_announce(struct virtio_dev *d)
+{
+	struct virtio_net *n = from_v(d);
+
+	if (!virtio_has(d, F_GUEST_ANNOUNCE) || !n->link_up)
+		return;
+	n->announcing = true;
+	show_status(n, true);
+}
+
+void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *bytes,
+			  const struct bucket_config *packets)
+{
+	net_port_set_limit(from_v(d)->port, bytes, packets);
+}
+
+static void port_link_lost(void *ctx)
+{
+	struct virtio_net *n = ctx;
+
+	log_warn("%s: the other end of the network cable is gone: the guest's link is down",
+		 n->v.pci.dev.id);
+	n->peer_gone = true;
+	virtio_net_set_link(&n->v, false);
+}
+
+static const struct net_port_ops port_ops = {
+	.receive = port_receive,
+	.received = port_received,
+	.writable = port_writable,
+	.link_lost = port_link_lost,
+};
+
+/* ---- control queue ---- */
+
+static bool ctrl_rx(struct virtio_net *n, uint8_t cmd, const uint8_t *data, size_t len)
+{
+	bool *mode[] = {&n->promisc, &n->allmulti, &n->alluni, &n->nomulti, &n->nouni, &n->nobcast};
+
+	if (len < 1 || cmd >= ARRAY_SIZE(mode) || data[0] > 1)
+		return false;
+	*mode[cmd] = data[0];
+	return true;
+}
+
+/* One table of a MAC_TABLE_SET; returns the bytes it takes, 0 if it is cut. */
+static size_t read_table(struct mac_table *t, const uint8_t *data, size_t len)
+{
+	uint32_t count;
+
+	if (len < 4)
+		return 0;
+	count = get32(data);
+	if (count > (len - 4) / 6)
+		return 0;
+	t->overflow = count > MAC_TABLE_MAX;
+	t->n = t->overflow ? 0 : count;
+	memcpy(t->mac, data + 4, t->n * 6u);
+	return 4 + count * 6u;
+}
+
+static bool ctrl_mac(struct virtio_net *n, uint8_t cmd, const uint8_t *data, size_t len)
+{
+	struct mac_table uni, multi;
+	size_t used;
+
+	if (cmd == 1) {
+		if (len < 6 || data[0] & 1)
+			return false;
+		memcpy(n->mac, data, 6);
+		virtio_set_config(&n->v, CFG_MAC, data, 6, false);
+		return true;
+	}
+	if (cmd != 0)
+		return false;
+	used = read_table(&uni, data, len);
+	if (!used || !read_table(&multi, data + used, len - used))
+		return false;
+	n->uni = uni;
+	n->multi = multi;
+	return true;
+}
+
+static void apply_offloads(struct virtio_net *n, uint64_t offloads)
+{
+	unsigned o = 0;
+
+	n->offloads = offloads;
+	o |= offloads & F_GUEST_CSUM ? NET_OFFLOAD_CSUM : 0;
+	o |= offloads & F_GUEST_TSO4 ? NET_OFFLOAD_TSO4 : 0;
+	o |= offloads & F_GUEST_TSO6 ? NET_OFFLOAD_TSO6 : 0;
+	o |= offloads & F_GUEST_ECN ? NET_OFFLOAD_TSO_ECN : 0;
+	if (net_port_set_offloads(n->port, o) < 0)
+		log_warn_limited("%s: the tap device does not take the guest's offloads",
+				 n->v.pci.dev.id);
+}
+
+static bool ctrl_offloads(struct virtio_net *n, uint8_t cmd, const uint8_t *data, size_t len)
+{
+	uint64_t want;
+
+	if (cmd != 0 || len < 8)
+		return false;
+	want = get32(data) | (uint64_t)get32(data + 4) << 32;
+	if (want & ~(n->v.features & F_GUEST_OFFLOADS))
+		return false;
+	apply_offloads(n, want);
+	return true;
+}
+
+static bool ctrl_pairs(struct virtio_net *n, uint8_t cmd, const uint8_t *data, size_t len)
+{
+	unsigned pairs = len >= 2 ? get16(data) : 0;
+
+	if (cmd != 0 || !pairs || pairs > n->pairs_max)
+		return false;
+	n->pairs = pairs;
+	return true;
+}
+
+static bool ctrl(struct virtio_net *n, const uint8_t *cmd, size_t len)
+{
+	const uint8_t *data = cmd + 2;
+
+	if (len < 2)
+		return false;
+	len -= 2;
+	switch (cmd[0]) {
+	case CTRL_RX: return virtio_has(&n->v, F_CTRL_RX) && ctrl_rx(n, cmd[1], data, len);
+	case CTRL_MAC: return ctrl_mac(n, cmd[1], data, len);
+	case CTRL_ANNOUNCE:
+		if (cmd[1] != 0)
+			return false;
+		n->announcing = false;
+		show_status(n, false);
+		return true;
+	case CTRL_MQ: return virtio_has(&n->v, F_MQ) && ctrl_pairs(n, cmd[1], data, len);
+	case CTRL_GUEST_OFFLOADS:
+		return virtio_has(&n->v, F_CTRL_GUEST_OFFLOADS) &&
+		       ctrl_offloads(n, cmd[1], data, len);
+	default: return false;
+	}
+}
+
+static void serve_ctrl(struct virtio_net *n, struct virtq *q)
+{
+	uint8_t cmd[CTRL_DATA_MAX], ack;
+	struct virtq_chain *c;
+
+	do {
+		virtq_disable_kicks(q);
+		while ((c = virtq_pop(q))) {
+			size_t len = virtq_chain_read(c, 0, cmd, sizeof(cmd));
+
+			n->n_ctrl++;
+			ack = CTRL_ERR;
+			if (c->out_bytes <= sizeof(cmd) && ctrl(n, cmd, len))
+				ack = CTRL_OK;
+			else
+				n->n_ctrl_refused++;
+			virtq_push(q, c, virtq_chain_write(c, 0, &ack, 1));
+		}
+		virtq_flush(q);
+	} while (virtq_enable_kicks(q));
+}
+
+/* ---- life ---- */
+
+/* As after a reset, §5.1.5. */
+static void start(struct virtio_dev *d)
+{
+	struct virtio_net *n = from_v(d);
+
+	n->pairs = 1;
+	/* Without modes to choose the driver wants everything (§5.1.6.5.1: it cannot say less). */
+	n->promisc = !virtio_has(d, F_CTRL_VQ | F_CTRL_RX);
+	n->allmulti = n->alluni = n->nomulti = n->nouni = n->nobcast = false;
+	memset(&n->uni, 0, sizeof(n->uni));
+	memset(&n->multi, 0, sizeof(n->multi));
+	n->tx_waiting = n->rx_touched = 0;
+	apply_offloads(n, d->features & F_GUEST_OFFLOADS);
+	net_port_receive(n->port, true);
+}
+
+static void stop(struct virtio_dev *d)
+{
+	struct virtio_net *n = from_v(d);
+
+	net_port_receive(n->port, false);
+	n->announcing = false;
+	memcpy(n->mac, n->first_mac, 6);
+	virtio_set_config(d, CFG_MAC, n->mac, 6, false);
+	show_status(n, false);
+	virtio_stopped(d);
+}
+
+static void pause_(struct virtio_dev *d)
+{
+	net_port_receive(from_v(d)->port, false);
+}
+
+static void resume(struct virtio_dev *d)
+{
+	struct virtio_net *n = from_v(d);
+
+	n->tx_waiting = 0;
+	net_port_receive(n->port, true);
+}
+
+static void notify(struct virtio_dev *d, struct virtq *q)
+{
+	struct virtio_net *n = from_v(d);
+
+	if (q->index == ctrl_queue(n))
+		serve_ctrl(n, q);
+	else if (q->index & 1)
+		serve_tx(n, q->index / 2);
+	else
+		net_port_receive(n->port, true); /* buffers came */
+}
+
+static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, uint64_t v),
+		  void *ctx)
+{
+	struct virtio_net *n = from_v(d);
+	struct net_stats s;
+
+	net_port_stats(n->port, &s);
+	add(ctx, "rx_packets", s.rx_packets);
+	add(ctx, "rx_bytes", s.rx_bytes);
+	add(ctx, "rx_dropped", s.rx_dropped + n->n_too_large);
+	add(ctx, "rx_filtered", n->n_filtered);
+	add(ctx, "rx_waits", n->n_no_buffer);
+	add(ctx, "tx_packets", s.tx_packets);
+	add(ctx, "tx_bytes", s.tx_bytes);
+	add(ctx, "tx_dropped", s.tx_dropped);
+	add(ctx, "throttled", s.n_throttled);
+	add(ctx, "link", n->link_up);
+}
+
+static void dump(const struct virtio_dev *d, struct dev_text *t)
+{
+	const struct virtio_net *n = container_of(d, const struct virtio_net, v);
+
+	dev_print(t, "  mac %02x:%02x:%02x:%02x:%02x:%02x, link %s, %u of %u queue pairs%s\n",
+		  n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5],
+		  n->link_up ? "up" : "down", n->pairs, n->pairs_max,
+		  n->promisc ? ", promiscuous" : "");
+	dev_print(t, "  %llu control commands (%llu refused), transmit queues waiting %#llx\n",
+		  (unsigned long long)n->n_ctrl, (unsigned long long)n->n_ctrl_refused,
+		  (unsigned long long)n->tx_waiting);
+}
+
+static void destroy(struct virtio_dev *d)
+{
+	struct virtio_net *n = from_v(d);
+
+	net_port_destroy(n->port);
+	virtio_fini(d);
+	free(n);
+}
+
+const struct virtio_class virtio_net_class = {
+	.name = "net",
+	.help = "network card",
+	.type = 1,
+	.pci_class = 0x020000,
+	.destroy = destroy,
+	.notify = notify,
+	.start = start,
+	.stop = stop,
+	.pause = pause_,
+	.resume = resume,
+	.stats = stats,
+	.dump = dump,
+};
+
+int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
+		      const struct virtio_net_config *c, struct err *e)
+{
+	struct virtio_net *n = calloc(1, sizeof(*n));
+	uint16_t size[2 * VIRTIO_NET_PAIRS_MAX + 1];
+	uint8_t config[CFG_SIZE] = {0};
+	struct virtio_params p = {
+		.id = c->id,
+		.n_queues = 2 * c->pairs + 1,
+		.queue_size = size,
+		.features = F_CSUM | F_GUEST_OFFLOADS | F_CTRL_GUEST_OFFLOADS | F_MAC | F_HOST_TSO4 |
+			    F_HOST_TSO6 | F_HOST_ECN | F_MRG_RXBUF | F_STATUS | F_CTRL_VQ |
+			    F_CTRL_RX | F_CTRL_RX_EXTRA | F_GUEST_ANNOUNCE | F_CTRL_MAC_ADDR,
+		.config = config,
+		.config_size = CFG_SIZE,
+	};
+	int r;
+
+	*out = NULL;
+	if (!n)
+		return err_set(e, ENOMEM, "out of memory");
+	for (unsigned i = 0; i < 2 * c->pairs; i++)
+		size[i] = QUEUE_SIZE;
+	size[2 * c->pairs] = CTRL_QUEUE_SIZE;
+	memcpy(config + CFG_MAC, c->mac, 6);
+	config[CFG_STATUS] = STATUS_LINK_UP;
+	config[CFG_PAIRS] = (uint8_t)c->pairs;
+	if (c->pairs > 1)
+		p.features |= F_MQ;
+	if (c->mtu) {
+		p.features |= F_MTU;
+		config[CFG_MTU] = (uint8_t)c->mtu;
+		config[CFG_MTU + 1] = (uint8_t)(c->mtu >> 8);
+	}
+	r = virtio_init(&n->v, &virtio_net_class, env, &p, e);
+	if (r < 0) {
+		free(n);
+		return r;
+	}
+	n->pairs_max = c->pairs;
+	n->pairs = 1;
+	n->link_up = true;
+	memcpy(n->mac, c->mac, 6);
+	memcpy(n->first_mac, c->mac, 6);
+	r = net_port_create(&n->port, env->loop, c->kind, c->fd, &port_ops, n, e);
+	if (r < 0) {
+		destroy(&n->v);
+		return r;
+	}
+	*out = &n->v;
+	return 0;
+}

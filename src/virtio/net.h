@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net.h - the virtio network card (virtio 1.2 §5.1).
+ */
+#ifndef LODGE_VIRTIO_NET_H
+#define LODGE_VIRTIO_NET_H
+
+#include "net/net.h"
+#include "virtio/virtio.h"
+
+#define VIRTIO_NET_PAIRS_MAX 32u
+#define VIRTIO_NET_MTU_MIN 1280u /* the least that IPv6 can use (RFC 8200 §5) */
+#define VIRTIO_NET_MTU_MAX 65520u
+
+struct virtio_net_config {
+	const char *id;
+	uint8_t mac[6];
+	unsigned mtu;	/* 0: not told to the guest */
+	unsigned pairs; /* of queues, 1..VIRTIO_NET_PAIRS_MAX */
+	enum net_kind kind;
+	int fd; /* the back-end's; stays the caller's */
+};
+
+/* VM lock held, loop thread. */
+int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
+		      const struct virtio_net_config *cfg, struct err *e);
+
+/* ---- while it runs; loop thread ---- */
+
+/* The cable, as the guest sees it. */
+void virtio_net_set_link(struct virtio_dev *d, bool up);
+bool virtio_net_link(const struct virtio_dev *d);
+/* Asks the guest to tell the network where it is now (after a migration), if it can. */
+void virtio_net_announce(struct virtio_dev *d);
+/* Each direction's own; a rate of 0: no limit. */
+void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *bytes,
+			  const struct bucket_config *packets);
+
+extern const struct virtio_class virtio_net_class;
+
+#endif
