@@ -121,6 +121,13 @@ struct engine_class {
 	void (*nmi)(struct engine_vcpu *v);
 	void (*get_state)(struct engine_vcpu *v, uint64_t mask, struct x86_state *s);
 	int (*set_state)(struct engine_vcpu *v, uint64_t mask, const struct x86_state *s);
+	/*
+	 * The dirty log (gmem.h) sees every store of the vCPUs only if none of them keeps the right to store to a page without
+	 * saying so. Call it after gmem_dirty_start(), and after each gmem_dirty_harvest() before the pages are read: when it
+	 * returns, stores that come later are noted in the log, and those that came before are in memory. vCPUs may
+	 * run meanwhile. Any thread but a vCPU's, one at a time. NULL: this engine cannot log.
+	 */
+	void (*dirty_sync)(struct engine *en);
 	/* Gives back memory that can be made again; the VM has been idle for a while. Any thread but a vCPU's. NULL: none. */
 	void (*trim)(struct engine *en);
 

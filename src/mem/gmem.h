@@ -76,7 +76,7 @@ void gmem_written(struct gmem *m, gpa_t gpa, uint64_t len);
  * 0 or -errno; memory is undefined then. */
 int gmem_clear(struct gmem *m);
 
-/* Dirty log: pages written since the last harvest. */
+/* Dirty log: pages written since the last harvest. For the stores of vCPUs see engine_class.dirty_sync. */
 int gmem_dirty_start(struct gmem *m);
 void gmem_dirty_stop(struct gmem *m);
 void gmem_dirty_mark(struct gmem *m, gpa_t gpa, uint64_t len);

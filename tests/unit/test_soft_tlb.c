@@ -3,6 +3,9 @@
  * test_soft_tlb.c - what the soft engine keeps of translations and code, and what takes it away: INVLPG, the jump
  * cache, links between pages, pages that change from code to data.
  */
+#include <pthread.h>
+#include <sched.h>
+
 #include "soft_fixture.h"
 
 #define PTE_P 1u
@@ -183,15 +186,74 @@ static void test_code_to_data(void **state)
 	assert_int_equal(stores[2], 4 * stores[0]);
 }
 
+/* ---- The dirty log ---- */
+
+static uint32_t quit;
+
+static void *run_vcpu(void *arg)
+{
+	struct engine_vcpu *ev = arg;
+	struct engine_exit exit;
+
+	assert_int_equal(engine_soft.vcpu_attach(ev, NULL), 0);
+	do {
+		engine_soft.run(ev, &exit);
+	} while (!__atomic_load_n(&quit, __ATOMIC_SEQ_CST));
+	return NULL;
+}
+
+static bool in_log(struct fix *f, uint64_t *log, gpa_t page)
+{
+	(void)gmem_dirty_harvest(f->mem, log);
+	return (log[page / GMEM_PAGE / 64] >> (page / GMEM_PAGE % 64)) & 1;
+}
+
+static uint64_t counter(struct fix *f)
+{
+	return __atomic_load_n((uint64_t *)gmem_at(f->mem, DATA, 8), __ATOMIC_SEQ_CST);
+}
+
+/* A loop that stores to one page all the time, through the write tag that it got once. */
+static void test_dirty_sync(void **state)
+{
+	struct fix *f = *state;
+	uint64_t *log = calloc(f->mem->size_bytes / GMEM_PAGE / 64 + 1, sizeof(*log)), seen;
+	pthread_t thread;
+
+	f->v->soft->cfg.soft_mode = SOFT_MODE_TRANSLATE;
+	/* again: inc qword [rbx]; jmp again */
+	assert_int_equal(gmem_write(f->mem, 0x800000, "\x48\xff\x03\xeb\xfb", 5), 0);
+	f->v->s.rip = CODE;
+	f->v->s.gpr[X86_RBX] = USER;
+	quit = 0;
+	engine_soft.dirty_sync(f->en); /* not running: nothing to wait for */
+	assert_int_equal(pthread_create(&thread, NULL, run_vcpu, f->ev), 0);
+	while (!counter(f))
+		sched_yield();
+	assert_int_equal(gmem_dirty_start(f->mem), 0);
+	engine_soft.dirty_sync(f->en);
+	for (unsigned i = 0; i < 200; i++) {
+		seen = counter(f);
+		while (counter(f) < seen + 2) /* one may have been under way */
+			sched_yield();
+		assert_true(in_log(f, log, DATA));
+		engine_soft.dirty_sync(f->en);
+	}
+	gmem_dirty_stop(f->mem);
+	__atomic_store_n(&quit, 1, __ATOMIC_SEQ_CST);
+	engine_soft.kick(f->ev, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(engine_soft.vcpu_attach(f->ev, NULL), 0);
+	free(log);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_invlpg_small),
-		TEST(test_invlpg_jump_cache),
-		TEST(test_cross_links),
-		TEST(test_code_to_data),
+		TEST(test_invlpg_small), TEST(test_invlpg_jump_cache), TEST(test_cross_links),
+		TEST(test_code_to_data), TEST(test_dirty_sync),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

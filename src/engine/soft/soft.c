@@ -11,6 +11,7 @@
  */
 #include <asm/prctl.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,10 @@ static void take_requests(struct soft_vcpu *v, uint32_t *req)
 	*req = __atomic_exchange_n(&v->req, 0, __ATOMIC_SEQ_CST);
 	if (*req & SOFT_REQ_FLUSH)
 		soft_tlb_flush_all(v);
+	if (*req & SOFT_REQ_CLEAN) {
+		soft_tlb_drop_write_tags(v);
+		__atomic_add_fetch(&v->n_clean, 1, __ATOMIC_SEQ_CST);
+	}
 	if (*req & SOFT_REQ_JC)
 		soft_tr_flush_jc(v);
 	if (*req & SOFT_REQ_STOP)
@@ -231,7 +236,9 @@ static void soft_run(struct engine_vcpu *evcpu, struct engine_exit *exit)
 	enum soft_mode mode = v->soft->cfg.soft_mode;
 
 	exit->why[0] = 0;
-	if (v->halt_tsc) { /* lock-step: time goes on while the vCPU is halted */
+	__atomic_store_n(&v->running, 1,
+			 __ATOMIC_SEQ_CST); /* then looks at v->req (soft_dirty_sync) */
+	if (v->halt_tsc) {		    /* lock-step: time goes on while the vCPU is halted */
 		v->soft->insn_clock += soft_host_tsc() - v->halt_tsc;
 		v->halt_tsc = 0;
 	}
@@ -280,6 +287,7 @@ static void soft_run(struct engine_vcpu *evcpu, struct engine_exit *exit)
 		}
 	}
 	soft_fp_save(v);
+	__atomic_store_n(&v->running, 0, __ATOMIC_SEQ_CST);
 }
 
 void soft_run_block(struct soft_vcpu *v, unsigned max_insns)
@@ -327,6 +335,29 @@ static int soft_set_state(struct engine_vcpu *ev, uint64_t mask, const struct x8
 		soft_host_tsc(); /* lock-step: counts on from the TSC that the state has */
 	soft_state_loaded(v);
 	return 0;
+}
+
+/* A vCPU that is not running now takes the request before its next instruction. */
+static void soft_dirty_sync(struct engine *en)
+{
+	struct soft *so = &en->so;
+	uint32_t done[ARRAY_SIZE(so->vcpu)];
+
+	for (unsigned i = 0; i < so->n_vcpus; i++) {
+		struct soft_vcpu *v = so->vcpu[i];
+
+		if (!v)
+			continue;
+		done[i] = __atomic_load_n(&v->n_clean, __ATOMIC_SEQ_CST);
+		__atomic_or_fetch(&v->req, SOFT_REQ_CLEAN, __ATOMIC_SEQ_CST);
+	}
+	for (unsigned i = 0; i < so->n_vcpus; i++) {
+		struct soft_vcpu *v = so->vcpu[i];
+
+		while (v && __atomic_load_n(&v->running, __ATOMIC_SEQ_CST) &&
+		       __atomic_load_n(&v->n_clean, __ATOMIC_SEQ_CST) == done[i])
+			sched_yield();
+	}
 }
 
 /* Most translated code of a boot is never run again. */
@@ -411,6 +442,7 @@ const struct engine_class engine_soft = {
 	.nmi = soft_nmi_request,
 	.get_state = soft_get_state,
 	.set_state = soft_set_state,
+	.dirty_sync = soft_dirty_sync,
 	.trim = soft_trim,
 	.stats = soft_stats,
 };

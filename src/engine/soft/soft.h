@@ -71,10 +71,11 @@ struct soft_xtlb_entry {
 #define SOFT_REQ_IRQ 1u /* look at host->irq_pending */
 #define SOFT_REQ_OUT 2u /* engine_kick(out) */
 #define SOFT_REQ_NMI 4u
-#define SOFT_REQ_FLUSH 8u /* another vCPU changed something: full soft TLB and jump cache flush */
-#define SOFT_REQ_STOP 16u /* rendezvous: park until told */
-#define SOFT_REQ_JC 32u	  /* another thread dropped blocks: jump cache flush */
-#define SOFT_REQ_KICK 64u /* hypercall KICK_CPU: end the HLT, this one or the next (pvsched.c) */
+#define SOFT_REQ_FLUSH 8u   /* another vCPU changed something: full soft TLB and jump cache flush */
+#define SOFT_REQ_STOP 16u   /* rendezvous: park until told */
+#define SOFT_REQ_JC 32u	    /* another thread dropped blocks: jump cache flush */
+#define SOFT_REQ_CLEAN 128u /* engine_class.dirty_sync: drop write tags */
+#define SOFT_REQ_KICK 64u   /* hypercall KICK_CPU: end the HLT, this one or the next (pvsched.c) */
 
 struct soft_exc {
 	uint8_t vector;
@@ -225,7 +226,8 @@ struct soft_vcpu {
 	struct soft *soft;
 	const struct engine_host *host;
 	struct gmem *mem;
-	uint32_t req; /* SOFT_REQ_*, atomic */
+	uint32_t req;		   /* SOFT_REQ_*, atomic */
+	uint32_t running, n_clean; /* atomic: inside of run(); how often SOFT_REQ_CLEAN was done */
 
 	/* MMU. */
 	struct soft_tlb_entry tlb[SOFT_MMUS][SOFT_TLB_SIZE];
