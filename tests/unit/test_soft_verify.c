@@ -12,6 +12,7 @@
 struct vt {
 	struct soft_cache *c;
 	struct soft_block b;
+	struct soft_link link[2];
 	struct soft_verify_error err;
 	struct emit e;
 	uint8_t *start;
@@ -30,6 +31,7 @@ static void begin(struct vt *t, struct fix *f, uint32_t key)
 	t->b.key = key;
 	t->b.index = 7;
 	t->b.bytes = 20;
+	t->b.link = t->link;
 	t->b.code = t->b.e_slot = t->b.e_slot_polled = t->b.e_native = t->b.e_native_polled =
 		emit_here(&t->e);
 	t->insn = soft_cache_alloc(c, sizeof(*t->insn));
@@ -379,93 +381,53 @@ static void test_memory(void **state)
 	}
 }
 
-/* The next access of a page shares its check. */
-static void test_near(void **state)
+/* The address of a group is kept, and taken out again where S0 has been used for something else. */
+static void test_group(void **state)
 {
+	static const struct seq s = {"group", 0,    0,		0,    0,    0x7fe0,
+				     24,      CC_A, SPOIL_NONE, LOAD, NULL, 0};
 	static const struct {
-		int near, at;
-		bool ok;
+		const char *name, *why;
+		unsigned put, get; /* groups */
+		int at;
+		bool spoil, other_way;
 	} cases[] = {
-		{15, 8, true},	{15, 9, false},	 {7, 0, true},
-		{-8, -8, true}, {-7, -8, false}, {15, -1, false},
+		{"group", NULL, 3, 3, 16, false, false},
+		{"beyond its range", "more memory", 3, 3, 17, false, false},
+		{"before its range", "more memory", 3, 3, -1, false, false},
+		{"another group", "looked at the TLB", 3, 4, 0, false, false},
+		{"S0 was something else", "looked at the TLB", 3, 3, 0, true, false},
+		{"after a way through C", "looked at the TLB", 3, 3, 0, false, true},
 	};
-	static const struct seq s = {"near", 0,	   0,	       0,    0,	   0x7fe0,
-				     8,	     CC_A, SPOIL_NONE, LOAD, NULL, 0};
 	struct vt t;
 
-	for (unsigned i = 0; i < 5 * ARRAY_SIZE(cases); i++) {
-		unsigned k = i % ARRAY_SIZE(cases), bad = i / ARRAY_SIZE(cases);
-		uint8_t *ja, *next, *far_page, *back;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint8_t *ja, *next;
 
 		begin(&t, *state, 0);
 		ja = check(&t, &s);
-		bytes(&t, s.access, s.n);
-		next = t.e.p;
-		emit_lea(&t.e, true, S1, S0, HR_NONE, 0, cases[k].near);
-		if (bad == 1)
-			emit_mov_rr(&t.e, true, S1, HR_RAX);
-		emit_rr(&t.e, true, 0x31, S0, S1);
-		emit_alu_imm(&t.e, true, 7, S1, bad == 2 ? 4096 : 4095);
-		far_page = emit_jcc32(&t.e, bad == 3 ? CC_AE : CC_A);
-		emit_rm(&t.e, true, 0x8b, HR_RAX, S0, HR_NONE, 0, cases[k].at);
-		back = t.e.p;
-		leave(&t);
-		/* As if C had done the first access: S0 is not known at `next`. */
-		miss(&t, &s, ja, t.start, bad == 4 ? next : back);
-		emit_patch32(&t.e, far_page, t.e.p);
-		emit_jmp(&t.e, back + t.e.delta);
-		if (!bad && cases[k].ok) {
-			passes(&t);
-		} else if (!bad) {
-			refused(&t, "near", "more memory");
-		} else if (bad == 4) {
-			refused(&t, "near", "looked at the TLB");
-		} else if (cases[k].at + 8 > 8 || cases[k].at < 0) {
-			refused(&t, "near", "more memory");
-		}
-	}
-}
-
-/* S0 kept while cold code makes another access, and the jump back. */
-static void test_keep(void **state)
-{
-	static const struct seq s = {"keep", 0,	   0,	       0,    0,	   0x7fe0,
-				     8,	     CC_A, SPOIL_NONE, LOAD, NULL, 0};
-	static const char *const why[] = {NULL, "what is known there", "instruction of the block",
-					  "a loop", "not the body"};
-	struct vt t;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(why); i++) {
-		uint8_t *ja, *ja2, *jcc, *back, *retry;
-
-		begin(&t, *state, 0);
-		ja = check(&t, &s);
-		jcc = emit_jcc32(&t.e, CC_E);
-		emit_mov_rr(&t.e, true, HR_RCX, HR_RDX);
-		back = t.e.p;
-		bytes(&t, s.access, s.n);
-		leave(&t);
-		emit_patch32(&t.e, jcc, t.e.p);
-		emit_store_gs(&t.e, true, S0, GS(tr.keep));
-		retry = t.e.p;
-		emit_mov_rr(&t.e, true, S0, HR_RCX);
-		ja2 = check(&t, &s);
-		bytes(&t, s.access, s.n);
-		if (i == 1)
+		if (cases[i].spoil)
 			emit_mov_rr(&t.e, true, S0, HR_RAX);
-		else
-			emit_load_gs(&t.e, true, S0, GS(tr.keep));
-		emit_jmp(&t.e, (i == 2 ? back + 1 :
-				i == 3 ? t.start :
-				i == 4 ? retry :
-					 back) +
-				       t.e.delta);
-		miss(&t, &s, ja, t.start, back + s.n);
-		miss(&t, &s, ja2, retry, back + s.n);
-		if (why[i])
-			refused(&t, "keep", why[i]);
+		emit_store_gs(&t.e, true, S0, GS(tr.group) + 8 * cases[i].put);
+		next = t.e.p;
+		emit_mov_rr(&t.e, true, S0, HR_RCX);
+		emit_load_gs(&t.e, true, S0, GS(tr.group) + 8 * cases[i].get);
+		emit_rm(&t.e, true, 0x8b, HR_RAX, S0, HR_NONE, 0, cases[i].at);
+		leave(&t);
+		/* As if C had done the access: what is kept is another block's. */
+		miss(&t, &s, ja, t.start, cases[i].other_way ? next : t.e.p - 13);
+		if (cases[i].why)
+			refused(&t, cases[i].name, cases[i].why);
 		else
 			passes(&t);
+	}
+	/* It is no place for anything else. */
+	for (unsigned i = 0; i < 4; i++) {
+		begin(&t, *state, 0);
+		emit_gs(&t.e, i != 2, i == 3 ? 0x03 : 0x89, i == 0 ? HR_RAX : S0,
+			GS(tr.group) + (i == 1 ? 4 : 0));
+		leave(&t);
+		refused(&t, "group's place", "for something else");
 	}
 }
 
@@ -681,8 +643,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_instructions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_near, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_keep, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_group, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_jump_cache, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_branches, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_calls, setup, teardown),

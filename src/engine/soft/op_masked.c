@@ -87,7 +87,7 @@ void soft_op_vgather(struct soft_vcpu *v, const struct x86_insn *in)
 						index_size);
 
 		if (masked(v, in, i * size, size)) {
-			base.disp = in->disp + (int64_t)(index << in->scale);
+			base.disp = (int64_t)((uint64_t)in->disp + (index << in->scale));
 			uint64_t la = soft_linear(v, in->seg, soft_ea(v, &base), size, SOFT_READ);
 
 			set_element(v, in->reg, i * size, soft_read(v, la, size), size);

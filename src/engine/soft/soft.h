@@ -148,6 +148,8 @@ static inline unsigned soft_jc_index2(uint64_t va)
 }
 #define SOFT_JCS 4u /* SOFT_MMU_* for 64-bit code, and compatibility mode */
 
+#define SOFT_GROUPS 8u /* of memory operands, in a block */
+
 /* What IRET from 64-bit kernel code loaded last, and from which descriptors (stubs_flow.c). */
 struct soft_flow_iret {
 	uint32_t cs_sel, ss_sel; /* cs_sel UINT32_MAX: nothing here */
@@ -172,12 +174,12 @@ struct soft_flow {
 
 /* The translator's part of a vCPU (translate.h tells what it is for). Offsets are baked into code. */
 struct soft_tr {
-	uint64_t self;	     /* the struct soft_vcpu */
-	uint64_t va;	     /* guest address of a TLB miss, or target of an indirect jump */
-	const void *rec;     /* record behind the call that left the code */
-	uint64_t resume;     /* host address to go on at */
-	uint64_t tmp;	     /* scratch of one instruction's code */
-	uint64_t keep;	     /* S0 while cold code of a memory operand runs */
+	uint64_t self;	 /* the struct soft_vcpu */
+	uint64_t va;	 /* guest address of a TLB miss, or target of an indirect jump */
+	const void *rec; /* record behind the call that left the code */
+	uint64_t resume; /* host address to go on at */
+	uint64_t tmp;	 /* scratch of one instruction's code */
+	uint64_t group[SOFT_GROUPS]; /* host addresses of a block's groups of memory operands (tr_group.c) */
 	uint16_t flags_slot; /* status flags while translated code has them not in EFLAGS */
 	uint32_t exit;	     /* enum soft_tr_exit */
 	struct soft_flow flow;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tr_emit.c - host code for single instructions, and the edges and cold code of a block.
+ * tr_emit.c - host code for single instructions. Edges and cold code: tr_edge.c.
  *
  * Rules that every emitter here keeps: flags that somebody may still read are in the slot before a TLB check
  * or other arithmetic clobbers them; guest registers change only after the last access that can fault; S0
@@ -142,36 +142,11 @@ struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool 
 
 void tr_done(struct tr *t, struct tr_cold *c)
 {
-	c->next = emit_here(&t->e);
+	if (!tr_in_open_group(t))
+		c->next = emit_here(&t->e);
 }
 
 /* ---- by C ---- */
-
-static void record(struct emit *e, const struct soft_rec *r)
-{
-	const uint8_t *p = (const uint8_t *)r;
-
-	for (unsigned i = 0; i < sizeof(*r); i++)
-		emit8(e, p[i]);
-}
-
-/* A record for the instruction with its decoded form, to be run by soft_step_decoded(). */
-static void step_record(struct tr *t, const struct x86_insn *in, unsigned flags, const uint8_t *next)
-{
-	struct soft_rec r = {.block = t->b->index, .off = t->off[t->i], .len = in->len};
-	struct x86_insn *copy = soft_cache_alloc(t->so->cache, sizeof(*copy));
-
-	if (!copy) {
-		t->overflow = true;
-		return;
-	}
-	*copy = *in;
-	r.insn = copy;
-	r.key = (uint16_t)t->key;
-	r.flags = (uint8_t)flags;
-	r.next = next ? (int32_t)(next - emit_here(&t->e)) : (int32_t)sizeof(r);
-	record(&t->e, &r);
-}
 
 /* The instruction runs by soft_step(). */
 void tr_by_c(struct tr *t, const struct x86_insn *in)
@@ -181,7 +156,7 @@ void tr_by_c(struct tr *t, const struct x86_insn *in)
 	if (t->live_before)
 		tr_flags_to_slot(t);
 	emit_call(&t->e, t->so->cache->stub.step);
-	step_record(t, in, end ? REC_END : 0, NULL);
+	tr_step_record(t, in, end ? REC_END : 0, NULL);
 	t->loc = LOC_BOTH;
 	if (end)
 		t->ended = true;
@@ -211,7 +186,7 @@ static void flow(struct tr *t, const struct x86_insn *in)
 	if (in->op == X86_OP_SYSCALL)
 		emit_mov_imm(&t->e, S0, t->va + t->off[t->i] + in->len);
 	emit_call(&t->e, stub);
-	step_record(t, in, REC_END, NULL);
+	tr_step_record(t, in, REC_END, NULL);
 	t->ended = true;
 }
 
@@ -231,75 +206,10 @@ static void string(struct tr *t, const struct x86_insn *in)
 					      [in->rep != 0]);
 	emit8(e, 0xeb); /* over the record */
 	emit8(e, sizeof(struct soft_rec));
-	step_record(t, in, 0, NULL);
+	tr_step_record(t, in, 0, NULL);
 }
 
-/* ---- edges ---- */
-
-static unsigned jc_array(uint32_t key)
-{
-	return key & SOFT_KEY_COMPAT ? SOFT_JCS - 1 : key & SOFT_KEY_MMU;
-}
-
-static void look_up(struct tr *t, unsigned flags, int rsp_undo)
-{
-	struct emit *e = &t->e;
-	uint32_t part = (uint32_t)(jc_array(t->key) * SOFT_JC_SIZE * sizeof(uint64_t));
-
-	emit_mov_rr(e, false, S1, S0); /* soft_jc_index() */
-	emit_rex(e, false, 0, 0, S1);
-	emit8(e, 0xc1);
-	emit8(e, 0xe8 | (S1 & 7));
-	emit8(e, SOFT_JC_SHIFT);
-	emit_rr(e, false, 0x31, S0, S1);
-	emit_alu_imm(e, false, 4, S1, SOFT_JC_SIZE - 1);
-	emit8(e, 0x65); /* cmp S0, gs:[S1 * 8 + tags] */
-	emit_rm(e, true, 0x3b, S0, HR_NONE, S1, 3, (int32_t)(GS(tr.jc_tag) + part));
-
-	struct tr_cold *c = tr_cold(t, TR_COLD_IND, emit_jcc32(e, CC_NE));
-
-	c->off = t->off[t->i];
-	c->len = t->insn[t->i].len;
-	c->rsp_undo = (int16_t)rsp_undo;
-	c->flags = (uint8_t)flags;
-	emit8(e, 0x65); /* jmp gs:[S1 * 8 + codes] */
-	emit_rm(e, false, 0xff, 4, HR_NONE, S1, 3, (int32_t)(GS(tr.jc_code) + part));
-}
-
-void tr_emit_edge(struct tr *t, uint64_t target, unsigned live, uint8_t *jcc)
-{
-	struct emit *e = &t->e;
-	bool same_page = !((target ^ t->va) & ~UINT64_C(0xfff));
-	bool kernel = !(t->key & (SOFT_KEY_CPL3 | SOFT_KEY_COMPAT));
-
-	if (!same_page && !(kernel && t->page_global)) {
-		if (jcc) {
-			struct tr_cold *c = tr_cold(t, TR_COLD_EDGE, jcc);
-
-			c->va = target;
-			c->live = (uint16_t)live;
-			c->loc = (uint8_t)t->loc;
-			c->off = t->off[t->i];
-			return;
-		}
-		if (live && !(t->loc & LOC_SLOT))
-			soft_emit_flags_save(e);
-		emit_mov_imm(e, S0, target);
-		look_up(t, 0, 0);
-		return;
-	}
-	struct soft_link *l = &t->b->link[t->b->n_links++];
-
-	if (!jcc) {
-		emit_align_rel32(e, 1);
-		jcc = emit_jmp32(e);
-	}
-	*l = (struct soft_link){.from = t->b, .site = jcc, .target = target, .key = t->key};
-	l->loc = (uint8_t)(live ? t->loc : LOC_BOTH);
-	l->polled = target <= t->va + t->off[t->i];
-	l->cross_page = !same_page;
-	tr_cold(t, TR_COLD_LINK, jcc)->link = l;
-}
+/* ---- direct jumps ---- */
 
 static uint64_t branch_target(const struct tr *t, const struct x86_insn *in)
 {
@@ -327,7 +237,6 @@ static unsigned stack_bytes(const struct tr *t)
 
 void tr_move_rsp(struct tr *t, int32_t by)
 {
-	tr_chain_rsp(t, by);
 	emit_lea(&t->e, t->mode == X86_MODE_64, HR_GUEST_RSP, HR_GUEST_RSP, HR_NONE, 0, by);
 }
 
@@ -342,18 +251,6 @@ struct tr_cold *tr_push_slot(struct tr *t, const struct x86_insn *in)
 
 	emit_lea(&t->e, n == 8, S0, HR_GUEST_RSP, HR_NONE, 0, -(int32_t)n);
 	return tr_tlb_check(t, in, true, n, retry);
-}
-
-static struct tr_cold *pop_slot(struct tr *t, const struct x86_insn *in, unsigned from)
-{
-	unsigned n = stack_bytes(t);
-
-	tr_flags_clobber(t);
-
-	uint8_t *retry = emit_here(&t->e);
-
-	emit_mov_rr(&t->e, n == 8, S0, from);
-	return tr_tlb_check(t, in, false, n, retry);
 }
 
 static void store_imm(struct tr *t, uint64_t value, int32_t disp)
@@ -406,7 +303,7 @@ static void push(struct tr *t, const struct x86_insn *in)
 	else if (in->has_mem)
 		push_mem(t, in);
 	else
-		tr_stack_access(t, in, X86_RSP, -(int32_t)stack_bytes(t), true, push_body);
+		(void)tr_stack_access(t, in, X86_RSP, -(int32_t)stack_bytes(t), true, push_body);
 }
 
 static void pop_body(struct tr *t, const struct x86_insn *in, int32_t disp)
@@ -426,7 +323,7 @@ static void pop(struct tr *t, const struct x86_insn *in)
 	if (in->has_mem || in->opnd_bytes != stack_bytes(t))
 		tr_by_c(t, in);
 	else
-		tr_stack_access(t, in, X86_RSP, 0, false, pop_body);
+		(void)tr_stack_access(t, in, X86_RSP, 0, false, pop_body);
 }
 
 static void leave_body(struct tr *t, const struct x86_insn *in, int32_t disp)
@@ -444,32 +341,50 @@ static void leave(struct tr *t, const struct x86_insn *in)
 	if (in->opnd_bytes != stack_bytes(t))
 		tr_by_c(t, in);
 	else
-		tr_stack_access(t, in, X86_RBP, 0, false, leave_body);
+		(void)tr_stack_access(t, in, X86_RBP, 0, false, leave_body);
 }
 
 /* ---- calls, returns, indirect jumps ---- */
 
+static void call_body(struct tr *t, const struct x86_insn *in, int32_t disp)
+{
+	store_imm(t, tr_va(t, t->va + t->off[t->i] + in->len), disp);
+	tr_move_rsp(t, -(int32_t)stack_bytes(t));
+}
+
 static void call(struct tr *t, const struct x86_insn *in)
 {
-	(void)tr_push_slot(t, in); /* no `next`: the instruction after it is somewhere else */
-	store_imm(t, tr_va(t, t->va + t->off[t->i] + in->len), 0);
-	tr_move_rsp(t, -(int32_t)stack_bytes(t));
+	(void)tr_stack_access(t, in, X86_RSP, -(int32_t)stack_bytes(t), true, call_body);
 	tr_emit_edge(t, branch_target(t, in), t->live_taken, NULL);
 	t->ended = true;
 }
 
+static void ret_body(struct tr *t, const struct x86_insn *in, int32_t disp)
+{
+	emit_rm(&t->e, stack_bytes(t) == 8, 0x8b, S0, S0, HR_NONE, 0, disp);
+	tr_move_rsp(t, (int32_t)(stack_bytes(t) + ((unsigned)in->imm & 0xffff)));
+}
+
+#define RET_MAX 32767u /* bytes off the stack: what struct soft_rec has room for */
+
+static unsigned ret_bytes(const struct tr *t, const struct x86_insn *in)
+{
+	return stack_bytes(t) + ((unsigned)in->imm & 0xffff);
+}
+
 static void ret(struct tr *t, const struct x86_insn *in)
 {
-	unsigned n = stack_bytes(t) + ((unsigned)in->imm & 0xffff);
+	struct tr_cold *c;
 
-	if (n > 32767) {
+	if (ret_bytes(t, in) > RET_MAX) {
 		tr_by_c(t, in);
 		return;
 	}
-	(void)pop_slot(t, in, HR_GUEST_RSP);
-	emit_rm(&t->e, stack_bytes(t) == 8, 0x8b, S0, S0, HR_NONE, 0, 0);
-	tr_move_rsp(t, (int32_t)n);
-	look_up(t, REC_REDO, -(int)n);
+	tr_flags_clobber(t);
+	c = tr_stack_access(t, in, X86_RSP, 0, false, ret_body);
+	if (c)
+		c->next = NULL; /* S0 is not where it went then */
+	tr_look_up(t, REC_REDO, -(int)ret_bytes(t, in));
 	t->ended = true;
 }
 
@@ -487,7 +402,7 @@ static void jmp_ind(struct tr *t, const struct x86_insn *in)
 		if (hr != S0 || !w)
 			emit_mov_rr(&t->e, w, S0, hr);
 	}
-	look_up(t, REC_REDO, 0);
+	tr_look_up(t, REC_REDO, 0);
 	t->ended = true;
 }
 
@@ -512,7 +427,7 @@ static void call_ind(struct tr *t, const struct x86_insn *in)
 			emit_mov_rr(e, w, S0, hr);
 	}
 	tr_move_rsp(t, -(int32_t)stack_bytes(t));
-	look_up(t, REC_REDO, (int)stack_bytes(t));
+	tr_look_up(t, REC_REDO, (int)stack_bytes(t));
 	t->ended = true;
 }
 
@@ -526,7 +441,7 @@ static void lea(struct tr *t, const struct x86_insn *in)
 
 	tr_address(t, in, dst, false);
 	/* A homed base is loaded into S0. */
-	t->keep_chain = dst != S0 && (in->base > X86_R15 || soft_host_reg(in->base) != HR_HOMED);
+	t->keep_s0 = dst != S0 && (in->base > X86_R15 || soft_host_reg(in->base) != HR_HOMED);
 	if (in->opnd_bytes == 4) { /* cut; a 32-bit address is cut already */
 		if (in->addr_bytes == 8)
 			emit_mov_rr(e, false, dst, dst);
@@ -618,13 +533,13 @@ static void native_body(struct tr *t, const struct x86_insn *in, int32_t disp)
 		emit_store_gs(e, true, S0, GS_GPR(in->rm));
 	if (in->flags_may_write)
 		t->loc = LOC_NATIVE;
-	t->keep_chain = !rm_homed;
+	t->keep_s0 = !rm_homed;
 }
 
 static void native(struct tr *t, const struct x86_insn *in)
 {
 	if (in->has_mem)
-		tr_operand(t, in, native_body);
+		(void)tr_operand(t, in, native_body);
 	else
 		native_body(t, in, 0);
 }
@@ -657,7 +572,7 @@ static void emit_one(struct tr *t, const struct x86_insn *in)
 	switch (in->op) {
 	case X86_OP_LEA: lea(t, in); return;
 	case X86_OP_NOP:
-	case X86_OP_PREFETCH: t->keep_chain = true; return;
+	case X86_OP_PREFETCH: t->keep_s0 = true; return;
 	case X86_OP_PUSH: push(t, in); return;
 	case X86_OP_POP: pop(t, in); return;
 	case X86_OP_LEAVE: leave(t, in); return;
@@ -694,87 +609,37 @@ static void emit_one(struct tr *t, const struct x86_insn *in)
 
 void tr_emit_one(struct tr *t, const struct x86_insn *in)
 {
-	t->keep_chain = false;
+	t->keep_s0 = false;
 	emit_one(t, in);
-	tr_chain_after(t, in);
+	if (!t->keep_s0)
+		t->s0_group = 0;
 }
 
-/* ---- cold code ---- */
-
-void tr_cold_exit(struct tr *t, uint8_t *from, uint64_t va, unsigned loc)
+/* Follows emit_one(). */
+bool tr_may_leave(const struct tr *t, const struct x86_insn *in)
 {
-	struct tr_cold *c = tr_cold(t, TR_COLD_EXIT, from);
-
-	c->va = va;
-	c->loc = (uint8_t)loc;
-}
-
-static void cold_record(struct tr *t, const struct tr_cold *c)
-{
-	struct emit *e = &t->e;
-	const uint8_t *here = emit_here(e);
-	struct soft_rec r = {.block = t->b->index, .off = c->off, .size = c->size, .len = c->len};
-
-	r.key = (uint16_t)c->key;
-	r.flags = c->flags;
-	r.rsp_undo = c->rsp_undo;
-	if (c->retry)
-		r.retry = (int32_t)(c->retry - here);
-	if (c->next)
-		r.next = (int32_t)(c->next - here);
-	record(e, &r);
-}
-
-void tr_emit_cold(struct tr *t)
-{
-	struct emit *e = &t->e;
-	const struct soft_stubs *st = &t->so->cache->stub;
-
-	for (unsigned i = 0; i < t->n_cold; i++) { /* EDGE adds entries */
-		struct tr_cold *c = &t->cold[i];
-
-		emit_patch32(e, c->from, e->p);
-		switch (c->kind) {
-		case TR_COLD_MISS:
-			emit_call(e, st->miss[c->mmu][c->write]);
-			cold_record(t, c);
-			break;
-		case TR_COLD_IND:
-			emit_call(e, st->ind[jc_array(c->key)]);
-			cold_record(t, c);
-			break;
-		case TR_COLD_STI:
-			emit_store8_gs(e, GS(s.ev.sti_shadow), 1);
-			emit_call(e, st->exit_pc);
-			emit64(e, c->va);
-			break;
-		case TR_COLD_EXIT:
-			if (c->loc == LOC_NATIVE)
-				soft_emit_flags_save(e);
-			emit_call(e, st->exit_pc);
-			emit64(e, c->va);
-			break;
-		case TR_COLD_LINK:
-			c->link->cold = emit_here(e);
-			if (!(c->link->loc & LOC_SLOT))
-				soft_emit_flags_save(e);
-			emit_call(e, st->link);
-			emit64(e, (uint64_t)(uintptr_t)c->link);
-			break;
-		case TR_COLD_OTHER_PAGE: tr_emit_other_page(t, c); break;
-		case TR_COLD_STEP:
-			t->i = c->i;
-			t->key = c->key;
-			emit_call(e, st->step);
-			step_record(t, &t->insn[c->i], 0, c->back);
-			break;
-		case TR_COLD_EDGE:
-			t->key = c->key;
-			if (c->live && !(c->loc & LOC_SLOT))
-				soft_emit_flags_save(e);
-			emit_mov_imm(e, S0, c->va);
-			look_up(t, 0, 0);
-			break;
-		}
+	if (must_be_by_c(t, in))
+		return true;
+	if (tr_inline_system(t, in))
+		return in->op != X86_OP_RDTSC && in->op != X86_OP_RDTSCP &&
+		       in->op != X86_OP_SWAPGS && in->op != X86_OP_CLD && in->op != X86_OP_STD;
+	switch (in->op) {
+	case X86_OP_PUSH:
+	case X86_OP_POP: return in->has_mem || in->opnd_bytes != stack_bytes(t);
+	case X86_OP_LEAVE: return in->opnd_bytes != stack_bytes(t);
+	case X86_OP_RET: return ret_bytes(t, in) > RET_MAX;
+	case X86_OP_LEA:
+	case X86_OP_NOP:
+	case X86_OP_PREFETCH:
+	case X86_OP_JMP:
+	case X86_OP_JCC:
+	case X86_OP_CALL:
+	case X86_OP_JMP_IND:
+	case X86_OP_CALL_IND: return false;
+	case X86_OP_MOVS:
+	case X86_OP_STOS: return true;
+	default:
+		return !(in->attr & X86_A_NATIVE) || high8_conflict(in) ||
+		       (in->vex && tr_vex_by_c(in));
 	}
 }

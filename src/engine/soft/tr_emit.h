@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tr_emit.h - the translator's working state for one block, shared by translate.c (passes, entries, edges)
- * and tr_emit.c (single instructions). Lives in soft_cache, used under its lock.
+ * tr_emit.h - what translate.c (passes, entries) and the emitters, tr_*.c, give one another. Their working state for
+ * one block, struct tr, lives in soft_cache and is used under its lock.
  */
 #ifndef LODGE_ENGINE_SOFT_TR_EMIT_H
 #define LODGE_ENGINE_SOFT_TR_EMIT_H
@@ -38,19 +38,24 @@ struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write
 /* S0: host address of the memory operand. */
 struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool write,
 				  unsigned size);
-/* ---- tr_mem.c ---- */
+/* ---- tr_mem.c, tr_group.c ---- */
 
-/* Emits the access and, with its operand at hand, `body`. Shares the check of an earlier access where it can. */
-void tr_access(struct tr *t, const struct x86_insn *in, const struct tr_place *p, bool write,
-	       unsigned size, tr_body *body);
-void tr_operand(struct tr *t, const struct x86_insn *in, tr_body *body);
+/* What an operand is relative to. */
+struct tr_place tr_place_of(const struct tr *t, const struct x86_insn *in);
+struct tr_place tr_stack_place(const struct tr *t, unsigned base, int32_t disp);
+/* Finds the groups of the decoded block. */
+void tr_find_groups(struct tr *t);
+/* Emits the access and, with its operand at hand, `body`. NULL: it was checked with its group; else the cold entry. */
+struct tr_cold *tr_access(struct tr *t, const struct x86_insn *in, const struct tr_place *p,
+			  bool write, unsigned size, tr_body *body);
+struct tr_cold *tr_operand(struct tr *t, const struct x86_insn *in, tr_body *body);
 /* At [base + disp], as wide as a stack slot. */
-void tr_stack_access(struct tr *t, const struct x86_insn *in, unsigned base, int32_t disp,
-		     bool write, tr_body *body);
-void tr_emit_other_page(struct tr *t, struct tr_cold *c);
-/* RSP has moved; and, after each instruction: is S0 still what the chain says? */
-void tr_chain_rsp(struct tr *t, int64_t by);
-void tr_chain_after(struct tr *t, const struct x86_insn *in);
+struct tr_cold *tr_stack_access(struct tr *t, const struct x86_insn *in, unsigned base,
+				int32_t disp, bool write, tr_body *body);
+/* Operands of groups begun are still to come: nothing may come back here from C. */
+bool tr_in_open_group(const struct tr *t);
+/* May the instruction run by C, or move strings, and then go on behind it? */
+bool tr_may_leave(const struct tr *t, const struct x86_insn *in);
 
 /* The instruction is complete: where the slow path goes on. */
 void tr_done(struct tr *t, struct tr_cold *c);
@@ -62,10 +67,16 @@ void tr_move_rsp(struct tr *t, int32_t by);
 void tr_by_c(struct tr *t, const struct x86_insn *in);
 /* tr_vex.c: a VEX-encoded one as itself. */
 void tr_vex(struct tr *t, const struct x86_insn *in);
+bool tr_vex_by_c(const struct x86_insn *in);
 
 /* Emits instruction t->i; sets t->ended when it emitted the end of the block. */
 void tr_emit_one(struct tr *t, const struct x86_insn *in);
 
+/* A record for the instruction with its decoded form, to be run by soft_step_decoded(). next: where the code goes on,
+ * NULL: behind the record. */
+void tr_step_record(struct tr *t, const struct x86_insn *in, unsigned flags, const uint8_t *next);
+/* Goes on at the guest address in S0, by the jump cache. */
+void tr_look_up(struct tr *t, unsigned flags, int rsp_undo);
 /* Goes on at guest address `target`, whose code reads `live` flags: a chained jump, or a jump cache look-up where
  * chaining is not safe. jcc: a rel32 of a conditional jump that takes this edge; NULL: fall into it here. */
 void tr_emit_edge(struct tr *t, uint64_t target, unsigned live, uint8_t *jcc);

@@ -290,12 +290,28 @@ uint64_t soft_tr_step(struct soft_vcpu *v)
 	return by_step(v, &r);
 }
 
+/* The check of a group failed; none of its operands has been touched. It may ask for writing where its leader only
+ * reads: then the entry is filled for reading, and will do if that made it writable, too. */
+static uint64_t group_miss(struct soft_vcpu *v, const struct soft_rec *r, unsigned write)
+{
+	bool leader_writes = write && !(r->flags & REC_READS);
+	uint64_t va = v->tr.va;
+	bool ok = soft_tlb_fill(v, va, r->size, leader_writes ? SOFT_WRITE : SOFT_READ);
+
+	if (ok && write && !leader_writes)
+		ok = v->tlb[v->mmu][(va >> 12) & (SOFT_TLB_SIZE - 1)].tag_w ==
+		     (va & ~UINT64_C(0xfff));
+	return (uint64_t)(uintptr_t)((const uint8_t *)v->tr.rec + (ok ? r->retry : r->next));
+}
+
 uint64_t soft_tr_miss(struct soft_vcpu *v, unsigned write)
 {
 	struct soft_rec r;
 
 	soft_copy(&r, v->tr.rec, sizeof(r));
 	v->tr.n_miss++;
+	if (r.flags & REC_GROUP)
+		return group_miss(v, &r, write);
 	if (soft_tlb_fill(v, v->tr.va, r.size, write ? SOFT_WRITE : SOFT_READ))
 		return (uint64_t)(uintptr_t)((const uint8_t *)v->tr.rec + r.retry);
 	return by_step(v, &r);
@@ -397,7 +413,7 @@ bool soft_tr_run(struct soft_vcpu *v)
 	uint64_t generation = 0;
 
 	for (;;) {
-		uint32_t key = soft_tr_key(v);
+		uint32_t key = soft_tr_key(v), plain = 0;
 		bool global = false;
 
 		if (key == SOFT_KEY_NONE || v->s.ev.sti_shadow || v->s.ev.movss_shadow ||
@@ -407,7 +423,10 @@ bool soft_tr_run(struct soft_vcpu *v)
 			jc_clear(v, jc_array(key));
 			tr->jc_key[jc_array(key)] = key;
 		}
-		struct soft_block *b = find(v, key, &global);
+		if (link && c->n_flushes == generation)
+			plain = link->key & SOFT_KEY_PLAIN;
+
+		struct soft_block *b = find(v, key | plain, &global);
 
 		if (!b)
 			return false;
@@ -487,17 +506,19 @@ static bool polled_out(struct soft_vcpu *v, const struct soft_block *b)
 	return true;
 }
 
-void soft_tr_run_block(struct soft_vcpu *v)
+/* Returns SOFT_KEY_PLAIN when the block has to go on as that, else 0. */
+static uint32_t run_block(struct soft_vcpu *v, uint32_t plain)
 {
 	struct soft_tr *tr = &v->tr;
 	uint32_t key = soft_tr_key(v), req;
-	struct soft_block *b = key == SOFT_KEY_NONE ? NULL : soft_tr_block(v, key);
+	struct soft_block *b = key == SOFT_KEY_NONE ? NULL : soft_tr_block(v, key | plain);
 	struct soft_link *link;
 	bool entered;
 
+	plain = 0;
 	if (!b) {
 		(void)soft_step(v);
-		return;
+		return 0;
 	}
 	req = 0;
 	do { /* not now; another thread may ask again before the code is entered, or before a poll in its entry */
@@ -506,10 +527,11 @@ void soft_tr_run_block(struct soft_vcpu *v)
 	} while ((!entered || polled_out(v, b)) && __atomic_load_n(&v->req, __ATOMIC_SEQ_CST));
 	__atomic_or_fetch(&v->req, req, __ATOMIC_SEQ_CST);
 	if (!entered)
-		return;
+		return 0;
 	if (tr->exit == TR_EXIT_LINK) {
 		soft_copy(&link, tr->rec, sizeof(link));
 		v->s.rip = link->target;
+		plain = link->key & SOFT_KEY_PLAIN;
 	} else if (tr->exit == TR_EXIT_PC) {
 		soft_copy(&v->s.rip, tr->rec, sizeof(v->s.rip));
 	} else if (tr->exit == TR_EXIT_IND) {
@@ -519,8 +541,18 @@ void soft_tr_run_block(struct soft_vcpu *v)
 	}
 	__atomic_store_n(&tr->in_code, 0, __ATOMIC_SEQ_CST);
 	if (tr->exit == TR_EXIT_STEP || tr->exit == TR_EXIT_NEXT)
-		return;
+		return 0;
 	flags_in(v);
 	if (tr->exit == TR_EXIT_FAULT)
 		(void)soft_step(v);
+	return plain;
+}
+
+void soft_tr_run_block(struct soft_vcpu *v)
+{
+	uint32_t plain = 0;
+
+	do
+		plain = run_block(v, plain);
+	while (plain);
 }

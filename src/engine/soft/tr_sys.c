@@ -165,7 +165,7 @@ static void mov_from_sreg(struct tr *t, const struct x86_insn *in)
 	unsigned hr, dst;
 
 	if (in->has_mem) {
-		tr_operand(t, in, store_selector);
+		(void)tr_operand(t, in, store_selector);
 		return;
 	}
 	hr = soft_host_reg(in->rm);

@@ -67,17 +67,22 @@ static void vex_body(struct tr *t, const struct x86_insn *in, int32_t disp)
 		store_homed(t, in->rm, in->rm_kind, in->rm_acc, rm);
 	if (in->flags_may_write)
 		t->loc = LOC_NATIVE;
-	t->keep_chain = s.guest[0] >= 16; /* S0 is as it was */
+	t->keep_s0 = s.guest[0] >= 16; /* S0 is as it was */
+}
+
+bool tr_vex_by_c(const struct x86_insn *in)
+{
+	unsigned reg, vvvv, rm;
+
+	return vex_scratches(in, &reg, &vvvv, &rm).none_left;
 }
 
 void tr_vex(struct tr *t, const struct x86_insn *in)
 {
-	unsigned reg, vvvv, rm;
-
-	if (vex_scratches(in, &reg, &vvvv, &rm).none_left)
+	if (tr_vex_by_c(in))
 		tr_by_c(t, in);
 	else if (in->has_mem)
-		tr_operand(t, in, vex_body);
+		(void)tr_operand(t, in, vex_body);
 	else
 		vex_body(t, in, 0);
 }

@@ -302,7 +302,8 @@ static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va,
 	t->page_global = xt->global;
 	t->mode = key & SOFT_KEY_COMPAT ? X86_MODE_32 : X86_MODE_64;
 	t->n_cold = t->n_sites = 0;
-	t->ended = t->overflow = t->crosses = t->chain.valid = false;
+	t->ended = t->overflow = t->crosses = false;
+	t->s0_group = 0;
 
 	size_t arena_mark = c->arena_used;
 	struct soft_block *b = soft_cache_alloc(c, sizeof(*b));
@@ -325,6 +326,12 @@ static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va,
 	b->key = key;
 	b->index = c->n_blocks;
 	liveness(t);
+	tr_find_groups(t);
+	b->link = soft_cache_alloc(c, (2 + t->n_groups) * sizeof(*b->link));
+	if (!b->link) {
+		*full = true;
+		return NULL;
+	}
 	t->e = (struct emit){.p = c->rw + ALIGN_UP(c->used, 16),
 			     .end = c->rw + c->size,
 			     .delta = c->rx - c->rw};

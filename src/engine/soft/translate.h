@@ -62,6 +62,7 @@
 #define SOFT_KEY_TSD 32u     /* RDTSC is privileged */
 #define SOFT_KEY_SMAP 64u    /* CPL < 3 and CR4.SMAP: STAC and CLAC change the MMU mode */
 #define SOFT_KEY_AVX 128u /* CR4.OSXSAVE, AVX in XCR0, no TS: else AVX instructions go through C */
+#define SOFT_KEY_PLAIN 256u	  /* no groups of memory operands (tr_group.c); of blocks only */
 #define SOFT_KEY_NONE 0xffffffffu /* this mode is not translated */
 
 /* Where the status flags are. */
@@ -92,7 +93,9 @@ struct soft_rec {
 	const struct x86_insn *insn; /* decoded, in the arena; NULL: soft_step() fetches it */
 } __attribute__((packed));
 
-#define REC_END 1u /* after the instruction, leave the code */
+#define REC_END 1u   /* after the instruction, leave the code */
+#define REC_GROUP 4u /* a group's check failed; next: the way to the plain block */
+#define REC_READS 8u /* REC_GROUP: its leader reads only */
 #define REC_REDO \
 	2u /* indirect jump by RET, JMP or CALL: on a bad target the instruction itself faults */
 
@@ -134,7 +137,7 @@ struct soft_block {
 		struct soft_block *next;
 	} page[2];
 	struct soft_link *in;
-	struct soft_link link[2];
+	struct soft_link *link; /* two edges, and the groups' ways out */
 	uint8_t n_links;
 	uint16_t n_sites;
 	struct soft_site *site;
@@ -148,8 +151,8 @@ enum tr_cold_kind {
 	TR_COLD_LINK,
 	TR_COLD_IND,
 	TR_COLD_EDGE,
-	TR_COLD_OTHER_PAGE, /* tr_mem.c */
-	TR_COLD_STEP	    /* the instruction runs by soft_step() */
+	TR_COLD_GROUP, /* tr_mem.c */
+	TR_COLD_STEP   /* the instruction runs by soft_step() */
 };
 
 struct tr;
@@ -159,16 +162,18 @@ typedef void tr_body(struct tr *t, const struct x86_insn *in, int32_t disp);
 /* A guest address relative to registers that have not changed since. */
 struct tr_place {
 	uint8_t base, index, scale; /* 0xff: none; disp is the address then */
-	bool simple;		    /* 64-bit, no segment base: may share a check */
+	bool simple;		    /* 64-bit, no segment base: may be in a group */
 	bool stack; /* of PUSH, POP and the like: not the instruction's own operand */
 	int64_t disp;
 };
 
-/* What S0 stands for (tr_mem.c). */
-struct tr_chain {
-	bool valid, write;
-	struct tr_place place;
-	unsigned first_cold; /* where the cold entries of its accesses begin */
+/* Memory operands that one check does for (tr_group.c). */
+struct tr_group {
+	uint8_t base, index, scale;
+	uint8_t first, last; /* instructions */
+	bool write;
+	uint32_t version;   /* of base and index */
+	int64_t start, end; /* the range, relative to them */
 };
 
 struct tr_cold {
@@ -177,9 +182,7 @@ struct tr_cold {
 	uint8_t *retry, *next; /* executable addresses; MISS */
 	uint64_t va;	       /* EXIT, STI, EDGE: guest address */
 	struct soft_link *link;
-	struct tr_place place; /* OTHER_PAGE: the access, and where its code goes on */
-	tr_body *body;
-	uint8_t *back;
+	uint8_t *back; /* STEP: where its code goes on */
 	uint8_t i;
 	uint16_t off, size, live;
 	uint32_t key;
@@ -211,8 +214,13 @@ struct tr {
 	unsigned loc, live,
 		live_before; /* flags: where, needed after and before the current instruction */
 	bool ended, overflow;
-	bool keep_chain; /* the current instruction leaves S0 as the chain says */
-	struct tr_chain chain;
+	/* Groups: which one each instruction's operand is in (number + 1), and where relative to it. */
+	unsigned n_groups;
+	struct tr_group group[SOFT_BLOCK_INSNS];
+	uint8_t in_group[SOFT_BLOCK_INSNS];
+	int64_t at[SOFT_BLOCK_INSNS];
+	unsigned s0_group; /* S0 is the address of this group (number + 1), or 0 */
+	bool keep_s0;	   /* the current instruction leaves it so */
 	unsigned n_cold;
 	struct tr_cold cold[TR_MAX_COLD];
 };

@@ -4,12 +4,8 @@
  *
  * Two passes over a block. The first marks where instructions begin, and the places that code outside of the block
  * comes back to (entries; what records say): nothing is known of the scratch registers there. The second checks
- * each instruction with what is known on every way to it. Branches go forward, so all ways to a place have been
- * seen when it is reached; but for jumps from cold code back into the body: at such a place a note is made of what was
- * known, and the jump must bring as much.
- *
- * No loops: code of the body has its own offset as `order`, cold code that of the branch that leads to it. A jump
- * backward must go to a place behind its order; so order, or else the offset, always grows.
+ * each instruction with what is known on every way to it. Branches go forward only, so all ways to a place have been
+ * seen when it is reached, and there are no loops.
  */
 #include "engine/soft/verify.h"
 
@@ -22,11 +18,11 @@
 #define M_INSN 1u  /* an instruction begins here */
 #define M_ENTER 2u /* the code is entered here from outside */
 #define M_REL32 4u /* displacement of a direct jump */
-#define M_RETRY 8u /* entered from outside after a TLB miss of this block: tr.keep is as it was */
-#define M_BACK 16u /* target of a jump backward */
+#define M_RETRY \
+	8u /* entered from outside after a TLB miss of this block: tr.group[] is as it was */
 
 struct way {
-	uint32_t at, order;
+	uint32_t at;
 	struct verify_flow flow;
 };
 
@@ -37,8 +33,6 @@ struct verify {
 	uint32_t size;
 	struct verify_flow flow;
 	bool reached; /* the walk comes here from the item before */
-	bool cold;    /* only branches lead here: `order` stays */
-	uint32_t order;
 	unsigned n_joins, n_notes;
 	struct way join[MAX_WAYS]; /* targets of branches seen so far */
 	struct way note[MAX_WAYS]; /* what was known at places that are come back to */
@@ -206,8 +200,6 @@ static bool first_pass(struct verify *v)
 		v->mark[at] |= M_INSN;
 		if (w.in.imm_bytes == 4 && (w.in.op == X86_OP_JMP || w.in.op == X86_OP_JCC))
 			v->mark[at + w.in.len - 4] |= M_REL32;
-		if (w.in.op == X86_OP_JMP && offset(v, soft_walk_target(&w)) <= at)
-			v->mark[offset(v, soft_walk_target(&w))] |= M_BACK;
 	}
 	if (w.p != w.end || w.due)
 		return bad(v, offset(v, w.at), "it is no instruction, or its record is cut off");
@@ -229,25 +221,22 @@ static void flow_join(struct verify_flow *a, const struct verify_flow *b)
 {
 	if (a->s0 != b->s0 || a->mmu != b->mmu || a->write != b->write || a->size != b->size)
 		a->s0 = a->mmu = a->write = a->size = 0;
-	if (a->near != b->near || a->s0 != VERIFY_S0_HOST)
-		a->near = 0;
-	if (a->s1 != b->s1 || a->s1_value != b->s1_value ||
-	    (a->s1 > VERIFY_S1_MASKED && a->s0 != VERIFY_S0_HOST))
+	if (a->s1 != b->s1 || a->s1_value != b->s1_value)
 		a->s1 = VERIFY_S1_ANY;
 	if (a->jc != b->jc)
 		a->jc = 0;
-	if (a->kept != b->kept || a->kept_write != b->kept_write)
-		a->kept = a->kept_write = 0;
+	for (unsigned i = 0; i < SOFT_GROUPS; i++)
+		if (a->group[i] != b->group[i] || ((a->group_write ^ b->group_write) >> i & 1))
+			a->group[i] = 0;
 }
 
-/* Is everything known on this way that was taken for known there? */
-static bool flow_brings(const struct verify_flow *way, const struct verify_flow *there)
+static bool same_groups(const struct verify_flow *a, const struct verify_flow *b)
 {
-	struct verify_flow both = *there;
-
-	flow_join(&both, way);
-	return both.s0 == there->s0 && both.s1 == there->s1 && both.near == there->near &&
-	       both.jc == there->jc && both.kept == there->kept;
+	for (unsigned i = 0; i < SOFT_GROUPS; i++)
+		if (a->group[i] != b->group[i] ||
+		    (a->group[i] && ((a->group_write ^ b->group_write) >> i & 1)))
+			return false;
+	return true;
 }
 
 static struct way *way_to(struct way *w, unsigned n, uint32_t at)
@@ -258,19 +247,6 @@ static struct way *way_to(struct way *w, unsigned n, uint32_t at)
 	return NULL;
 }
 
-static bool branch_back(struct verify *v, const struct soft_walk *w, uint32_t to)
-{
-	const struct way *there = way_to(v->note, v->n_notes, to);
-	uint32_t at = offset(v, w->at);
-
-	if (w->in.op != X86_OP_JMP || !v->cold || to <= v->order)
-		return bad(v, at, "it is a loop");
-	if (!there || there->order != to || !flow_brings(&v->flow, &there->flow))
-		return bad(v, at,
-			   "it jumps back to what is not the body, or without what is known there");
-	return true;
-}
-
 static bool branch(struct verify *v, const struct soft_walk *w, const struct verify_flow *taken)
 {
 	uint32_t at = offset(v, w->at), to = offset(v, soft_walk_target(w));
@@ -279,15 +255,14 @@ static bool branch(struct verify *v, const struct soft_walk *w, const struct ver
 	if (to >= v->size || !(v->mark[to] & M_INSN))
 		return bad(v, at, "it branches to where no instruction of the block begins");
 	if (to <= at)
-		return branch_back(v, w, to);
+		return bad(v, at, "it is a loop");
 	if (j) {
 		flow_join(&j->flow, taken);
-		j->order = MAX(j->order, v->order);
 		return true;
 	}
 	if (v->n_joins == MAX_WAYS)
 		return bad(v, at, "it has too many branches");
-	v->join[v->n_joins++] = (struct way){.at = to, .order = v->order, .flow = *taken};
+	v->join[v->n_joins++] = (struct way){.at = to, .flow = *taken};
 	return true;
 }
 
@@ -298,30 +273,24 @@ static bool arrive(struct verify *v, uint32_t at)
 	unsigned mark = v->mark[at];
 
 	if (!v->reached) {
-		v->cold = j && !(mark & M_ENTER);
-		v->order = j ? j->order : at;
 		v->flow = j ? j->flow : (struct verify_flow){0};
 	} else if (j) {
 		flow_join(&v->flow, &j->flow);
-		v->order = MAX(v->order, j->order);
 	}
-	if (!v->cold)
-		v->order = at;
 	v->reached = true;
 	if (mark & M_ENTER)
 		v->flow = (struct verify_flow){0};
-	if (mark & M_RETRY)
-		v->flow = (struct verify_flow){.kept = v->flow.kept,
-					       .kept_write = v->flow.kept_write};
-	if (mark & M_BACK) { /* holds on the way that was just compared only */
-		v->flow.near = 0;
-		if (v->flow.s1 != VERIFY_S1_MASKED)
-			v->flow.s1 = VERIFY_S1_ANY;
+	if (mark & M_RETRY) {
+		struct verify_flow was = v->flow;
+
+		v->flow = (struct verify_flow){.group_write = was.group_write};
+		for (unsigned g = 0; g < SOFT_GROUPS; g++)
+			v->flow.group[g] = was.group[g];
 	}
-	if (mark & (M_BACK | M_RETRY)) {
+	if (mark & M_RETRY) {
 		if (v->n_notes == MAX_WAYS)
 			return bad(v, at, "it has too many branches");
-		v->note[v->n_notes++] = (struct way){.at = at, .order = v->order, .flow = v->flow};
+		v->note[v->n_notes++] = (struct way){.at = at, .flow = v->flow};
 	}
 	return true;
 }
@@ -341,8 +310,7 @@ static bool call(struct verify *v, const struct soft_walk *w)
 		    (bool)f->write != w->stub.write || f->size != r.size)
 			return bad(v, at, "it reports a TLB miss without one, or another one");
 		retry = way_to(v->note, v->n_notes, at + w->len + (uint32_t)r.retry);
-		if (!retry || (retry->flow.kept && (retry->flow.kept != f->kept ||
-						    retry->flow.kept_write != f->kept_write)))
+		if (!retry || !same_groups(&retry->flow, f))
 			return bad(v, at, "it tries an access again that was not the one");
 		break;
 	case SOFT_STUB_STRING:
@@ -381,8 +349,6 @@ static bool instruction(struct verify *v, const struct soft_walk *w)
 		if (taken.s0 == VERIFY_S0_COMPARED) /* the miss: size stays for its record */
 			taken.s0 = in->op == X86_OP_JCC && in->cond == CC_A ? VERIFY_S0_OFFSET :
 									      VERIFY_S0_ANY;
-		if (taken.s1 == VERIFY_S1_COMPARED)
-			taken.s1 = VERIFY_S1_ANY;
 		taken.jc = 0;
 		return branch(v, w, &taken);
 	case X86_OP_JMP: v->reached = false; return branch(v, w, &v->flow);
@@ -446,8 +412,6 @@ static bool start(struct verify *v, const struct soft_cache *c, const struct sof
 	v->err = err;
 	v->size = 0;
 	v->n_joins = v->n_notes = 0;
-	v->cold = false;
-	v->order = 0;
 	v->flow = (struct verify_flow){0};
 	v->reached = true;
 	if (size > MAX_CODE)
@@ -486,7 +450,11 @@ bool soft_verify_link(const struct soft_cache *c, const struct soft_link *l,
 		return bad(&v, 0, "a link is chained to what is not an entry of its kind");
 	if (to->dead || l->from->dead || l->target != to->va || l->key != to->key)
 		return bad(&v, 0, "a link is chained to another block than it was made for");
-	if (!l->polled && l->target <= l->from->va)
+	if ((l->key & SOFT_KEY_PLAIN) &&
+	    ((l->from->key & SOFT_KEY_PLAIN) || l->target < l->from->va))
+		return bad(&v, 0,
+			   "a link leads from one plain block to another, or out of its block");
+	if (!l->polled && l->target <= l->from->va && !(l->key & SOFT_KEY_PLAIN))
 		return bad(&v, 0, "a link backward has no poll");
 	return true;
 }

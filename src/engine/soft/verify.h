@@ -11,8 +11,8 @@
  *   host rsp      is no operand of anything
  *   memory        gs:[disp32] inside struct soft_vcpu (stores: the fields listed); the TLB and the jump cache by a
  *                 masked index; [r10] after the whole sequence subtract tag, compare, ja, add host, within the size
- *                 that was compared or to where S0 + n was found to be in the same page, stores only by the tag for
- *                 writing; a block of CPL 3 uses user entries only
+ *                 that was compared, stores only by the tag for writing; tr.group[] keeps such an r10; a block of CPL 3
+ *                 uses user entries only
  *   branches      to an instruction of the same block, no loops; out of it by links, to entries (soft_verify_link)
  *   calls         to a stub, with the record that this stub expects behind the call, and every field of it good
  *   the end       is never fallen through
@@ -112,20 +112,16 @@ enum verify_s0 {
 
 enum verify_s1 {
 	VERIFY_S1_ANY,
-	VERIFY_S1_MASKED,   /* has no bit outside of s1_value */
-	VERIFY_S1_NEAR,	    /* S0 + s1_value, S0 being HOST */
-	VERIFY_S1_XOR,	    /* that XOR S0 */
-	VERIFY_S1_COMPARED, /* flags are of a comparison of the XOR with 4095; JA must follow */
+	VERIFY_S1_MASKED, /* has no bit outside of s1_value */
 };
 
 struct verify_flow {
 	uint32_t s0, mmu, write, size;
 	uint32_t s1;
 	int32_t s1_value;
-	int32_t near; /* S0 HOST: S0 + near is in its page too */
 	uint32_t jc; /* array + 1 of the jump cache whose entry S1 was just compared; + 8: JNE must follow */
-	uint32_t kept; /* tr.keep holds an S0 that was HOST: its size, 0 for none; and its write */
-	uint32_t kept_write;
+	uint16_t group[SOFT_GROUPS]; /* tr.group[] holds an S0 that was HOST: its size, 0 for none */
+	uint16_t group_write;	     /* bit a group: its write */
 };
 
 /* Checks the instruction and takes over what it changes; flow is what falls through. NULL, or what is wrong. */

@@ -238,9 +238,6 @@ static void s0_gone(struct verify_flow *f)
 {
 	f->s0 = VERIFY_S0_ANY;
 	f->mmu = f->write = f->size = 0;
-	f->near = 0;
-	if (f->s1 > VERIFY_S1_MASKED)
-		f->s1 = VERIFY_S1_ANY;
 }
 
 /* Flags have changed: comparisons that nothing jumped by are lost. */
@@ -248,8 +245,6 @@ static void compared_gone(struct verify_flow *f)
 {
 	if (f->s0 == VERIFY_S0_COMPARED)
 		s0_gone(f);
-	if (f->s1 == VERIFY_S1_COMPARED)
-		f->s1 = VERIFY_S1_ANY;
 }
 
 /* Loads by index. Each has one place in a sequence; the state goes on in *f, and *done says so. */
@@ -301,13 +296,11 @@ static const char *indexed(const struct soft_block *b, const struct x86_insn *in
 
 static const char *guest_access(const struct x86_insn *in, const struct verify_flow *f)
 {
-	int64_t first = MIN(f->near, 0), last = MAX((int64_t)f->size - 1, f->near);
-
 	if (in->base != S0 || in->index != 0xff || in->seg_override || in->addr_bytes != 8)
 		return "it reaches memory by an address that is not known";
 	if (f->s0 != VERIFY_S0_HOST)
 		return "it reaches memory without having looked at the TLB";
-	if (!in->mem_bytes || in->disp < first || in->disp + in->mem_bytes - 1 > last)
+	if (!in->mem_bytes || in->disp < 0 || in->disp + in->mem_bytes > f->size)
 		return "it reaches more memory than was compared";
 	if ((in->rm_acc & X86_ACC_W) && !f->write)
 		return "it stores where the tag for reading was compared";
@@ -318,25 +311,30 @@ static const char *guest_access(const struct x86_insn *in, const struct verify_f
 	return NULL;
 }
 
-/* tr.keep: S0 goes in and comes out as what it was. */
-static const char *keep(const struct x86_insn *in, struct verify_flow *f, bool *done)
+/* tr.group[]: S0 goes in and comes out as what it was. */
+static const char *group(const struct x86_insn *in, struct verify_flow *f, bool *done)
 {
-	if (in->map != X86_MAP_1 || in->reg != S0 || in->opnd_bytes != 8 ||
+	unsigned at = (unsigned)in->disp - (unsigned)offsetof(struct soft_vcpu, tr.group),
+		 i = at / 8;
+
+	if (in->map != X86_MAP_1 || in->reg != S0 || in->opnd_bytes != 8 || at % 8 ||
 	    (in->opcode != 0x89 && in->opcode != 0x8b))
-		return "it uses the place where S0 is kept for something else";
+		return "it uses the place of a group for something else";
 	*done = true;
 	compared_gone(f);
 	f->jc = 0;
 	if (in->opcode == 0x89) {
-		f->kept = f->s0 == VERIFY_S0_HOST ? f->size : 0;
-		f->kept_write = f->kept ? f->write : 0;
+		f->group[i] = f->s0 == VERIFY_S0_HOST ? (uint16_t)f->size : 0;
+		f->group_write &= (uint16_t) ~(1u << i);
+		if (f->group[i] && f->write)
+			f->group_write |= (uint16_t)(1u << i);
 		return NULL;
 	}
 	s0_gone(f);
-	if (f->kept) {
+	if (f->group[i]) {
 		f->s0 = VERIFY_S0_HOST;
-		f->size = f->kept;
-		f->write = f->kept_write;
+		f->size = f->group[i];
+		f->write = f->group_write >> i & 1;
 	}
 	return NULL;
 }
@@ -352,8 +350,9 @@ static const char *memory(const struct soft_block *b, const struct x86_insn *in,
 		return guest_access(in, f);
 	if (in->attr & X86_A_BITOFF)
 		return "it reaches a bit of its vCPU by a register";
-	if (in->base == 0xff && in->index == 0xff && in->disp == offsetof(struct soft_vcpu, tr.keep))
-		return keep(in, f, done);
+	if (in->base == 0xff && in->index == 0xff &&
+	    (uint64_t)in->disp - offsetof(struct soft_vcpu, tr.group) < SOFT_GROUPS * 8)
+		return group(in, f, done);
 	if (in->base == 0xff && in->index == 0xff)
 		return vcpu_access(b, in);
 	return indexed(b, in, f, done);
@@ -374,18 +373,8 @@ static bool sequence(const struct x86_insn *in, struct verify_flow *f)
 		f->size = 4096 - (uint32_t)in->imm;
 		return true;
 	}
-	if (group1 && in->op == X86_OP_CMP && in->opnd_bytes == 8 && in->rm == S1 &&
-	    f->s1 == VERIFY_S1_XOR && in->imm == 4095) {
-		f->s1 = VERIFY_S1_COMPARED;
-		return true;
-	}
 	if (above && f->s0 == VERIFY_S0_COMPARED) {
 		f->s0 = VERIFY_S0_INSIDE;
-		return true;
-	}
-	if (above && f->s1 == VERIFY_S1_COMPARED) {
-		f->near = f->s1_value;
-		f->s1 = VERIFY_S1_ANY;
 		return true;
 	}
 	return false;
@@ -396,7 +385,6 @@ static void s1_written(const struct x86_insn *in, struct verify_flow *f)
 {
 	bool group1 = in->map == X86_MAP_1 && (in->opcode == 0x81 || in->opcode == 0x83) &&
 		      !in->has_mem;
-	uint32_t was = f->s1;
 
 	f->s1 = VERIFY_S1_ANY;
 	if (f->s0 != VERIFY_S0_HOST)
@@ -404,13 +392,6 @@ static void s1_written(const struct x86_insn *in, struct verify_flow *f)
 	if (group1 && in->op == X86_OP_AND && in->rm == S1 && in->opnd_bytes == 4 && in->imm >= 0) {
 		f->s1 = VERIFY_S1_MASKED;
 		f->s1_value = (int32_t)in->imm;
-	} else if (in->op == X86_OP_LEA && in->reg == S1 && in->base == S0 && in->index == 0xff &&
-		   in->opnd_bytes == 8 && in->addr_bytes == 8 && f->s0 == VERIFY_S0_HOST) {
-		f->s1 = VERIFY_S1_NEAR;
-		f->s1_value = (int32_t)in->disp;
-	} else if (in->map == X86_MAP_1 && in->opcode == 0x31 && !in->has_mem && in->reg == S0 &&
-		   in->rm == S1 && in->opnd_bytes == 8 && was == VERIFY_S1_NEAR) {
-		f->s1 = VERIFY_S1_XOR;
 	}
 }
 
