@@ -33,6 +33,7 @@
 #include "cli/escape.h"
 #include "cli/term.h"
 #include "proto/control.h"
+#include "proto/opener.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/loop.h"
@@ -50,7 +51,7 @@ struct attach {
 	const struct attach_options *opt;
 	struct loop *loop;
 	int control, console, signals;
-	struct loop_fd *w_control, *w_console, *w_stdin, *w_stdout, *w_signals;
+	struct loop_fd *w_control, *w_console, *w_stdin, *w_stdout, *w_signals, *w_opener;
 	struct stream typed, printed;
 	struct escape escape;
 	bool escape_on; /* stdin is a terminal in raw mode */
@@ -434,6 +435,18 @@ static void attach_on_timeout(void *ctx)
 	attach_quit(a, CLI_EXIT_TIMEOUT);
 }
 
+/* The guest connects to a port of the host. */
+static void attach_on_opener(void *ctx, int fd, uint32_t events)
+{
+	struct attach *a = ctx;
+
+	(void)events;
+	if (opener_serve(fd, a->opt->vsock) < 0) {
+		loop_fd_del(a->w_opener);
+		a->w_opener = NULL;
+	}
+}
+
 /* ---- life ---- */
 
 static int attach_watch(struct attach *a)
@@ -444,6 +457,8 @@ static int attach_watch(struct attach *a)
 		r = loop_fd_add(a->loop, a->signals, EPOLLIN, attach_on_signal, a, &a->w_signals);
 	if (!r)
 		r = loop_fd_add(a->loop, a->control, EPOLLIN, attach_on_control, a, &a->w_control);
+	if (!r && a->opt->vsock)
+		r = loop_fd_add(a->loop, a->opt->opener, EPOLLIN, attach_on_opener, a, &a->w_opener);
 	if (r || a->console < 0)
 		return r;
 	a->stdin_open = !isatty(STDIN_FILENO) || term_usable();
@@ -518,6 +533,8 @@ int attach_run(const struct attach_options *o)
 	base_close_fd(&a->control);
 	base_close_fd(&a->console);
 	base_close_fd(&a->signals);
+	if (o->vsock)
+		close(o->opener);
 	free(a);
 	return status;
 }

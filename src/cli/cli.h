@@ -82,7 +82,10 @@ struct run_options {
 	unsigned soft_mode; /* enum config_soft_mode */
 	const char *soft_trace;
 	bool perf_map;
-	unsigned rng; /* on_off */
+	unsigned rng, balloon;	 /* on_off */
+	unsigned console_device; /* enum config_console_device */
+	const char *agent, *vsock;
+	uint64_t vsock_cid;
 	bool no_probe;
 	struct opt_list net, publish;
 	struct run_nets nets; /* made of them; runnet_end() */
@@ -141,6 +144,8 @@ int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pi
 struct attach_options {
 	pid_t pid;
 	int control;	    /* owned by attach */
+	int opener;	    /* our end for the guest's vsock connections, owned; if `vsock` */
+	const char *vsock;  /* the path that they begin with; NULL: there are none */
 	int console;	    /* our end of the console stream, owned; -1: none */
 	uint64_t timeout_s; /* 0: none */
 	bool quiet;

@@ -14,6 +14,8 @@
 
 struct ctl_options {
 	uint64_t timeout_s, vcpu;
+	const char *size_text; /* balloon: what it is to take; NULL: only look */
+	uint64_t size;
 	bool json, json_errors, help;
 };
 
@@ -96,6 +98,8 @@ static int ctl_talk(int sock, enum control_cmd cmd, const struct ctl_options *o,
 
 	if (cmd == CONTROL_DUMP && json_object_set_new(req, "vcpu", json_u64(o->vcpu)))
 		return err_errno(e, ENOMEM, "cannot make the request");
+	if (o->size_text && json_object_set_new(req, "size", json_u64(o->size)))
+		return err_errno(e, ENOMEM, "cannot make the request");
 	r = control_send(sock, req, NULL, 0, deadline, e);
 	if (r)
 		return r;
@@ -147,6 +151,25 @@ static int ctl_command(const char *word, unsigned *cmd, struct err *e)
 	return err_field(e, "command", word);
 }
 
+/* What follows the command: a size, for the balloon. */
+static int ctl_size(const struct opt_result *res, unsigned cmd, struct ctl_options *o, struct err *e)
+{
+	char shown[64];
+	int r = 0;
+
+	if (res->n_args == 2)
+		return 0;
+	if (cmd != CONTROL_BALLOON || res->n_args > 3) {
+		err_set(e, EINVAL, "what is \"%s\" after the command? Only balloon takes a size",
+			err_quote(shown, sizeof(shown), res->arg[res->n_args - 1]));
+		return err_field(e, "command", NULL);
+	}
+	o->size_text = res->arg[2];
+	if (strcmp(o->size_text, "0") != 0)
+		r = opt_parse_size(o->size_text, &o->size, e);
+	return r ? err_field(e, "size", o->size_text) : 0;
+}
+
 int cli_ctl(int argc, char **argv)
 {
 	struct ctl_options o = {.timeout_s = 10};
@@ -159,12 +182,12 @@ int cli_ctl(int argc, char **argv)
 		return cli_fail(&e, CLI_EXIT_USAGE);
 	if (o.help)
 		return cli_own_help(cli_ctl);
-	if (res.n_args != 2) {
+	if (res.n_args < 2) {
 		err_set(&e, EINVAL,
 			"lodge ctl needs the path of a control socket and one command: lodge ctl PATH COMMAND");
 		return cli_fail(&e, CLI_EXIT_USAGE);
 	}
-	if (ctl_command(res.arg[1], &cmd, &e))
+	if (ctl_command(res.arg[1], &cmd, &e) || ctl_size(&res, cmd, &o, &e))
 		return cli_fail(&e, CLI_EXIT_USAGE);
 	sock = control_connect(res.arg[0], &e);
 	if (sock < 0 || ctl_talk(sock, (enum control_cmd)cmd, &o, &e))

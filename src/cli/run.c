@@ -88,9 +88,9 @@ static int run_stdio_console(struct config_fds *fds, int *ours, struct err *e)
 
 /* Opens everything. On error fds hold what was opened so far. */
 static int run_open(struct run_options *o, const struct vm_config *c, const char *console_path,
-		    struct config_fds *fds, int *console, struct err *e)
+		    struct config_fds *fds, int *console, int *opener, struct err *e)
 {
-	int r = runfile_check_memory(c->memory_bytes, e);
+	int r = runfile_check_memory(c->memory_bytes, e), pair[2];
 
 	if (!r)
 		r = runfile_open_boot(o, c, fds, e);
@@ -107,16 +107,44 @@ static int run_open(struct run_options *o, const struct vm_config *c, const char
 		if (fds->fd[CONFIG_FD_CONTROL_LISTEN] < 0)
 			return fds->fd[CONFIG_FD_CONTROL_LISTEN];
 	}
+	if (o->agent) {
+		fds->fd[CONFIG_FD_AGENT_LISTEN] =
+			control_listen_stream(o->agent, "guest agent's socket", "agent", e);
+		if (fds->fd[CONFIG_FD_AGENT_LISTEN] < 0)
+			return fds->fd[CONFIG_FD_AGENT_LISTEN];
+	}
+	if (o->vsock) {
+		fds->fd[CONFIG_FD_VSOCK_LISTEN] = control_listen_stream(o->vsock, "vsock socket",
+									"vsock", e);
+		if (fds->fd[CONFIG_FD_VSOCK_LISTEN] < 0)
+			return fds->fd[CONFIG_FD_VSOCK_LISTEN];
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+			return err_errno(e, errno, "cannot make a socket pair");
+		*opener = pair[0];
+		fds->fd[CONFIG_FD_VSOCK_OPENER] = pair[1];
+	}
 	return runnet_open(&o->nets, c, fds, e);
 }
 
-/* Removes the control socket's name, unless it is another one by now. */
-static void run_remove_control(const char *path, const struct stat *made)
+/* A socket with a name, which is removed at the end unless it is another one by then. */
+struct run_name {
+	const char *path; /* NULL: none was made */
+	struct stat made;
+};
+
+static void run_note_name(struct run_name *n, const char *path, int fd)
+{
+	if (path && fd >= 0 && lstat(path, &n->made) == 0)
+		n->path = path;
+}
+
+static void run_remove_name(const struct run_name *n)
 {
 	struct stat now;
 
-	if (lstat(path, &now) == 0 && now.st_ino == made->st_ino && now.st_dev == made->st_dev)
-		unlink(path);
+	if (n->path && lstat(n->path, &now) == 0 && now.st_ino == n->made.st_ino &&
+	    now.st_dev == n->made.st_dev)
+		unlink(n->path);
 }
 
 static int run_vm(struct run_options *o, const struct vm_config *c, const char *console_path)
@@ -124,30 +152,33 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 	struct attach_options at = {.pid = -1,
 				    .control = -1,
 				    .console = -1,
+				    .opener = -1,
+				    .vsock = o->vsock,
 				    .timeout_s = o->timeout_s,
 				    .quiet = o->quiet};
 	struct config_fds fds;
-	struct stat socket_stat;
+	struct run_name names[3] = {0};
 	struct err e = {0};
-	bool named;
 	int status, r;
 
 	config_fds_init(&fds);
 	attach_hold_signals();
-	r = run_open(o, c, console_path, &fds, &at.console, &e);
-	named = o->control && fds.fd[CONFIG_FD_CONTROL_LISTEN] >= 0 &&
-		lstat(o->control, &socket_stat) == 0;
+	r = run_open(o, c, console_path, &fds, &at.console, &at.opener, &e);
+	run_note_name(&names[0], o->control, fds.fd[CONFIG_FD_CONTROL_LISTEN]);
+	run_note_name(&names[1], o->agent, fds.fd[CONFIG_FD_AGENT_LISTEN]);
+	run_note_name(&names[2], o->vsock, fds.fd[CONFIG_FD_VSOCK_LISTEN]);
 	if (!r)
 		r = launch_vm(c, &fds, &at.pid, &at.control, &e);
 	config_fds_close(&fds);
 	if (r) {
 		base_close_fd(&at.console);
+		base_close_fd(&at.opener);
 		status = cli_fail_option(&e, CLI_EXIT_RUNTIME);
 	} else {
 		status = attach_run(&at);
 	}
-	if (named)
-		run_remove_control(o->control, &socket_stat);
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		run_remove_name(&names[i]);
 	return status;
 }
 

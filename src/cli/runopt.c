@@ -17,8 +17,8 @@ static const char *const on_off[] = {"off", "on", NULL};
 static const struct opt_def run_options[] = {
 	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE", "Linux kernel: bzImage or vmlinux", 0, 0, NULL},
 	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "initial RAM disk", 0, 0, NULL},
-	{"cmdline", 0, OPT_TEXT, AT(cmdline), "TEXT", "kernel command line (console=ttyS0)", 0, 0,
-	 NULL},
+	{"cmdline", 0, OPT_TEXT, AT(cmdline), "TEXT",
+	 "kernel command line (console=ttyS0, or hvc0)", 0, 0, NULL},
 	{"cpus", 'c', OPT_UINT, AT(cpus), "N", "virtual CPUs (1)", 1, CONFIG_CPUS_MAX, NULL},
 	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "memory, for example 512M or 4G (512M)",
 	 CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, NULL},
@@ -38,6 +38,9 @@ static const struct opt_def run_options[] = {
 	{"name", 0, OPT_TEXT, AT(name), "NAME", "name of the VM in messages (vm)", 0, 0, NULL},
 	{"console", 0, OPT_TEXT, AT(console), "WHERE", "stdio, none, file:PATH or pty (stdio)", 0,
 	 0, NULL},
+	{"console-device", 0, OPT_CHOICE, AT(console_device), "WORD",
+	 "what the console is in the guest: serial (ttyS0) or virtio (hvc0) (serial)", 0, 0,
+	 config_console_device_names},
 	{"control", 0, OPT_TEXT, AT(control), "PATH", "make a control socket for `lodge ctl`", 0, 0,
 	 NULL},
 	{"rng", 0, OPT_CHOICE, AT(rng), "WORD", "entropy device: on or off (on)", 0, 0, on_off},
@@ -45,6 +48,13 @@ static const struct opt_def run_options[] = {
 	 "network card: user, tap or none (none); may be repeated", 0, 0, NULL},
 	{"publish", 'p', OPT_LIST, AT(publish), "PORT:GUESTPORT",
 	 "forward a port of the host: [HOST:]PORT:GUESTPORT[/udp]; may be repeated", 0, 0, NULL},
+	{"balloon", 0, OPT_CHOICE, AT(balloon), "WORD",
+	 "memory balloon, gives free memory back to the host: on or off (on)", 0, 0, on_off},
+	{"agent", 0, OPT_TEXT, AT(agent), "PATH", "make a socket to the guest agent", 0, 0, NULL},
+	{"vsock", 0, OPT_TEXT, AT(vsock), "PATH",
+	 "sockets to and from the guest: PATH for its ports, PATH_PORT for the host's", 0, 0, NULL},
+	{"vsock-cid", 0, OPT_UINT, AT(vsock_cid), "N", "the guest's vsock address (3)",
+	 CONFIG_VSOCK_CID_MIN, CONFIG_VSOCK_CID_MAX, NULL},
 	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS",
 	 "end the VM after this time, exit status 124", 1, UINT32_MAX, NULL},
 	{"no-reboot", 0, OPT_FLAG, AT(no_reboot), "", "end the VM when the guest resets", 0, 0,
@@ -137,13 +147,14 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	int r;
 
 	config_init(c);
-	*o = (struct run_options){.cmdline = "console=ttyS0",
-				  .name = "vm",
+	*o = (struct run_options){.name = "vm",
 				  .console = "stdio",
 				  .cpus = c->cpus,
 				  .memory = c->memory_bytes,
 				  .soft_cache = c->soft_cache_bytes,
-				  .rng = c->rng};
+				  .vsock_cid = CONFIG_VSOCK_CID_MIN,
+				  .rng = c->rng,
+				  .balloon = c->balloon};
 	r = opt_parse(run_options, ARRAY_SIZE(run_options), argc, argv, o, &res, e);
 	if (r || o->help)
 		return r;
@@ -165,6 +176,9 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 		r = runopt_file(o->initrd, "--initrd", e);
 	if (!r)
 		r = runopt_console(o->console, c, console_path, e);
+	if (!o->cmdline)
+		o->cmdline = o->console_device == CONFIG_CONSOLE_VIRTIO ? "console=hvc0" :
+									  "console=ttyS0";
 	if (!r)
 		r = runopt_cmdline(o->cmdline, c, e);
 	if (r)
@@ -187,7 +201,10 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->memory_bytes = o->memory;
 	c->soft_mode = (enum config_soft_mode)o->soft_mode;
 	c->soft_cache_bytes = o->soft_cache;
+	c->console_device = (enum config_console_device)o->console_device;
+	c->vsock_cid = o->vsock ? (uint32_t)o->vsock_cid : 0;
 	c->rng = o->rng;
+	c->balloon = o->balloon;
 	c->debug_exit = o->debug_exit;
 	c->no_reboot = o->no_reboot;
 	runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);

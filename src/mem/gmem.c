@@ -241,6 +241,32 @@ int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len)
 	return 0;
 }
 
+int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len)
+{
+	const uint8_t *hva = gmem_at(m, gpa, len);
+	gpa_t first = ALIGN_UP(gpa, GMEM_PAGE), end = ALIGN_DOWN(gpa + len, GMEM_PAGE);
+	uint64_t off;
+
+	if (!hva)
+		return -EFAULT;
+	if (first >= end)
+		return 0;
+	off = (uint64_t)(hva - m->base) + (first - gpa);
+	if (fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+		      (off_t)(end - first)) < 0)
+		return -errno;
+	gmem_written(m, first, end - first);
+	return 0;
+}
+
+uint64_t gmem_resident(const struct gmem *m)
+{
+	struct stat st = {0};
+
+	(void)fstat(m->memfd, &st);
+	return (uint64_t)st.st_blocks * 512;
+}
+
 int gmem_clear(struct gmem *m)
 {
 	for (unsigned i = 0; i < m->n_regions; i++)

@@ -72,6 +72,14 @@ int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len);
 /* After a write through gmem_at(): marks the dirty log and tells the engine. Any thread. */
 void gmem_written(struct gmem *m, gpa_t gpa, uint64_t len);
 
+/*
+ * Gives the whole pages of [gpa, gpa+len) back to the host: they read as zero until they are written again. Dirty log and
+ * engine are told. 0; -EFAULT (nothing done): not wholly RAM of one region; another -errno of the host. Any thread.
+ */
+int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len);
+/* Bytes of guest memory that the host holds at the moment. */
+uint64_t gmem_resident(const struct gmem *m);
+
 /* Makes all memory zero and not resident, as after gmem_create(). Nothing may use it meanwhile; the hook is not told.
  * 0 or -errno; memory is undefined then. */
 int gmem_clear(struct gmem *m);

@@ -14,13 +14,31 @@
 const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
-const char *const config_fd_names[] = {"kernel",   "initrd", "console-in",     "console-out",
-				       "perf-map", "kvm",    "control-listen", "net.0",
-				       "net.1",	   "net.2",  "net.3",	       "net.4",
-				       "net.5",	   "net.6",  "net.7",	       NULL};
+const char *const config_console_device_names[] = {"serial", "virtio", NULL};
+const char *const config_fd_names[] = {"kernel",
+				       "initrd",
+				       "console-in",
+				       "console-out",
+				       "perf-map",
+				       "kvm",
+				       "agent-listen",
+				       "vsock-listen",
+				       "vsock-opener",
+				       "control-listen",
+				       "net.0",
+				       "net.1",
+				       "net.2",
+				       "net.3",
+				       "net.4",
+				       "net.5",
+				       "net.6",
+				       "net.7",
+				       NULL};
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
+_Static_assert(ARRAY_SIZE(config_console_device_names) == CONFIG_CONSOLE_DEVICES + 1,
+	       "a name for each device");
 _Static_assert(ARRAY_SIZE(config_fd_names) == CONFIG_FDS + 1, "a name for each fd");
 
 #define CONFIG_PAGE 4096u
@@ -31,6 +49,7 @@ void config_init(struct vm_config *c)
 	strcpy(c->name, "vm");
 	c->cpus = 1;
 	c->rng = true;
+	c->balloon = true;
 	c->memory_bytes = 512 * MIB;
 	c->soft_cache_bytes = CONFIG_SOFT_CACHE_DEFAULT;
 }
@@ -68,9 +87,14 @@ json_t *config_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "boot.initrd", json_string(c->initrd_name));
 	r |= json_object_set_new(j, "boot.cmdline", json_string(c->cmdline));
 	r |= json_object_set_new(j, "console", json_string(config_console_names[c->console]));
+	r |= json_object_set_new(j, "console.device",
+				 json_string(config_console_device_names[c->console_device]));
 	r |= json_object_set_new(j, "rng", json_boolean(c->rng));
 	if (c->n_nets)
 		r |= json_object_set_new(j, "net", config_net_to_json(c));
+	r |= json_object_set_new(j, "balloon", json_boolean(c->balloon));
+	if (c->vsock_cid)
+		r |= json_object_set_new(j, "vsock.cid", json_u64(c->vsock_cid));
 	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
 	r |= json_object_set_new(j, "no_reboot", json_boolean(c->no_reboot));
 	if (r) {
@@ -83,13 +107,13 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",		"engine",  "soft.mode", "soft.cache",  "soft.perf_map",
-		"soft.trace",	"cpus",	   "memory",	"boot.kernel", "boot.initrd",
-		"boot.cmdline", "console", "rng",	"net",	       "debug_exit",
-		"no_reboot",	NULL,
+		"name",		"engine",    "soft.mode",      "soft.cache",  "soft.perf_map",
+		"soft.trace",	"cpus",	     "memory",	       "boot.kernel", "boot.initrd",
+		"boot.cmdline", "console",   "console.device", "rng",	      "balloon",
+		"net",		"vsock.cid", "debug_exit",     "no_reboot",   NULL,
 	};
-	unsigned engine = 0, mode = 0, console = 0;
-	uint64_t cpus = 0;
+	unsigned engine = 0, mode = 0, console = 0, device = 0;
+	uint64_t cpus = 0, cid = 0;
 	char trace[24] = "";
 
 	config_init(c);
@@ -108,8 +132,12 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_text(j, "boot.initrd", false, c->initrd_name, sizeof(c->initrd_name), e) < 0 ||
 	    json_get_text(j, "boot.cmdline", true, c->cmdline, sizeof(c->cmdline), e) < 0 ||
 	    json_get_choice(j, "console", true, config_console_names, &console, e) < 0 ||
+	    json_get_choice(j, "console.device", true, config_console_device_names, &device, e) < 0 ||
 	    json_get_bool(j, "rng", true, &c->rng, e) < 0 ||
 	    config_net_from_json(json_object_get(j, "net"), c, e) < 0 ||
+	    json_get_bool(j, "balloon", true, &c->balloon, e) < 0 ||
+	    json_get_u64(j, "vsock.cid", false, CONFIG_VSOCK_CID_MIN, CONFIG_VSOCK_CID_MAX, &cid,
+			 e) < 0 ||
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
 	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0)
 		return -EINVAL;
@@ -120,7 +148,9 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	c->engine = (enum config_engine)engine;
 	c->soft_mode = (enum config_soft_mode)mode;
 	c->console = (enum config_console)console;
+	c->console_device = (enum config_console_device)device;
 	c->cpus = (unsigned)cpus;
+	c->vsock_cid = (uint32_t)cid;
 	return config_check(c, e);
 }
 
@@ -196,7 +226,8 @@ int config_check(const struct vm_config *c, struct err *e)
 		return err_field(e, "cpus", NULL);
 	}
 	if ((unsigned)c->engine >= CONFIG_ENGINES || (unsigned)c->soft_mode >= CONFIG_SOFT_MODES ||
-	    (unsigned)c->console >= CONFIG_CONSOLES)
+	    (unsigned)c->console >= CONFIG_CONSOLES ||
+	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES)
 		return err_set(e, EINVAL, "the configuration has a choice out of range");
 	if (!c->kernel_name[0]) {
 		err_set(e, EINVAL, "there is no kernel to boot");

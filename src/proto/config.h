@@ -19,10 +19,13 @@
  *   boot.initrd  string   initrd_name    optional; needs fd "initrd"
  *   boot.cmdline string   cmdline        at most CONFIG_CMDLINE_MAX bytes
  *   console      string   console        "none", "stdio", "file", "pty"
+ *   console.device string console_device "serial", "virtio"
  *   rng          boolean  rng            the virtio entropy device
  *   net          array    net, n_nets    optional: network cards, each an object of
  *                {id, kind "user"|"tap", mac, mtu, queues, bytes_per_s, packets_per_s};
  *                card number N needs fd "net.N"
+ *   balloon      boolean  balloon        the virtio memory balloon, which also reports free pages
+ *   vsock.cid    integer  vsock_cid      3..0xfffffffe; absent: no vsock device
  *   debug_exit   boolean  debug_exit     the test device at port 0xf4
  *   no_reboot    boolean  no_reboot      a guest reset ends the VM
  */
@@ -39,7 +42,9 @@
 #define CONFIG_MEMORY_MIN (16 * MIB)
 #define CONFIG_MEMORY_MAX (UINT64_C(1) << 40)
 #define CONFIG_NETS_MAX 8u
-#define CONFIG_ID_MAX 15u	  /* name of a device in a VM, bytes */
+#define CONFIG_ID_MAX 15u /* name of a device in a VM, bytes */
+#define CONFIG_VSOCK_CID_MIN 3u
+#define CONFIG_VSOCK_CID_MAX 0xfffffffeu
 #define CONFIG_FILE_NAME_MAX 255u /* display name of a file, bytes */
 
 enum config_engine { CONFIG_ENGINE_SOFT, CONFIG_ENGINE_KVM, CONFIG_ENGINES };
@@ -63,10 +68,14 @@ enum config_console {
 	CONFIG_CONSOLES
 };
 
+/* Which device of the guest the console is. */
+enum config_console_device { CONFIG_CONSOLE_SERIAL, CONFIG_CONSOLE_VIRTIO, CONFIG_CONSOLE_DEVICES };
+
 /* Names, NULL-terminated, indexed by the enums. */
 extern const char *const config_engine_names[];
 extern const char *const config_soft_mode_names[];
 extern const char *const config_console_names[];
+extern const char *const config_console_device_names[];
 extern const char *const config_net_kind_names[];
 
 /* What is behind a network card. For lodge-vm both are an open fd. */
@@ -103,7 +112,9 @@ struct vm_config {
 	char initrd_name[CONFIG_FILE_NAME_MAX + 1]; /* "": no initrd */
 	char cmdline[CONFIG_CMDLINE_MAX + 1];
 	enum config_console console;
-	bool rng;
+	enum config_console_device console_device;
+	bool rng, balloon;
+	uint32_t vsock_cid; /* 0: no vsock device */
 	struct config_net net[CONFIG_NETS_MAX];
 	unsigned n_nets;
 	bool debug_exit;
@@ -119,6 +130,9 @@ enum config_fd {
 				   * O_NONBLOCK may be set on both: they are never shared with a terminal user */
 	CONFIG_FD_PERF_MAP, /* "perf-map": empty regular file that `perf` will read, for appending */
 	CONFIG_FD_KVM,	    /* "kvm": /dev/kvm, for the engine of that name */
+	CONFIG_FD_AGENT_LISTEN, /* "agent-listen": listening SOCK_STREAM socket; its clients talk to the guest agent */
+	CONFIG_FD_VSOCK_LISTEN, /* "vsock-listen": listening SOCK_STREAM socket; its clients connect to the guest */
+	CONFIG_FD_VSOCK_OPENER, /* "vsock-opener": asks for connections of the guest, proto/opener.h */
 	CONFIG_FD_CONTROL_LISTEN, /* "control-listen": listening SOCK_SEQPACKET socket for more control clients */
 	CONFIG_FD_NET, /* "net.0" to "net.7": packets of a network card, as net/net.h says */
 	CONFIG_FD_NET_LAST = CONFIG_FD_NET + (int)CONFIG_NETS_MAX - 1,

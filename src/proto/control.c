@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *const control_cmd_names[] = {"query", "pause", "resume", "powerdown", "reset",
-					 "quit",  "dump",  "stats",  "events",	  NULL};
+const char *const control_cmd_names[] = {"query", "pause", "resume", "powerdown", "reset", "quit",
+					 "dump",  "stats", "events", "balloon",	  NULL};
 const char *const control_event_names[] = {"started",	 "paused", "resumed",  "powerdown",
 					   "reset",	 "halted", "shutdown", "crashed",
 					   "guest-exit", "error",  NULL};
@@ -184,7 +184,7 @@ json_t *control_error_json(const struct err *e)
 
 int control_parse_request(const json_t *msg, struct control_request *r, struct err *e)
 {
-	static const char *const keys[] = {"id", "cmd", "vcpu", NULL};
+	static const char *const keys[] = {"id", "cmd", "vcpu", "size", NULL};
 	uint64_t vcpu = 0;
 	unsigned cmd = 0;
 
@@ -192,8 +192,10 @@ int control_parse_request(const json_t *msg, struct control_request *r, struct e
 	if (json_get_u64(msg, "id", true, 0, INT64_MAX, &r->id, e) < 0 ||
 	    json_check_keys(msg, keys, "the request", e) < 0 ||
 	    json_get_choice(msg, "cmd", true, control_cmd_names, &cmd, e) < 0 ||
-	    json_get_u64(msg, "vcpu", false, 0, CONFIG_CPUS_MAX - 1, &vcpu, e) < 0)
+	    json_get_u64(msg, "vcpu", false, 0, CONFIG_CPUS_MAX - 1, &vcpu, e) < 0 ||
+	    json_get_u64(msg, "size", false, 0, CONFIG_MEMORY_MAX, &r->size, e) < 0)
 		return -EINVAL;
+	r->has_size = json_object_get(msg, "size") != NULL;
 	r->cmd = (enum control_cmd)cmd;
 	r->vcpu = (unsigned)vcpu;
 	return 0;

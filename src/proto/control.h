@@ -18,6 +18,7 @@
  *   query      result {"name","state":"running|paused","engine","cpus","memory","uptime_ms"}
  *   pause, resume, powerdown (ACPI power button), reset     result {}; also when already so
  *   quit       result {}, then the event "shutdown" with cause "quit", then the process ends
+ *   balloon    result {"target_bytes","actual_bytes","resident_bytes"}; with "size":N the balloon is to take N bytes
  *   dump       result {"text":..}; "vcpu":N optional, default 0
  *   stats      result {"name":number,...}
  *   events     result {}: from now on events are sent to this connection too
@@ -55,6 +56,7 @@ enum control_cmd {
 	CONTROL_DUMP,
 	CONTROL_STATS,
 	CONTROL_EVENTS,
+	CONTROL_BALLOON,
 	CONTROL_CMDS
 };
 extern const char *const control_cmd_names[]; /* NULL-terminated */
@@ -119,6 +121,8 @@ struct control_request {
 	uint64_t id;
 	enum control_cmd cmd;
 	unsigned vcpu; /* dump */
+	bool has_size; /* balloon: set it */
+	uint64_t size;
 };
 
 /* -EINVAL: not a request; r->id is the message's if it had a usable one, else 0: for the reply. */
@@ -151,6 +155,8 @@ int control_call(int sock, enum control_cmd cmd, uint64_t deadline_ns, json_t **
 /* Makes a listening socket at path, mode 0600. A socket there that nobody listens on is removed; a
  * live one is -EADDRINUSE. Returns the fd or -errno. */
 int control_listen(const char *path, struct err *e);
+/* The same for a stream socket of another purpose: `what` for messages ("guest agent's socket"), and the option. */
+int control_listen_stream(const char *path, const char *what, const char *field, struct err *e);
 /* Connects to it. Returns the fd or -errno. */
 int control_connect(const char *path, struct err *e);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * named.c - control sockets with a name in the file system (declared in control.h).
+ * named.c - control sockets with a name in the file system, and other sockets of a VM (declared in control.h).
  *
  * A socket file outlives a process that was killed. So a name that is taken is tried: if nobody
  * listens (ECONNREFUSED) and it is a socket, it is stale and removed; anything else is left alone
@@ -15,7 +15,16 @@
 
 #include "proto/control.h"
 
-static int control_address(const char *path, struct sockaddr_un *sa, struct err *e)
+/* What a name is for, in messages. */
+struct named {
+	int type;
+	const char *what, *field;
+};
+
+static const struct named named_control = {SOCK_SEQPACKET, "control socket", "control"};
+
+static int control_address(const char *path, const struct named *n, struct sockaddr_un *sa,
+			   struct err *e)
 {
 	const size_t max = sizeof(sa->sun_path) - 1;
 	char shown[96];
@@ -23,16 +32,16 @@ static int control_address(const char *path, struct sockaddr_un *sa, struct err 
 	memset(sa, 0, sizeof(*sa));
 	sa->sun_family = AF_UNIX;
 	if (!*path) {
-		err_set(e, EINVAL, "the path of the control socket is empty");
-		return err_field(e, "control", path);
+		err_set(e, EINVAL, "the path of the %s is empty", n->what);
+		return err_field(e, n->field, path);
 	}
 	if (strlen(path) > max) {
 		err_set(e, ENAMETOOLONG,
-			"the control socket's path \"%s\" is too long: %zu bytes, at most %zu are possible",
-			err_quote(shown, sizeof(shown), path), strlen(path), max);
+			"the path of the %s, \"%s\", is too long: %zu bytes, at most %zu are possible",
+			n->what, err_quote(shown, sizeof(shown), path), strlen(path), max);
 		err_limit(e, "%zu bytes", max);
 		err_hint(e, "use a shorter path, for example under /run or /tmp");
-		err_field(e, "control", path);
+		err_field(e, n->field, path);
 		return -ENAMETOOLONG;
 	}
 	strcpy(sa->sun_path, path);
@@ -49,9 +58,10 @@ static int control_bind(int fd, const struct sockaddr_un *sa)
 }
 
 /* The name is taken: by a live listener, by a stale socket (removed here: 0), or by something else. */
-static int control_clear(const struct sockaddr_un *sa, const char *shown, struct err *e)
+static int control_clear(const struct sockaddr_un *sa, const struct named *n, const char *shown,
+			 struct err *e)
 {
-	_autoclose int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	_autoclose int fd = socket(AF_UNIX, n->type | SOCK_CLOEXEC, 0);
 	struct stat st;
 	int r;
 
@@ -61,9 +71,9 @@ static int control_clear(const struct sockaddr_un *sa, const char *shown, struct
 		return errno == ENOENT ? 0 : err_errno(e, errno, "cannot look at \"%s\"", shown);
 	if (!S_ISSOCK(st.st_mode)) {
 		err_set(e, EEXIST,
-			"\"%s\" exists and is not a socket: choose another path for the control socket",
-			shown);
-		err_field(e, "control", sa->sun_path);
+			"\"%s\" exists and is not a socket: choose another path for the %s", shown,
+			n->what);
+		err_field(e, n->field, sa->sun_path);
 		return -EEXIST;
 	}
 	r = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0 ? errno : 0;
@@ -73,12 +83,12 @@ static int control_clear(const struct sockaddr_un *sa, const char *shown, struct
 
 		if (!r && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && who.pid)
 			err_set(e, EADDRINUSE,
-				"the control socket \"%s\" is in use by process %d: choose another path",
-				shown, (int)who.pid);
+				"the %s \"%s\" is in use by process %d: choose another path",
+				n->what, shown, (int)who.pid);
 		else
-			err_set(e, EADDRINUSE,
-				"the control socket \"%s\" is in use: choose another path", shown);
-		err_field(e, "control", sa->sun_path);
+			err_set(e, EADDRINUSE, "the %s \"%s\" is in use: choose another path",
+				n->what, shown);
+		err_field(e, n->field, sa->sun_path);
 		return -EADDRINUSE;
 	}
 	if (unlink(sa->sun_path) < 0 && errno != ENOENT)
@@ -86,29 +96,29 @@ static int control_clear(const struct sockaddr_un *sa, const char *shown, struct
 	return 0;
 }
 
-int control_listen(const char *path, struct err *e)
+static int named_listen(const char *path, const struct named *n, struct err *e)
 {
 	struct sockaddr_un sa;
 	_autoclose int fd = -1;
 	char shown[112];
-	int r = control_address(path, &sa, e), out;
+	int r = control_address(path, n, &sa, e), out;
 
 	if (r)
 		return r;
 	err_quote(shown, sizeof(shown), path);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, n->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_errno(e, errno, "cannot make a socket");
 	r = control_bind(fd, &sa);
 	if (r == -EADDRINUSE) {
-		r = control_clear(&sa, shown, e);
+		r = control_clear(&sa, n, shown, e);
 		if (r)
 			return r;
 		r = control_bind(fd, &sa);
 	}
 	if (r) {
-		err_errno(e, -r, "cannot make the control socket \"%s\"", shown);
-		err_field(e, "control", path);
+		err_errno(e, -r, "cannot make the %s \"%s\"", n->what, shown);
+		err_field(e, n->field, path);
 		return r;
 	}
 	if (listen(fd, 16) < 0) {
@@ -121,12 +131,24 @@ int control_listen(const char *path, struct err *e)
 	return out;
 }
 
+int control_listen(const char *path, struct err *e)
+{
+	return named_listen(path, &named_control, e);
+}
+
+int control_listen_stream(const char *path, const char *what, const char *field, struct err *e)
+{
+	const struct named n = {SOCK_STREAM, what, field};
+
+	return named_listen(path, &n, e);
+}
+
 int control_connect(const char *path, struct err *e)
 {
 	struct sockaddr_un sa;
 	_autoclose int fd = -1;
 	char shown[112];
-	int r = control_address(path, &sa, e), out;
+	int r = control_address(path, &named_control, &sa, e), out;
 
 	if (r)
 		return r;

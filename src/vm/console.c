@@ -40,7 +40,7 @@ struct console {
 	struct loop_work out_work, in_work;
 
 	/* VM lock. */
-	struct device *uart;
+	struct console_user user; /* ctx NULL: none */
 	uint8_t ring[RING_SIZE];
 	uint32_t head, tail; /* put at head, take at tail; free-running */
 	bool out_broken;     /* the reader went away */
@@ -56,7 +56,7 @@ struct console {
 	void *done_ctx;
 };
 
-static size_t uart_tx(void *ctx, const uint8_t *buf, size_t len)
+static size_t take_output(void *ctx, const uint8_t *buf, size_t len)
 {
 	struct console *c = ctx;
 	uint32_t used = c->head - c->tail;
@@ -79,7 +79,7 @@ static size_t uart_tx(void *ctx, const uint8_t *buf, size_t len)
 	return n;
 }
 
-static void uart_rx_room(void *ctx)
+static void input_room(void *ctx)
 {
 	struct console *c = ctx;
 
@@ -87,11 +87,11 @@ static void uart_rx_room(void *ctx)
 		loop_post(c->loop, &c->in_work);
 }
 
-void console_backend(struct console *c, struct uart_backend *out)
+void console_backend(struct console *c, struct console_calls *out)
 {
-	*out = (struct uart_backend){.ctx = c,
-				     .tx = c->out_fd >= 0 ? uart_tx : NULL,
-				     .rx_room = uart_rx_room};
+	*out = (struct console_calls){.ctx = c,
+				      .tx = c->out_fd >= 0 ? take_output : NULL,
+				      .rx_room = input_room};
 }
 
 /* ---- output, loop thread ---- */
@@ -112,8 +112,8 @@ static void take_chunk(struct console *c)
 	}
 	if (c->out_full && c->chunk_len) {
 		c->out_full = false;
-		if (c->uart)
-			uart_tx_ready(c->uart);
+		if (c->user.ctx)
+			c->user.tx_ready(c->user.ctx);
 	}
 	pthread_mutex_unlock(c->lock);
 }
@@ -127,8 +127,8 @@ static void break_output(struct console *c, int error)
 	pthread_mutex_lock(c->lock);
 	c->out_broken = true;
 	c->tail = c->head;
-	if (c->out_full && c->uart)
-		uart_tx_ready(c->uart);
+	if (c->out_full && c->user.ctx)
+		c->user.tx_ready(c->user.ctx);
 	c->out_full = false;
 	pthread_mutex_unlock(c->lock);
 }
@@ -196,7 +196,7 @@ static void in_ready(void *ctx, int fd, uint32_t events)
 
 	(void)events;
 	pthread_mutex_lock(c->lock);
-	room = c->uart ? uart_rx_space(c->uart) : 0;
+	room = c->user.ctx ? c->user.rx_space(c->user.ctx) : 0;
 	c->in_blocked = room == 0;
 	pthread_mutex_unlock(c->lock);
 	if (room == 0) {
@@ -212,7 +212,7 @@ static void in_ready(void *ctx, int fd, uint32_t events)
 	}
 	pthread_mutex_lock(c->lock);
 	/* Only this thread fills the FIFO, so the room is still there. */
-	c->stats.bytes_in += uart_rx_push(c->uart, buf, (size_t)n);
+	c->stats.bytes_in += c->user.rx_push(c->user.ctx, buf, (size_t)n);
 	pthread_mutex_unlock(c->lock);
 }
 
@@ -248,7 +248,7 @@ int console_create(struct console **out, struct loop *l, pthread_mutex_t *lock, 
 	c->lock = lock;
 	c->in_fd = in_fd;
 	c->out_fd = out_fd;
-	c->in_blocked = true; /* until there is a UART */
+	c->in_blocked = true; /* until there is a device */
 	loop_timer_init(&c->out_timer, l, write_out, c);
 	loop_work_init(&c->out_work, write_out, c);
 	loop_work_init(&c->in_work, in_again, c);
@@ -282,10 +282,10 @@ void console_destroy(struct console *c)
 	free(c);
 }
 
-void console_attach(struct console *c, struct device *uart)
+void console_attach(struct console *c, const struct console_user *user)
 {
 	pthread_mutex_lock(c->lock);
-	c->uart = uart;
+	c->user = *user;
 	c->in_blocked = false;
 	pthread_mutex_unlock(c->lock);
 	in_again(c);
@@ -294,12 +294,12 @@ void console_attach(struct console *c, struct device *uart)
 void console_detach(struct console *c)
 {
 	pthread_mutex_lock(c->lock);
-	if (c->uart) {
+	if (c->user.ctx) {
 		c->detaching = true;
-		uart_tx_ready(c->uart);
+		c->user.tx_ready(c->user.ctx);
 		c->detaching = false;
 	}
-	c->uart = NULL;
+	c->user.ctx = NULL;
 	c->out_full = false;
 	c->in_blocked = true;
 	pthread_mutex_unlock(c->lock);

@@ -311,7 +311,12 @@ static int build_devices(struct hw *hw, struct err *e)
 			rtc.low_ram_bytes += mem->region[i].size;
 		else
 			rtc.high_ram_bytes += mem->region[i].size;
-	console_backend(hw->cfg.console, &uart.backend);
+	if (hw->cfg.vm->console_device == CONFIG_CONSOLE_SERIAL) {
+		struct console_calls calls;
+
+		console_backend(hw->cfg.console, &calls);
+		uart.backend = (struct uart_backend){calls.ctx, calls.tx, calls.rx_room};
+	}
 
 	r = pit_create(&hw->dev[HW_PIT], env, e);
 	if (r == 0)
@@ -389,6 +394,31 @@ static int start_state(struct hw *hw, struct err *e)
 	return 0;
 }
 
+static size_t uart_space(void *ctx)
+{
+	return uart_rx_space(ctx);
+}
+
+static size_t uart_push(void *ctx, const uint8_t *buf, size_t len)
+{
+	return uart_rx_push(ctx, buf, len);
+}
+
+static void uart_ready(void *ctx)
+{
+	uart_tx_ready(ctx);
+}
+
+static void attach_console(struct hw *hw)
+{
+	const struct console_user user = {hw->dev[HW_UART], uart_space, uart_push, uart_ready};
+
+	if (hw->cfg.vm->console_device == CONFIG_CONSOLE_SERIAL)
+		console_attach(hw->cfg.console, &user);
+	else
+		hw_virtio_attach(hw);
+}
+
 static int open_engine(struct hw *hw, struct err *e)
 {
 	struct engine_config ec = {
@@ -435,7 +465,7 @@ static int build(struct hw *hw, struct err *e)
 	if (r == 0)
 		r = start_state(hw, e);
 	if (r == 0)
-		console_attach(hw->cfg.console, hw->dev[HW_UART]);
+		attach_console(hw);
 	return r;
 }
 

@@ -17,6 +17,7 @@
 #include "proto/config.h"
 #include "virtio/virtio.h"
 #include "vm/console.h"
+#include "vm/port_socket.h"
 #include "vm/vcpu.h"
 #include "vm/vmclock.h"
 
@@ -42,6 +43,7 @@ struct hw_config {
 	struct loop *loop;
 	struct vmclock *clock;
 	struct console *console;
+	struct port_socket *agent; /* NULL: none */
 	const struct hw_owner *owner;
 };
 
@@ -70,7 +72,9 @@ struct hw {
 	struct pci_root *pci;
 	struct virtio_dev *virtio[HW_VIRTIO_MAX]; /* in the order of their slots */
 	unsigned n_virtio;
-	struct boot_result boot; /* what was loaded */
+	struct virtio_dev *balloon, *console, *vsock; /* three of them; NULL: not there */
+	struct loop_fd *opener;			      /* for vsock; NULL: none */
+	struct boot_result boot;		      /* what was loaded */
 
 	struct engine *engine;
 	struct engine_host host;
@@ -87,6 +91,8 @@ int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e);
 int hw_virtio_add(struct hw *hw, struct virtio_dev *d, struct err *e);
 int hw_virtio_create(struct hw *hw, struct err *e);
 void hw_virtio_destroy(struct hw *hw);
+/* Connects the console to its virtio port, if it has one. Loop thread, VM lock not held. */
+void hw_virtio_attach(struct hw *hw);
 /* Ends the vCPU threads first. Accepts NULL and a half-built one. Loop thread, VM lock not held. */
 void hw_destroy(struct hw *hw);
 

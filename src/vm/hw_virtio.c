@@ -6,9 +6,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/opener.h"
+#include "util/log.h"
+#include "virtio/balloon.h"
+#include "virtio/console.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
+#include "virtio/vsock.h"
 #include "vm/hw.h"
+
+#define AGENT_PORT "org.qemu.guest_agent.0" /* the name that qemu-guest-agent looks for */
 
 int hw_virtio_add(struct hw *hw, struct virtio_dev *d, struct err *e)
 {
@@ -49,6 +56,134 @@ static int create_net(struct hw *hw, unsigned i, struct err *e)
 	return hw_virtio_add(hw, d, e);
 }
 
+/* ---- the console's port: no VM lock on the loop, where the console wants it ---- */
+
+static size_t console_tx(void *ctx, const uint8_t *buf, size_t len)
+{
+	struct hw *hw = ctx;
+	struct console_calls calls;
+	size_t n;
+
+	console_backend(hw->cfg.console, &calls);
+	if (!calls.tx)
+		return len;
+	pthread_mutex_lock(hw->cfg.lock);
+	n = calls.tx(calls.ctx, buf, len);
+	pthread_mutex_unlock(hw->cfg.lock);
+	return n;
+}
+
+static void console_room(void *ctx)
+{
+	struct hw *hw = ctx;
+	struct console_calls calls;
+
+	console_backend(hw->cfg.console, &calls);
+	pthread_mutex_lock(hw->cfg.lock);
+	calls.rx_room(calls.ctx);
+	pthread_mutex_unlock(hw->cfg.lock);
+}
+
+static size_t port0_space(void *ctx)
+{
+	return vconsole_rx_space(ctx, 0);
+}
+
+static size_t port0_push(void *ctx, const uint8_t *buf, size_t len)
+{
+	return vconsole_rx_push(ctx, 0, buf, len);
+}
+
+static void port0_ready(void *ctx)
+{
+	vconsole_tx_ready(ctx, 0);
+}
+
+void hw_virtio_attach(struct hw *hw)
+{
+	const struct console_user user = {hw->console, port0_space, port0_push, port0_ready};
+
+	if (hw->cfg.vm->console_device == CONFIG_CONSOLE_VIRTIO)
+		console_attach(hw->cfg.console, &user);
+}
+
+static int create_console(struct hw *hw, struct err *e)
+{
+	struct vconsole_port port[2];
+	struct virtio_dev *d;
+	unsigned n = 0;
+	int r;
+
+	if (hw->cfg.vm->console_device == CONFIG_CONSOLE_VIRTIO)
+		port[n++] = (struct vconsole_port){.console = true,
+						   .open = true,
+						   .ctx = hw,
+						   .tx = console_tx,
+						   .rx_room = console_room};
+	if (hw->cfg.agent) {
+		port_socket_backend(hw->cfg.agent, AGENT_PORT, n, &port[n]);
+		n++;
+	}
+	if (n == 0)
+		return 0;
+	r = vconsole_create(&d, &hw->env, port, n, e);
+	if (r == 0)
+		r = hw_virtio_add(hw, d, e);
+	if (r < 0)
+		return r;
+	hw->console = d;
+	if (hw->cfg.agent)
+		port_socket_attach(hw->cfg.agent, d);
+	return 0;
+}
+
+/* ---- connections of the guest to the host: asked for at whoever started us ---- */
+
+static int ask_opener(void *ctx, uint32_t port, uint32_t id)
+{
+	struct hw *hw = ctx;
+
+	return hw->opener ? opener_ask(hw->cfg.fds->fd[CONFIG_FD_VSOCK_OPENER], port, id) :
+			    -ECONNREFUSED;
+}
+
+static void opener_ready(void *ctx, int fd, uint32_t events)
+{
+	struct hw *hw = ctx;
+	struct opener_answer a;
+	int r = opener_take(fd, &a);
+
+	(void)events;
+	if (r > 0) {
+		vsock_connected(hw->vsock, a.port, a.id, a.fd);
+	} else if (r < 0) {
+		log_warn("the guest's connections to the host are refused from now on");
+		loop_fd_del(hw->opener);
+		hw->opener = NULL;
+	}
+}
+
+static int create_vsock(struct hw *hw, struct err *e)
+{
+	int opener = hw->cfg.fds->fd[CONFIG_FD_VSOCK_OPENER];
+	struct vsock_config cfg = {.cid = hw->cfg.vm->vsock_cid,
+				   .listen_fd = hw->cfg.fds->fd[CONFIG_FD_VSOCK_LISTEN],
+				   .ctx = hw,
+				   .connect = ask_opener};
+	struct virtio_dev *d;
+	int r;
+
+	r = vsock_create(&d, &hw->env, &cfg, e);
+	if (r == 0)
+		r = hw_virtio_add(hw, d, e);
+	if (r < 0)
+		return r;
+	hw->vsock = d;
+	if (opener >= 0)
+		r = loop_fd_add(hw->env.loop, opener, EPOLLIN, opener_ready, hw, &hw->opener);
+	return r < 0 ? err_errno(e, -r, "cannot wait for connections of the guest") : 0;
+}
+
 int hw_virtio_create(struct hw *hw, struct err *e)
 {
 	const struct vm_config *vm = hw->cfg.vm;
@@ -62,11 +197,26 @@ int hw_virtio_create(struct hw *hw, struct err *e)
 	}
 	for (unsigned i = 0; i < vm->n_nets && r == 0; i++)
 		r = create_net(hw, i, e);
+	if (r == 0 && vm->balloon) {
+		r = balloon_create(&d, &hw->env, e);
+		if (r == 0)
+			r = hw_virtio_add(hw, d, e);
+		if (r == 0)
+			hw->balloon = d;
+	}
+	if (r == 0)
+		r = create_console(hw, e);
+	if (r == 0 && vm->vsock_cid)
+		r = create_vsock(hw, e);
 	return r;
 }
 
 void hw_virtio_destroy(struct hw *hw)
 {
+	if (hw->cfg.agent)
+		port_socket_detach(hw->cfg.agent);
+	loop_fd_del(hw->opener);
+	hw->opener = NULL;
 	while (hw->n_virtio)
 		device_destroy(&hw->virtio[--hw->n_virtio]->pci.dev);
 }

@@ -20,11 +20,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "board/layout.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "virtio/balloon.h"
 #include "vm/hw.h"
 
 #define FLUSH_NS \
@@ -49,10 +49,12 @@ struct machine {
 	bool mem_is_zero; /* nobody has written to it yet */
 	struct vmclock *clock;
 	struct console *console;
-	struct hw *hw;	     /* NULL while ENDING */
-	uint64_t paused_tsc; /* host TSC when the pause began */
+	struct port_socket *agent; /* NULL: none */
+	struct hw *hw;		   /* NULL while ENDING */
+	uint64_t paused_tsc;	   /* host TSC when the pause began */
 	uint64_t n_resets;
-	bool told_halted; /* since the last reset */
+	uint64_t balloon_bytes; /* as the operator set it; it lasts through resets */
+	bool told_halted;	/* since the last reset */
 
 	struct loop_work act, dead;
 	struct {
@@ -235,11 +237,16 @@ static int build_hw(struct machine *m, struct err *e)
 		.loop = m->loop,
 		.clock = m->clock,
 		.console = m->console,
+		.agent = m->agent,
 		.owner = &m->hw_owner,
 	};
+	int r;
 
 	m->mem_is_zero = false;
-	return hw_create(&m->hw, &hc, e);
+	r = hw_create(&m->hw, &hc, e);
+	if (r == 0 && m->balloon_bytes && m->hw->balloon)
+		(void)balloon_set_target(m->hw->balloon, m->balloon_bytes, NULL);
+	return r;
 }
 
 static void reset(struct machine *m, const char *cause)
@@ -446,6 +453,8 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 	if (r == 0)
 		r = console_create(&m->console, l, &m->lock, fds->fd[CONFIG_FD_CONSOLE_IN],
 				   fds->fd[CONFIG_FD_CONSOLE_OUT], e);
+	if (r == 0 && fds->fd[CONFIG_FD_AGENT_LISTEN] >= 0)
+		r = port_socket_create(&m->agent, l, fds->fd[CONFIG_FD_AGENT_LISTEN], e);
 	if (r == 0)
 		r = build_hw(m, e);
 	if (r < 0) {
@@ -474,6 +483,7 @@ void machine_destroy(struct machine *m)
 	if (!m)
 		return;
 	hw_destroy(m->hw);
+	port_socket_destroy(m->agent);
 	console_destroy(m->console);
 	vmclock_destroy(m->clock);
 	gmem_destroy(m->mem);
@@ -542,7 +552,6 @@ int machine_stats(struct machine *m, json_t **out, struct err *e)
 {
 	json_t *j = json_object();
 	struct console_stats cs;
-	struct stat st = {0};
 	int r = 0;
 
 	if (not_ending(m, e) < 0) {
@@ -552,10 +561,9 @@ int machine_stats(struct machine *m, json_t **out, struct err *e)
 	if (!j)
 		return packed(NULL, out, e);
 	console_stats(m->console, &cs);
-	(void)fstat(m->mem->memfd, &st);
 	r |= json_object_set_new(j, "uptime_ms", json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS));
 	r |= json_object_set_new(j, "resets", json_u64(m->n_resets));
-	r |= json_object_set_new(j, "memory.resident_bytes", json_u64((uint64_t)st.st_blocks * 512));
+	r |= json_object_set_new(j, "memory.resident_bytes", json_u64(gmem_resident(m->mem)));
 	r |= json_object_set_new(j, "console.bytes_in", json_u64(cs.bytes_in));
 	r |= json_object_set_new(j, "console.bytes_out", json_u64(cs.bytes_out));
 	r |= json_object_set_new(j, "console.blocked", json_u64(cs.n_blocked));
@@ -580,6 +588,30 @@ int machine_stats(struct machine *m, json_t **out, struct err *e)
 		j = NULL;
 	}
 	return packed(j, out, e);
+}
+
+int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, struct err *e)
+{
+	struct virtio_dev *d;
+
+	if (not_ending(m, e) < 0)
+		return -ESHUTDOWN;
+	d = m->hw->balloon;
+	if (!d) {
+		err_set(e, ENODEV, "the VM '%s' has no memory balloon", m->cfg->name);
+		return err_hint(e, "start it with --balloon on");
+	}
+	if (bytes && balloon_set_target(d, *bytes, e) < 0)
+		return err_field(e, "size", NULL);
+	m->balloon_bytes = balloon_target(d);
+	*out = json_object();
+	if (*out && (json_object_set_new(*out, "target_bytes", json_u64(m->balloon_bytes)) ||
+		     json_object_set_new(*out, "actual_bytes", json_u64(balloon_actual(d))) ||
+		     json_object_set_new(*out, "resident_bytes", json_u64(gmem_resident(m->mem))))) {
+		json_decref(*out);
+		*out = NULL;
+	}
+	return packed(*out, out, e);
 }
 
 int machine_dump(struct machine *m, unsigned vcpu, json_t **out, struct err *e)

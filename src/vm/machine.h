@@ -64,6 +64,8 @@ int machine_quit(struct machine *m, struct err *e);
 /* Results of the control commands of these names; *out is the caller's. */
 int machine_query(struct machine *m, json_t **out, struct err *e);
 int machine_stats(struct machine *m, json_t **out, struct err *e);
+/* Sets how much memory the guest's balloon is to take, if `bytes` is not NULL; answers with the sizes. */
+int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, struct err *e);
 int machine_dump(struct machine *m, unsigned vcpu, json_t **out, struct err *e);
 
 #endif

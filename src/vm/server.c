@@ -172,6 +172,7 @@ static int run_command(struct client *c, const struct control_request *rq, json_
 	case CONTROL_QUIT: return machine_quit(m, e);
 	case CONTROL_DUMP: return machine_dump(m, rq->vcpu, result, e);
 	case CONTROL_STATS: return machine_stats(m, result, e);
+	case CONTROL_BALLOON: return machine_balloon(m, rq->has_size ? &rq->size : NULL, result, e);
 	case CONTROL_EVENTS: c->events = true; return 0;
 	case CONTROL_CMDS: break;
 	}

@@ -16,6 +16,8 @@ int button_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 /* insn MILLIONS: runs that many million instructions between two marker lines. */
 int insn_main(int argc, char **argv);
+/* virtio TOKEN: looks at the virtio devices, together with tests/guest/virtio on the host. */
+int virtio_main(int argc, char **argv);
 
 /* Writes a file of `bytes` on `dir`, reads it back twice, returns the sum in *sum. 0, or -1 with a message printed. */
 int checksum_file(const char *dir, uint64_t bytes, uint64_t *sum);
