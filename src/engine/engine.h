@@ -79,7 +79,11 @@ struct engine_config {
 	bool soft_perf_map; /* write the names of blocks there, in the format of perf-PID.map; borrowed */
 	int soft_perf_map_fd;
 	uint64_t soft_cache_bytes; /* translated code, at most; 0: as the engine likes */
-	int kvm_fd; /* KVM engine only: /dev/kvm, open for reading and writing; borrowed. -1: it opens it itself */
+	/* KVM engine only, as the next. Byte ports that hold what was written to them and do nothing else: a write may be told later,
+	 * but before any other access of any vCPU. */
+	uint16_t latch_port[2];
+	unsigned n_latch_ports;
+	int kvm_fd; /* /dev/kvm, open for reading and writing; borrowed. -1: it opens it itself */
 };
 
 /* The input of an interrupt line: bits 0-5 the IOAPIC's pin, bit 6 whether it goes there, bits 8-11 the PIC's

@@ -11,6 +11,8 @@
  * The file's size is sealed (memfd_create(2), F_SEAL_GROW and F_SEAL_SHRINK): whoever else gets the fd
  * cannot make our accesses raise SIGBUS by cutting it short.
  *
+ * Private memory (GMEM_PRIVATE) is an anonymous mapping instead, for which the host has transparent huge pages by default.
+ *
  * Dirty log. One bit a page, set with an atomic OR only when it is not set yet, so that a page that is
  * written often costs a load. Harvest exchanges each word with zero: a write is either in this harvest or
  * in the next one. The bitmap, once allocated, lives as long as the memory: stopping the log clears the
@@ -76,6 +78,8 @@ static int open_file(struct gmem *m, struct err *e)
 {
 	struct stat st;
 
+	if (m->memfd == GMEM_PRIVATE)
+		return 0;
 	if (m->memfd < 0) {
 		m->memfd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 		if (m->memfd < 0)
@@ -93,6 +97,8 @@ static int open_file(struct gmem *m, struct err *e)
 
 static int map_file(struct gmem *m, struct err *e)
 {
+	bool private = m->memfd == GMEM_PRIVATE;
+	int flags = MAP_NORESERVE | MAP_FIXED | (private ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
 	uint8_t *area, *at;
 
 	area = mmap(NULL, m->size_bytes + 2 * GUARD, PROT_NONE,
@@ -102,14 +108,16 @@ static int map_file(struct gmem *m, struct err *e)
 				 (unsigned long long)(m->size_bytes / MIB));
 	m->area = area;
 	at = (uint8_t *)ALIGN_UP((uintptr_t)area + 1, GUARD); /* 2 MiB: huge pages stay possible */
-	if (mmap(at, m->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
-		 m->memfd, 0) == MAP_FAILED)
+	if (mmap(at, m->size_bytes, PROT_READ | PROT_WRITE, flags, private ? -1 : m->memfd, 0) ==
+	    MAP_FAILED)
 		return err_errno(e, errno, "cannot map %llu MiB of guest memory",
 				 (unsigned long long)(m->size_bytes / MIB));
 	m->base = at;
 	for (unsigned i = 0; i < m->n_regions; i++)
 		m->region[i].hva = at + m->region[i].file_offset;
 	(void)madvise(at, m->size_bytes, MADV_DONTDUMP);
+	if (private)
+		(void)madvise(at, m->size_bytes, MADV_HUGEPAGE);
 	return 0;
 }
 
@@ -252,8 +260,10 @@ int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len)
 	if (first >= end)
 		return 0;
 	off = (uint64_t)(hva - m->base) + (first - gpa);
-	if (fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
-		      (off_t)(end - first)) < 0)
+	if (m->memfd == GMEM_PRIVATE ?
+		    madvise(m->base + off, end - first, MADV_DONTNEED) < 0 :
+		    fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+			      (off_t)(end - first)) < 0)
 		return -errno;
 	gmem_written(m, first, end - first);
 	return 0;
@@ -261,16 +271,29 @@ int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len)
 
 uint64_t gmem_resident(const struct gmem *m)
 {
-	struct stat st = {0};
+	unsigned char present[4096];
+	struct stat st;
+	uint64_t n = 0;
 
-	(void)fstat(m->memfd, &st);
-	return (uint64_t)st.st_blocks * 512;
+	if (m->memfd != GMEM_PRIVATE)
+		return fstat(m->memfd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+	for (uint64_t at = 0; at < m->size_bytes; at += sizeof(present) * GMEM_PAGE) {
+		uint64_t len = MIN(m->size_bytes - at, sizeof(present) * GMEM_PAGE);
+
+		if (mincore(m->base + at, len, present) < 0)
+			return 0;
+		for (uint64_t i = 0; i < len / GMEM_PAGE; i++)
+			n += present[i] & 1;
+	}
+	return n * GMEM_PAGE;
 }
 
 int gmem_clear(struct gmem *m)
 {
 	for (unsigned i = 0; i < m->n_regions; i++)
 		gmem_dirty_mark(m, m->region[i].gpa, m->region[i].size);
+	if (m->memfd == GMEM_PRIVATE)
+		return madvise(m->base, m->size_bytes, MADV_DONTNEED) < 0 ? -errno : 0;
 	if (fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 		      (off_t)m->size_bytes) < 0)
 		return -errno;

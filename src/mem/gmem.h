@@ -37,7 +37,7 @@ struct gmem_hook {
 };
 
 struct gmem {
-	int memfd;	     /* owned */
+	int memfd;	     /* owned; GMEM_PRIVATE: none */
 	uint64_t size_bytes; /* sum of regions */
 	uint8_t *base;	     /* the whole memfd mapped at once, regions one after the other */
 	void *area;	     /* the reservation around base: the mapping and its guards */
@@ -54,8 +54,11 @@ struct gmem_range {
 	uint64_t size;
 };
 
-/* Creates the memfd itself when memfd < 0, else takes ownership of it (and grows it to size).
- * Memory is zero and not yet resident. */
+/* Creates the memfd itself when memfd is GMEM_NEW, else takes ownership of it (and grows it to size). GMEM_PRIVATE: there is
+ * none, no other process and no second mapping can have this memory; the host gives it huge pages, which it seldom does for
+ * a file. Memory is zero and not yet resident. */
+#define GMEM_NEW (-1)
+#define GMEM_PRIVATE (-2)
 int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
 		struct err *e);
 void gmem_destroy(struct gmem *m);
@@ -77,7 +80,7 @@ void gmem_written(struct gmem *m, gpa_t gpa, uint64_t len);
  * engine are told. 0; -EFAULT (nothing done): not wholly RAM of one region; another -errno of the host. Any thread.
  */
 int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len);
-/* Bytes of guest memory that the host holds at the moment. */
+/* Bytes of guest memory that the host holds at the moment. A call for each 16 MiB, perhaps: for statistics. */
 uint64_t gmem_resident(const struct gmem *m);
 
 /* Makes all memory zero and not resident, as after gmem_create(). Nothing may use it meanwhile; the hook is not told.

@@ -24,6 +24,7 @@
 #include "board/acpi.h"
 #include "board/debug_exit.h"
 #include "board/i8042.h"
+#include "board/layout.h"
 #include "board/pit.h"
 #include "board/pm.h"
 #include "board/rtc.h"
@@ -432,6 +433,8 @@ static int open_engine(struct hw *hw, struct err *e)
 		.soft_perf_map = hw->cfg.vm->soft_perf_map,
 		.soft_perf_map_fd = hw->cfg.fds->fd[CONFIG_FD_PERF_MAP],
 		.soft_cache_bytes = hw->cfg.vm->soft_cache_bytes,
+		.latch_port = {LAYOUT_PORT_RTC}, /* the index of CMOS */
+		.n_latch_ports = 1,
 		.kvm_fd = hw->cfg.fds->fd[CONFIG_FD_KVM],
 	};
 

@@ -419,7 +419,9 @@ static int create_memory(struct machine *m, struct err *e)
 	uint64_t size = m->cfg->memory_bytes, low = MIN(size, LAYOUT_LOW_RAM_MAX);
 	struct gmem_range range[2] = {{0, low}, {LAYOUT_HIGH_RAM, size - low}};
 
-	return gmem_create(&m->mem, range, size > low ? 2 : 1, -1, e);
+	/* The software engine maps it a second time; KVM gains by huge pages. */
+	return gmem_create(&m->mem, range, size > low ? 2 : 1,
+			   m->engine->irqchip ? GMEM_PRIVATE : GMEM_NEW, e);
 }
 
 int machine_create(struct machine **out, struct loop *l, const struct vm_config *cfg,

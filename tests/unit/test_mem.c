@@ -229,6 +229,27 @@ static void test_clear(void **st)
 	gmem_destroy(m);
 }
 
+/* Without a file: the same, and a clear gives it back. */
+static void test_private(void **st)
+{
+	struct gmem_range range[2] = {{0, 4 * P}, {1024 * P, 4 * P}};
+	struct gmem *m = NULL;
+
+	(void)st;
+	assert_int_equal(gmem_create(&m, range, 2, GMEM_PRIVATE, NULL), 0);
+	assert_int_equal(m->memfd, GMEM_PRIVATE);
+	assert_int_equal(gmem_resident(m), 0);
+	assert_int_equal(gmem_write(m, 1024 * P, "x", 1), 0);
+	assert_true(gmem_resident(m) >= P);
+	assert_int_equal(gmem_discard(m, 1024 * P, P), 0);
+	assert_int_equal(*(uint8_t *)gmem_at(m, 1024 * P, 1), 0);
+	assert_int_equal(gmem_write(m, 1024 * P, "x", 1), 0);
+	assert_int_equal(gmem_clear(m), 0);
+	assert_int_equal(gmem_resident(m), 0);
+	assert_int_equal(*(uint8_t *)gmem_at(m, 1024 * P, 1), 0);
+	gmem_destroy(m);
+}
+
 struct seen {
 	unsigned n;
 	gpa_t gpa[4];
@@ -265,11 +286,11 @@ static void test_hook(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_create),	    cmocka_unit_test(test_bad_layouts),
-		cmocka_unit_test(test_given_fd),    cmocka_unit_test(test_at),
-		cmocka_unit_test(test_copies),	    cmocka_unit_test(test_dirty),
-		cmocka_unit_test(test_hook),	    cmocka_unit_test(test_clear),
-		cmocka_unit_test(test_large_write),
+		cmocka_unit_test(test_create),	 cmocka_unit_test(test_bad_layouts),
+		cmocka_unit_test(test_given_fd), cmocka_unit_test(test_at),
+		cmocka_unit_test(test_copies),	 cmocka_unit_test(test_dirty),
+		cmocka_unit_test(test_hook),	 cmocka_unit_test(test_clear),
+		cmocka_unit_test(test_private),	 cmocka_unit_test(test_large_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,8 +7,8 @@
  * irqchip.c). All numbers are those of Linux, Documentation/virt/kvm/api.rst (cited as "api").
  *
  * Memory. Each region of guest memory is a slot. gmem maps memory at 2 MiB, and regions begin at whole MiB of guest
- * space, so guest and host addresses are congruent and the kernel can map huge pages; we ask for them by madvise, which
- * counts where the host has transparent huge pages for shared memory.
+ * space, so guest and host addresses are congruent and the kernel can map huge pages: a fault then fills 2 MiB, and a
+ * TLB miss of the guest takes a level less. Private memory (mem/gmem.h) gets them.
  *
  * What the host cannot do is found once, when the VM is opened (struct kvm_caps). What we cannot do without is an
  * error then: the kernel's interrupt controllers, immediate_exit (Linux 4.13).
@@ -90,6 +90,8 @@ static int look(struct engine *en, struct err *e)
 	c->kvmclock_ctrl = cap(en, KVM_CAP_KVMCLOCK_CTRL);
 	c->adjust_clock = cap(en, KVM_CAP_ADJUST_CLOCK);
 	c->readonly_mem = cap(en, KVM_CAP_READONLY_MEM);
+	if (cap(en, KVM_CAP_COALESCED_PIO))
+		c->coalesced = (unsigned)cap(en, KVM_CAP_COALESCED_MMIO);
 	c->dirty_ring = (unsigned)cap(en, KVM_CAP_DIRTY_LOG_RING);
 	c->max_vcpus = (unsigned)cap(en, KVM_CAP_MAX_VCPUS);
 	if (!c->max_vcpus)
@@ -108,8 +110,6 @@ static int add_memory(struct engine *en, struct err *e)
 {
 	const struct gmem *m = en->cfg.mem;
 
-	/* Where the host allows it: a fault then fills 2 MiB, and a guest TLB miss takes a level less. */
-	(void)madvise(m->base, m->size_bytes, MADV_HUGEPAGE);
 	for (unsigned i = 0; i < m->n_regions; i++) {
 		struct kvm_userspace_memory_region slot = {
 			.slot = i,
@@ -147,10 +147,24 @@ static void take_unknown_msrs(struct engine *en)
 		en->caps.user_msr = false;
 }
 
+/* Writes to latches are kept by the kernel until there is another exit (api, 4.116). */
+static void coalesce_latches(struct engine *en)
+{
+	for (unsigned i = 0; i < en->cfg.n_latch_ports && en->caps.coalesced; i++) {
+		struct kvm_coalesced_mmio_zone zone = {.addr = en->cfg.latch_port[i],
+						       .size = 1,
+						       .pio = 1};
+
+		if (ioctl(en->vm, KVM_REGISTER_COALESCED_MMIO, &zone) < 0)
+			en->caps.coalesced = 0;
+	}
+}
+
 static void kvm_close(struct engine *en)
 {
 	if (!en)
 		return;
+	pthread_mutex_destroy(&en->ring_lock);
 	free(en->supported);
 	base_close_fd(&en->vm);
 	if (en->own_kvm)
@@ -168,6 +182,7 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 		return err_set(e, ENOMEM, "out of memory");
 	en->cfg = *cfg;
 	en->kvm = en->vm = -1;
+	pthread_mutex_init(&en->ring_lock, NULL);
 	en->tsc_khz = cfg->tsc_khz;
 	r = open_kvm(en, e);
 	if (r == 0)
@@ -182,6 +197,7 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 	}
 	reserve_pages(en);
 	take_unknown_msrs(en);
+	coalesce_latches(en);
 	*out = en;
 	return 0;
 }
@@ -192,6 +208,8 @@ static void kvm_vcpu_destroy(struct engine_vcpu *v)
 {
 	if (!v)
 		return;
+	if (v->index == 0)
+		v->en->ring = NULL;
 	if (v->run)
 		munmap(v->run, v->en->run_size);
 	base_close_fd(&v->fd);
@@ -250,6 +268,9 @@ static int kvm_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu
 		goto fail;
 	}
 	v->run = run;
+	if (index == 0 && en->caps.coalesced)
+		en->ring = (void *)((uint8_t *)run +
+				    en->caps.coalesced * (size_t)sysconf(_SC_PAGESIZE));
 	r = set_tsc_rate(v, e);
 	if (r == 0 && index == 0)
 		r = kvm_cpuid_init(en, e);
@@ -277,6 +298,7 @@ static int kvm_stats_text(struct engine *en, char *buf, size_t size)
 		const struct engine_vcpu *v = en->vcpu[i];
 
 #define ADD(field) (sum.field += v ? __atomic_load_n(&v->stats.field, __ATOMIC_RELAXED) : 0)
+		ADD(n_coalesced);
 		ADD(n_exits);
 		ADD(n_port_in);
 		ADD(n_port_out);
@@ -288,11 +310,12 @@ static int kvm_stats_text(struct engine *en, char *buf, size_t size)
 #undef ADD
 	}
 	return snprintf(buf, size,
-			"kvm.exits %" PRIu64 "\nkvm.port_in %" PRIu64 "\nkvm.port_out %" PRIu64
-			"\nkvm.mmio_read %" PRIu64 "\nkvm.mmio_write %" PRIu64 "\nkvm.msr %" PRIu64
-			"\nkvm.kicks %" PRIu64 "\nkvm.other %" PRIu64 "\n",
-			sum.n_exits, sum.n_port_in, sum.n_port_out, sum.n_mmio_read,
-			sum.n_mmio_write, sum.n_msr, sum.n_kicks, sum.n_other);
+			"kvm.exits %" PRIu64 "\nkvm.late_writes %" PRIu64 "\nkvm.port_in %" PRIu64
+			"\nkvm.port_out %" PRIu64 "\nkvm.mmio_read %" PRIu64
+			"\nkvm.mmio_write %" PRIu64 "\nkvm.msr %" PRIu64 "\nkvm.kicks %" PRIu64
+			"\nkvm.other %" PRIu64 "\n",
+			sum.n_exits, sum.n_coalesced, sum.n_port_in, sum.n_port_out,
+			sum.n_mmio_read, sum.n_mmio_write, sum.n_msr, sum.n_kicks, sum.n_other);
 }
 
 const struct engine_class engine_kvm = {

@@ -31,13 +31,15 @@
 struct kvm_caps {
 	bool immediate_exit, signal_msi, user_msr, tsc_control, tsc_deadline, xsave, xcrs,
 		vcpu_events, debugregs, tsc_offset, kvmclock_ctrl, adjust_clock, readonly_mem;
+	unsigned coalesced; /* page of the vCPU's mapping that has the ring of late writes; 0: none */
 	unsigned dirty_ring; /* bytes of the largest ring; 0: none */
 	unsigned max_vcpus;
 };
 
 /* Counters; each is written by one vCPU's thread. */
 struct kvm_stats {
-	uint64_t n_exits, n_port_in, n_port_out, n_mmio_read, n_mmio_write, n_msr, n_kicks, n_other;
+	uint64_t n_coalesced, n_exits, n_port_in, n_port_out, n_mmio_read, n_mmio_write, n_msr,
+		n_kicks, n_other;
 };
 
 struct engine_vcpu {
@@ -65,7 +67,9 @@ struct engine {
 	enum cpuid_vendor vendor;
 	struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID; freed when the last vCPU has been made */
 	struct cpuid_table cpuid;
-	uint64_t paused_clock; /* kvmclock when the pause began */
+	struct kvm_coalesced_mmio_ring *ring; /* late writes, in vCPU 0's mapping; NULL: none */
+	pthread_mutex_t ring_lock;	      /* of who empties it */
+	uint64_t paused_clock;		      /* kvmclock when the pause began */
 	bool paused;
 	uint8_t msr_ok[KVM_MSRS]; /* by index into the table of state.c: 0 not tried, 1 works, 2 does not */
 	unsigned n_vcpus;	  /* made so far */
@@ -92,6 +96,8 @@ int kvm_run_attach(struct engine_vcpu *v, struct err *e);
 void kvm_run_loop(struct engine_vcpu *v, struct engine_exit *exit);
 void kvm_run_kick(struct engine_vcpu *v, bool out);
 void kvm_run_nmi(struct engine_vcpu *v);
+/* Tells the writes that the kernel has kept back. No vCPU of the VM running, or vcpu's own thread. */
+void kvm_run_late_writes(struct engine *en, unsigned vcpu);
 
 /* ---- state.c ---- */
 

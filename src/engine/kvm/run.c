@@ -11,6 +11,9 @@
  * of the exit before and before it runs the guest; so a kick at any moment ends this or the next KVM_RUN, and leaves no
  * instruction half done. That is why nothing here leaves the loop on a kick but by KVM_RUN itself.
  *
+ * Writes that do nothing but set a latch (engine_config.latch_port) the kernel keeps in a ring, which is emptied before
+ * anything else is told: half of the accesses to CMOS are no exits then. Whoever is first out of the kernel empties it.
+ *
  * The thread says in `in_kernel` that a signal would do something; it sets it before it enters the kernel, and the kicker
  * looks at it after it has set immediate_exit. One of them sees the other.
  */
@@ -67,6 +70,27 @@ void kvm_run_nmi(struct engine_vcpu *v)
 }
 
 /* ---- what the guest did ---- */
+
+void kvm_run_late_writes(struct engine *en, unsigned vcpu)
+{
+	const struct engine_host *h = en->cfg.host;
+	struct kvm_coalesced_mmio_ring *ring = en->ring;
+	unsigned max = (unsigned)((4096 - sizeof(*ring)) / sizeof(ring->coalesced_mmio[0]));
+
+	if (!ring || load(&ring->first) == load(&ring->last))
+		return;
+	pthread_mutex_lock(&en->ring_lock);
+	while (ring->first != __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE)) {
+		const struct kvm_coalesced_mmio *m = &ring->coalesced_mmio[ring->first % max];
+		uint32_t value = 0;
+
+		memcpy(&value, m->data, MIN(m->len, (uint32_t)sizeof(value)));
+		h->port_out(h->ctx, vcpu, (uint16_t)m->phys_addr, value, m->len);
+		__atomic_store_n(&ring->first, (ring->first + 1) % max, __ATOMIC_RELEASE);
+		count(&en->vcpu[vcpu]->stats.n_coalesced);
+	}
+	pthread_mutex_unlock(&en->ring_lock);
+}
 
 static void port_in(struct engine_vcpu *v, struct kvm_run *run)
 {
@@ -248,13 +272,15 @@ void kvm_run_loop(struct engine_vcpu *v, struct engine_exit *exit)
 	struct kvm_run *run = v->run;
 
 	for (;;) {
-		int r;
+		int r, code;
 
 		store(&v->in_kernel, true);
 		r = ioctl(v->fd, KVM_RUN, 0);
+		code = errno;
 		store(&v->in_kernel, false);
+		kvm_run_late_writes(v->en, v->index);
 		if (r < 0) {
-			if (run_failed(v, errno, exit))
+			if (run_failed(v, code, exit))
 				return;
 			continue;
 		}
