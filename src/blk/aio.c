@@ -26,7 +26,7 @@ static void aio_run_answered(void *ctx)
 		list = r->next;
 		aio_complete(a, r, r->result);
 	}
-	a->class->commit(a); /* what they submitted */
+	aio_round(a);
 }
 
 static int aio_try(struct aio *a, const struct aio_class *class, struct err *e)
@@ -80,6 +80,19 @@ void aio_destroy(struct aio *a)
 enum aio_kind aio_kind(const struct aio *a)
 {
 	return a->class->kind;
+}
+
+void aio_set_batch(struct aio *a, void (*fn)(void *ctx), void *ctx)
+{
+	a->batch = fn;
+	a->batch_ctx = ctx;
+}
+
+void aio_round(struct aio *a)
+{
+	if (a->batch)
+		a->batch(a->batch_ctx);
+	a->class->commit(a);
 }
 
 void aio_set_fault(struct aio *a, aio_fault_fn fn, void *ctx)

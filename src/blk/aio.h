@@ -60,6 +60,8 @@ void aio_submit_error(struct aio *a, struct aio_req *r, int error);
 void aio_commit(struct aio *a);
 /* Commits, waits until something has completed and dispatches it. False: nothing is in flight. */
 bool aio_wait(struct aio *a);
+/* Called after each round of completions: for who has something to do once for all of them. */
+void aio_set_batch(struct aio *a, void (*fn)(void *ctx), void *ctx);
 void aio_set_fault(struct aio *a, aio_fault_fn fn, void *ctx);
 
 #endif

@@ -18,6 +18,8 @@ struct aio {
 	const struct aio_class *class;
 	struct loop *loop;
 	unsigned n_flight; /* submitted and not done */
+	void (*batch)(void *ctx);
+	void *batch_ctx;
 	aio_fault_fn fault;
 	void *fault_ctx;
 	void *priv; /* the class's */
@@ -29,6 +31,8 @@ struct aio {
 
 extern const struct aio_class aio_uring, aio_threads;
 
+/* After a round of aio_complete(): sends what they submitted, tells aio_set_batch()'s function. */
+void aio_round(struct aio *a);
 /* One request is over: calls its `done`. */
 void aio_complete(struct aio *a, struct aio_req *r, int64_t result);
 /* The first `bytes` of an iovec into `to`, which has room for n; returns how many entries. */

@@ -70,8 +70,6 @@ static void *threads_main(void *arg)
 	return NULL;
 }
 
-static void threads_commit(struct aio *a);
-
 static void threads_harvest(void *ctx)
 {
 	struct threads *t = ctx;
@@ -88,7 +86,7 @@ static void threads_harvest(void *ctx)
 		list = r->next;
 		aio_complete(t->aio, r, r->result);
 	}
-	threads_commit(t->aio); /* what they submitted */
+	aio_round(t->aio);
 }
 
 /* One more, with all signals blocked. */

@@ -181,7 +181,7 @@ static void uring_harvest(struct aio *a)
 		else
 			aio_complete(a, r, r->result);
 	}
-	uring_commit(a);
+	aio_round(a);
 }
 
 static void uring_ready(void *ctx, int fd, uint32_t events)

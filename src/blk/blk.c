@@ -46,8 +46,7 @@ struct blk {
 	bool paused;
 	bool cancelling;
 	bool flush_failed; /* latched */
-	void (*resized)(void *ctx);
-	void *resized_ctx;
+	struct blk_device device;
 	struct blk_stats stats;
 };
 
@@ -103,6 +102,14 @@ static void finish(struct blk *b, struct blk_req *r, int result)
 	r->done(r, result);
 }
 
+static void batch(void *ctx)
+{
+	struct blk *b = ctx;
+
+	if (b->device.batch)
+		b->device.batch(b->device.ctx);
+}
+
 static void answer(struct blk *b, struct blk_req *r, int result)
 {
 	r->result = result;
@@ -121,6 +128,7 @@ static void run_answered(void *ctx)
 		next = r->next;
 		finish(b, r, r->result);
 	}
+	batch(b);
 }
 
 static void tell(struct blk *b, enum blk_event_kind kind, const struct blk_req *r, int result)
@@ -291,6 +299,11 @@ void blk_commit(struct blk *b)
 
 /* ---- stopping and going on ---- */
 
+bool blk_full(const struct blk *b)
+{
+	return b->full.first;
+}
+
 void blk_cancel(struct blk *b)
 {
 	struct blk_req *r;
@@ -321,9 +334,17 @@ void blk_drain(struct blk *b)
 
 void blk_pause(struct blk *b)
 {
+	struct blk_req *r;
+
 	b->paused = true;
 	loop_timer_cancel(&b->timer);
+	while ((r = queue_get(&b->held))) {
+		b->n_held--;
+		start(b, r);
+	}
 	wait_flight(b);
+	if (b->answered.first)
+		run_answered(b);
 }
 
 void blk_resume(struct blk *b)
@@ -372,15 +393,14 @@ int blk_grow(struct blk *b, uint64_t bytes, struct err *e)
 	if (r || b->top->info.size == before)
 		return r;
 	tell(b, BLK_EV_SIZE, NULL, 0);
-	if (b->resized)
-		b->resized(b->resized_ctx);
+	if (b->device.resized)
+		b->device.resized(b->device.ctx);
 	return 0;
 }
 
-void blk_set_device(struct blk *b, void (*resized)(void *ctx), void *ctx)
+void blk_set_device(struct blk *b, const struct blk_device *d)
 {
-	b->resized = resized;
-	b->resized_ctx = ctx;
+	b->device = d ? *d : (struct blk_device){0};
 }
 
 void blk_stats(const struct blk *b, struct blk_stats *out)
@@ -431,6 +451,7 @@ int blk_create(struct blk **out, struct loop *l, struct blk_layer *top,
 	loop_work_init(&b->answer, run_answered, b);
 	loop_timer_init(&b->timer, l, limits_due, b);
 	blk_set_limits(b, &cfg->limits);
+	layer_set_batch(top, batch, b);
 	*out = b;
 	return 0;
 }

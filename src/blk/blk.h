@@ -144,11 +144,13 @@ struct blk_layer *blk_top(struct blk *b);
 
 void blk_submit(struct blk *b, struct blk_req *r);
 void blk_commit(struct blk *b);
+/* Are there requests that wait for room? */
+bool blk_full(const struct blk *b);
 /* Requests that have not begun (waiting for a limit, for room, or for a resume) complete with -ECANCELED, by a post. */
 void blk_cancel(struct blk *b);
 /* Cancels, and waits until everything has completed. */
 void blk_drain(struct blk *b);
-/* Waits until nothing is in flight; what comes from now on is held, like what was held before. */
+/* Waits until nothing is in flight, whatever the limits say; what comes from now on is held, as is what waits for room. */
 void blk_pause(struct blk *b);
 void blk_resume(struct blk *b);
 
@@ -157,8 +159,13 @@ void blk_set_limits(struct blk *b, const struct blk_limits *limits);
 const struct blk_limits *blk_limits(const struct blk *b);
 /* Makes it larger, or with 0 takes over the size that the file or device has grown to. BLK_EV_SIZE comes from inside. */
 int blk_grow(struct blk *b, uint64_t bytes, struct err *e);
-void blk_set_device(struct blk *b, void (*resized)(void *ctx),
-		    void *ctx); /* the guest's side; NULL: none */
+/* The guest's side. Calls come on the loop. NULL: none. */
+struct blk_device {
+	void *ctx;
+	void (*batch)(void *ctx);   /* after each round of completions */
+	void (*resized)(void *ctx); /* info.size is another one */
+};
+void blk_set_device(struct blk *b, const struct blk_device *d);
 void blk_stats(const struct blk *b, struct blk_stats *out);
 
 #endif

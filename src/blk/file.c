@@ -436,6 +436,11 @@ static const struct blk_layer_class file_class = {
 	.destroy = file_destroy,
 };
 
+static void file_batch(void *ctx)
+{
+	layer_batch(&((struct file *)ctx)->layer);
+}
+
 /* What O_DIRECT wants (statx(2), STATX_DIOALIGN); where the host does not say: a page. */
 static void file_direct_align(struct file *f)
 {
@@ -512,6 +517,7 @@ int file_open(struct blk_layer **out, struct loop *l, const struct file_config *
 		file_destroy(&f->layer);
 		return r;
 	}
+	aio_set_batch(f->aio, file_batch, f);
 	*out = &f->layer;
 	return 0;
 }

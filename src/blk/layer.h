@@ -25,7 +25,22 @@ struct blk_layer_class {
 struct blk_layer {
 	const struct blk_layer_class *class;
 	struct blk_info info;
+	/* The layer above: called after each round of completions. NULL: none. */
+	void (*batch)(void *ctx);
+	void *batch_ctx;
 };
+
+static inline void layer_set_batch(struct blk_layer *l, void (*fn)(void *ctx), void *ctx)
+{
+	l->batch = fn;
+	l->batch_ctx = ctx;
+}
+
+static inline void layer_batch(const struct blk_layer *l)
+{
+	if (l->batch)
+		l->batch(l->batch_ctx);
+}
 
 /* ---- file.c: raw files and block devices ---- */
 

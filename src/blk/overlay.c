@@ -108,6 +108,7 @@ static void overlay_run_over(void *ctx)
 		list = op->next;
 		overlay_finish(op);
 	}
+	layer_batch(&o->layer);
 }
 
 static void overlay_part_submit(struct overlay_op *op, unsigned i, struct blk_layer *to,
@@ -413,6 +414,11 @@ static void overlay_destroy(struct blk_layer *l)
 	free(o);
 }
 
+static void overlay_batch(void *ctx)
+{
+	layer_batch(&((struct overlay *)ctx)->layer);
+}
+
 static const struct blk_layer_class overlay_class = {
 	.name = "overlay",
 	.submit = overlay_submit,
@@ -446,6 +452,8 @@ int overlay_open(struct blk_layer **out, struct loop *loop, struct blk_layer *lo
 	o->loop = loop;
 	o->waiting_tail = &o->waiting;
 	loop_work_init(&o->work, overlay_run_over, o);
+	layer_set_batch(lower, overlay_batch, o);
+	layer_set_batch(upper, overlay_batch, o);
 	*out = &o->layer;
 	return 0;
 }

@@ -53,11 +53,29 @@ int cli_run(int argc, char **argv); /* run.c */
 void cli_run_options(FILE *f);
 int cli_ctl(int argc, char **argv); /* ctl.c */
 void cli_ctl_options(FILE *f);
+/* ctldisk.c: a request of the words behind "disk"; NULL: an error. */
+json_t *ctldisk_request(int argc, char **argv, struct err *e);
 int cli_doctor(int argc, char **argv); /* doctor.c */
 
 /* ---- runopt.c: from words to a configuration ---- */
 
 enum run_engine { RUN_ENGINE_AUTO, RUN_ENGINE_KVM, RUN_ENGINE_SOFT };
+
+/* The file of a disk; rundisk.c's own. */
+struct run_disk {
+	char *text; /* the words that the rest points into */
+	const char *path;
+	bool format_given;
+	int fd; /* kept until the end: so that whoever looks for the holder of its lock finds us; -1: none */
+	dev_t dev; /* once it is open: which file it is */
+	ino_t ino;
+	bool write;
+};
+
+struct run_disks {
+	struct run_disk disk[CONFIG_DISKS_MAX];
+	unsigned n;
+};
 
 /* What is behind a network card; runnet.c's own. */
 struct run_net {
@@ -86,6 +104,8 @@ struct run_options {
 	unsigned console_device; /* enum config_console_device */
 	const char *agent, *vsock;
 	uint64_t vsock_cid;
+	struct opt_list disk;
+	struct run_disks disks; /* made of it; rundisk_end() */
 	bool no_probe;
 	struct opt_list net, publish;
 	struct run_nets nets; /* made of them; runnet_end() */
@@ -112,6 +132,20 @@ int runfile_open_kvm(struct config_fds *fds, struct err *e);
 /* file:PATH and pty; stdio is attach.c's. */
 int runfile_open_console(const struct vm_config *c, const char *path, struct config_fds *fds,
 			 struct err *e);
+
+/* ---- rundisk.c: disks ---- */
+
+/* Fills in c->disk of --disk. */
+int rundisk_parse(const struct opt_list *words, struct vm_config *c, struct run_disks *disks,
+		  struct err *e);
+/* Opens and locks the files. */
+int rundisk_open(struct run_disks *disks, const struct vm_config *c, struct config_fds *fds,
+		 struct err *e);
+/* Takes the disks' descriptors out of fds. */
+void rundisk_keep(struct run_disks *disks, struct config_fds *fds);
+/* Frees what rundisk_parse() made, and closes. Also after an error, and twice. */
+void rundisk_end(struct run_disks *disks);
+void rundisk_print_help(FILE *f);
 
 /* ---- runnet.c: network cards ---- */
 

@@ -34,8 +34,11 @@ void cli_ctl_options(FILE *f)
 {
 	fprintf(f, "Commands:");
 	for (unsigned i = 0; control_cmd_names[i]; i++)
-		fprintf(f, " %s", control_cmd_names[i]);
-	fprintf(f, "\n\n");
+		if (strncmp(control_cmd_names[i], "disk-", 5) != 0)
+			fprintf(f, " %s", control_cmd_names[i]);
+	fprintf(f,
+		"\n  disk limit ID [bps=SIZE] [bps-burst=SIZE] [iops=N] [iops-burst=N]   (0: no limit)\n"
+		"  disk grow ID [SIZE]\n\n");
 	opt_print_help(ctl_options, ARRAY_SIZE(ctl_options), f);
 }
 
@@ -87,17 +90,16 @@ static int ctl_events(int sock, struct err *e)
 	return r;
 }
 
-static int ctl_talk(int sock, enum control_cmd cmd, const struct ctl_options *o, struct err *e)
+/* `req` is a request with id 1. */
+static int ctl_talk(int sock, enum control_cmd cmd, json_t *req, const struct ctl_options *o,
+		    struct err *e)
 {
 	uint64_t deadline = clock_ns() + o->timeout_s * CLOCK_NS_PER_S;
 	_autojson json_t *result = NULL;
-	_autojson json_t *req = control_request_json(1, cmd);
 	struct control_msg m;
 	json_t *got = NULL;
 	int r;
 
-	if (cmd == CONTROL_DUMP && json_object_set_new(req, "vcpu", json_u64(o->vcpu)))
-		return err_errno(e, ENOMEM, "cannot make the request");
 	if (o->size_text && json_object_set_new(req, "size", json_u64(o->size)))
 		return err_errno(e, ENOMEM, "cannot make the request");
 	r = control_send(sock, req, NULL, 0, deadline, e);
@@ -175,6 +177,7 @@ int cli_ctl(int argc, char **argv)
 	struct ctl_options o = {.timeout_s = 10};
 	struct opt_result res = {0};
 	struct err e = {0};
+	_autojson json_t *req = NULL;
 	_autoclose int sock = -1;
 	unsigned cmd;
 
@@ -182,15 +185,24 @@ int cli_ctl(int argc, char **argv)
 		return cli_fail(&e, CLI_EXIT_USAGE);
 	if (o.help)
 		return cli_own_help(cli_ctl);
-	if (res.n_args < 2) {
+	if (res.n_args >= 2 && !strcmp(res.arg[1], "disk")) {
+		cmd = CONTROL_DISK_GROW; /* no other answer needs to be known here */
+		req = ctldisk_request(res.n_args - 2, res.arg + 2, &e);
+		if (!req)
+			return cli_fail(&e, CLI_EXIT_USAGE);
+	} else if (res.n_args < 2) {
 		err_set(&e, EINVAL,
 			"lodge ctl needs the path of a control socket and one command: lodge ctl PATH COMMAND");
 		return cli_fail(&e, CLI_EXIT_USAGE);
+	} else {
+		if (ctl_command(res.arg[1], &cmd, &e) || ctl_size(&res, cmd, &o, &e))
+			return cli_fail(&e, CLI_EXIT_USAGE);
+		req = control_request_json(1, (enum control_cmd)cmd);
+		if (cmd == CONTROL_DUMP)
+			(void)json_object_set_new(req, "vcpu", json_u64(o.vcpu));
 	}
-	if (ctl_command(res.arg[1], &cmd, &e) || ctl_size(&res, cmd, &o, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
 	sock = control_connect(res.arg[0], &e);
-	if (sock < 0 || ctl_talk(sock, (enum control_cmd)cmd, &o, &e))
+	if (sock < 0 || ctl_talk(sock, (enum control_cmd)cmd, req, &o, &e))
 		return cli_fail(&e, CLI_EXIT_RUNTIME);
 	return CLI_EXIT_OK;
 }

@@ -96,6 +96,8 @@ static int run_open(struct run_options *o, const struct vm_config *c, const char
 		r = runfile_open_boot(o, c, fds, e);
 	if (!r && c->engine == CONFIG_ENGINE_KVM)
 		r = runfile_open_kvm(fds, e);
+	if (!r)
+		r = rundisk_open(&o->disks, c, fds, e);
 	if (r < 0)
 		return r;
 	r = c->console == CONFIG_CONSOLE_STDIO ? run_stdio_console(fds, console, e) :
@@ -169,6 +171,7 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 	run_note_name(&names[2], o->vsock, fds.fd[CONFIG_FD_VSOCK_LISTEN]);
 	if (!r)
 		r = launch_vm(c, &fds, &at.pid, &at.control, &e);
+	rundisk_keep(&o->disks, &fds);
 	config_fds_close(&fds);
 	if (r) {
 		base_close_fd(&at.console);
@@ -202,5 +205,6 @@ int cli_run(int argc, char **argv)
 							 run_vm(&o, &c, console_path);
 	}
 	runnet_end(&o.nets);
+	rundisk_end(&o.disks);
 	return status;
 }

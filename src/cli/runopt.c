@@ -43,6 +43,7 @@ static const struct opt_def run_options[] = {
 	 config_console_device_names},
 	{"control", 0, OPT_TEXT, AT(control), "PATH", "make a control socket for `lodge ctl`", 0, 0,
 	 NULL},
+	{"disk", 0, OPT_LIST, AT(disk), "FILE,...", "a disk; may be repeated", 0, 0, NULL},
 	{"rng", 0, OPT_CHOICE, AT(rng), "WORD", "entropy device: on or off (on)", 0, 0, on_off},
 	{"net", 0, OPT_LIST, AT(net), "KIND,...",
 	 "network card: user, tap or none (none); may be repeated", 0, 0, NULL},
@@ -69,6 +70,7 @@ static const struct opt_def run_options[] = {
 void runopt_print_help(FILE *f)
 {
 	opt_print_help(run_options, ARRAY_SIZE(run_options), f);
+	rundisk_print_help(f);
 	runnet_print_help(f);
 }
 
@@ -210,6 +212,8 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);
 	if (o->initrd)
 		runopt_display(c->initrd_name, sizeof(c->initrd_name), o->initrd);
-	r = runnet_parse(&o->net, &o->publish, c, &o->nets, e);
+	r = rundisk_parse(&o->disk, c, &o->disks, e);
+	if (!r)
+		r = runnet_parse(&o->net, &o->publish, c, &o->nets, e);
 	return r ? r : config_check(c, e);
 }

@@ -15,25 +15,13 @@ const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
 const char *const config_console_device_names[] = {"serial", "virtio", NULL};
-const char *const config_fd_names[] = {"kernel",
-				       "initrd",
-				       "console-in",
-				       "console-out",
-				       "perf-map",
-				       "kvm",
-				       "agent-listen",
-				       "vsock-listen",
-				       "vsock-opener",
-				       "control-listen",
-				       "net.0",
-				       "net.1",
-				       "net.2",
-				       "net.3",
-				       "net.4",
-				       "net.5",
-				       "net.6",
-				       "net.7",
-				       NULL};
+const char *const config_fd_names[] = {
+	"kernel",	"initrd",	"console-in",	"console-out",	  "perf-map",  "kvm",
+	"agent-listen", "vsock-listen", "vsock-opener", "control-listen", "disk.0",    "disk.1",
+	"disk.2",	"disk.3",	"disk.4",	"disk.5",	  "disk.6",    "disk.7",
+	"overlay.0",	"overlay.1",	"overlay.2",	"overlay.3",	  "overlay.4", "overlay.5",
+	"overlay.6",	"overlay.7",	"net.0",	"net.1",	  "net.2",     "net.3",
+	"net.4",	"net.5",	"net.6",	"net.7",	  NULL};
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
@@ -90,6 +78,8 @@ json_t *config_to_json(const struct vm_config *c)
 	r |= json_object_set_new(j, "console.device",
 				 json_string(config_console_device_names[c->console_device]));
 	r |= json_object_set_new(j, "rng", json_boolean(c->rng));
+	if (c->n_disks)
+		r |= json_object_set_new(j, "disk", config_disk_to_json(c));
 	if (c->n_nets)
 		r |= json_object_set_new(j, "net", config_net_to_json(c));
 	r |= json_object_set_new(j, "balloon", json_boolean(c->balloon));
@@ -107,10 +97,11 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",		"engine",    "soft.mode",      "soft.cache",  "soft.perf_map",
-		"soft.trace",	"cpus",	     "memory",	       "boot.kernel", "boot.initrd",
-		"boot.cmdline", "console",   "console.device", "rng",	      "balloon",
-		"net",		"vsock.cid", "debug_exit",     "no_reboot",   NULL,
+		"name",		"engine",  "soft.mode",	     "soft.cache",  "soft.perf_map",
+		"soft.trace",	"cpus",	   "memory",	     "boot.kernel", "boot.initrd",
+		"boot.cmdline", "console", "console.device", "rng",	    "balloon",
+		"disk",		"net",	   "vsock.cid",	     "debug_exit",  "no_reboot",
+		NULL,
 	};
 	unsigned engine = 0, mode = 0, console = 0, device = 0;
 	uint64_t cpus = 0, cid = 0;
@@ -134,6 +125,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_choice(j, "console", true, config_console_names, &console, e) < 0 ||
 	    json_get_choice(j, "console.device", true, config_console_device_names, &device, e) < 0 ||
 	    json_get_bool(j, "rng", true, &c->rng, e) < 0 ||
+	    config_disk_from_json(json_object_get(j, "disk"), c, e) < 0 ||
 	    config_net_from_json(json_object_get(j, "net"), c, e) < 0 ||
 	    json_get_bool(j, "balloon", true, &c->balloon, e) < 0 ||
 	    json_get_u64(j, "vsock.cid", false, CONFIG_VSOCK_CID_MIN, CONFIG_VSOCK_CID_MAX, &cid,
@@ -233,7 +225,9 @@ int config_check(const struct vm_config *c, struct err *e)
 		err_set(e, EINVAL, "there is no kernel to boot");
 		return err_field(e, "boot.kernel", NULL);
 	}
-	r = config_net_check(c, e);
+	r = config_disk_check(c, e);
+	if (!r)
+		r = config_net_check(c, e);
 	if (r)
 		return r;
 	if (memchr(c->cmdline, '\n', strlen(c->cmdline))) {

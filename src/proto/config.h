@@ -21,6 +21,9 @@
  *   console      string   console        "none", "stdio", "file", "pty"
  *   console.device string console_device "serial", "virtio"
  *   rng          boolean  rng            the virtio entropy device
+ *   disk         array    disk, n_disks  optional: disks, each an object of {id, file, format "raw", ro, snapshot,
+ *                cache, full, aio, serial, queues, block, bps, bps_burst, iops, iops_burst}; disk number N needs
+ *                fd "disk.N", with snapshot also "overlay.N"
  *   net          array    net, n_nets    optional: network cards, each an object of
  *                {id, kind "user"|"tap", mac, mtu, queues, bytes_per_s, packets_per_s};
  *                card number N needs fd "net.N"
@@ -41,6 +44,7 @@
 #define CONFIG_CPUS_MAX 255u	 /* APIC ids 0..254 */
 #define CONFIG_MEMORY_MIN (16 * MIB)
 #define CONFIG_MEMORY_MAX (UINT64_C(1) << 40)
+#define CONFIG_DISKS_MAX 8u
 #define CONFIG_NETS_MAX 8u
 #define CONFIG_ID_MAX 15u /* name of a device in a VM, bytes */
 #define CONFIG_VSOCK_CID_MIN 3u
@@ -98,6 +102,39 @@ struct config_net {
 	uint64_t bytes_per_s, packets_per_s; /* limits of each direction; 0: none */
 };
 
+/* Who keeps what was read and written: the host's page cache, or nobody (O_DIRECT). */
+enum config_disk_cache { CONFIG_DISK_WRITEBACK, CONFIG_DISK_NONE, CONFIG_DISK_CACHES };
+/* What happens when there is no room on the host: the VM pauses, or the guest is told. */
+enum config_disk_full { CONFIG_DISK_PAUSE, CONFIG_DISK_REPORT, CONFIG_DISK_FULLS };
+/* The same order as enum aio_kind of blk/aio.h. */
+enum config_disk_aio { CONFIG_DISK_AUTO, CONFIG_DISK_URING, CONFIG_DISK_THREADS, CONFIG_DISK_AIOS };
+
+extern const char *const config_disk_cache_names[];
+extern const char *const config_disk_full_names[];
+extern const char *const config_disk_aio_names[];
+
+#define CONFIG_DISK_QUEUES_MAX 16u
+#define CONFIG_DISK_SERIAL_MAX 20u
+
+/* As struct blk_limits of blk/blk.h: a second, and at once. 0: no limit, the usual burst. */
+struct config_disk_limits {
+	uint64_t bps, bps_burst, iops, iops_burst;
+};
+
+struct config_disk {
+	char id[CONFIG_ID_MAX + 1];	     /* "disk0" */
+	char name[CONFIG_FILE_NAME_MAX + 1]; /* of the file, for messages */
+	bool read_only;
+	bool snapshot; /* writes go to the fd "overlay.N" and are thrown away */
+	enum config_disk_cache cache;
+	enum config_disk_full full;
+	enum config_disk_aio aio;
+	char serial[CONFIG_DISK_SERIAL_MAX + 1];
+	unsigned queues; /* 1..CONFIG_DISK_QUEUES_MAX */
+	unsigned block;	 /* 512 or 4096 */
+	struct config_disk_limits limits;
+};
+
 struct vm_config {
 	char name[CONFIG_NAME_MAX + 1];
 	enum config_engine engine;
@@ -115,6 +152,8 @@ struct vm_config {
 	enum config_console_device console_device;
 	bool rng, balloon;
 	uint32_t vsock_cid; /* 0: no vsock device */
+	struct config_disk disk[CONFIG_DISKS_MAX];
+	unsigned n_disks;
 	struct config_net net[CONFIG_NETS_MAX];
 	unsigned n_nets;
 	bool debug_exit;
@@ -134,6 +173,10 @@ enum config_fd {
 	CONFIG_FD_VSOCK_LISTEN, /* "vsock-listen": listening SOCK_STREAM socket; its clients connect to the guest */
 	CONFIG_FD_VSOCK_OPENER, /* "vsock-opener": asks for connections of the guest, proto/opener.h */
 	CONFIG_FD_CONTROL_LISTEN, /* "control-listen": listening SOCK_SEQPACKET socket for more control clients */
+	CONFIG_FD_DISK, /* "disk.0" to "disk.7": raw file or block device, locked, blocking; writable unless ro or snapshot */
+	CONFIG_FD_DISK_LAST = CONFIG_FD_DISK + (int)CONFIG_DISKS_MAX - 1,
+	CONFIG_FD_OVERLAY, /* "overlay.0" to "overlay.7": empty file of the disk's size, nobody else's */
+	CONFIG_FD_OVERLAY_LAST = CONFIG_FD_OVERLAY + (int)CONFIG_DISKS_MAX - 1,
 	CONFIG_FD_NET, /* "net.0" to "net.7": packets of a network card, as net/net.h says */
 	CONFIG_FD_NET_LAST = CONFIG_FD_NET + (int)CONFIG_NETS_MAX - 1,
 	CONFIG_FDS
@@ -159,6 +202,11 @@ int config_check(const struct vm_config *c, struct err *e);
 int config_parse_address(const char *what, const char *text, uint64_t *out, struct err *e);
 /* 1..CONFIG_ID_MAX bytes of a-z 0-9 and -, beginning with a letter. */
 int config_check_id(const char *id, struct err *e);
+/* For config.c: the disks. Limits: the keys that are there are taken over. */
+json_t *config_disk_to_json(const struct vm_config *c);
+int config_disk_from_json(const json_t *list, struct vm_config *c, struct err *e);
+int config_disk_limits_from_json(const json_t *j, struct config_disk_limits *l, struct err *e);
+int config_disk_check(const struct vm_config *c, struct err *e);
 /* "52:54:00:12:34:56", one card's own (not a group's, not all zero). */
 int config_parse_mac(const char *text, uint8_t mac[6], struct err *e);
 #define CONFIG_MAC_TEXT 18u /* bytes, with the NUL */

@@ -8,11 +8,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *const control_cmd_names[] = {"query", "pause", "resume", "powerdown", "reset", "quit",
-					 "dump",  "stats", "events", "balloon",	  NULL};
-const char *const control_event_names[] = {"started",	 "paused", "resumed",  "powerdown",
-					   "reset",	 "halted", "shutdown", "crashed",
-					   "guest-exit", "error",  NULL};
+const char *const control_cmd_names[] = {"query",  "pause",   "resume",	    "powerdown",
+					 "reset",  "quit",    "dump",	    "stats",
+					 "events", "balloon", "disk-limit", "disk-grow",
+					 NULL};
+const char *const control_event_names[] = {"started",  "paused",  "resumed",	"powerdown",
+					   "reset",    "halted",  "disk-error", "disk-size",
+					   "shutdown", "crashed", "guest-exit", "error",
+					   NULL};
 _Static_assert(ARRAY_SIZE(control_cmd_names) == CONTROL_CMDS + 1, "a name for each command");
 _Static_assert(ARRAY_SIZE(control_event_names) == CONTROL_EVENTS_N + 1, "a name for each event");
 
@@ -81,6 +84,28 @@ static int control_check_file(int fd, const char *role, struct err *e)
 	return 0;
 }
 
+/* Disk number i: a file or block device for each that the configuration has, an overlay for those that want one. */
+static int control_check_disk(const struct vm_config *c, const struct config_fds *fds, unsigned i,
+			      struct err *e)
+{
+	const char *const *name = config_fd_names;
+	int fd = fds->fd[CONFIG_FD_DISK + i], over = fds->fd[CONFIG_FD_OVERLAY + i];
+	bool there = i < c->n_disks, snapshot = there && c->disk[i].snapshot;
+	struct stat st;
+
+	if (there != (fd >= 0) || snapshot != (over >= 0))
+		return err_set(
+			e, EINVAL,
+			"the files \"%s\" and \"%s\" of the start message do not fit the configuration",
+			name[CONFIG_FD_DISK + i], name[CONFIG_FD_OVERLAY + i]);
+	if (there && (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))))
+		return err_set(
+			e, EINVAL,
+			"the file \"%s\" of the start message is neither a regular file nor a block device",
+			name[CONFIG_FD_DISK + i]);
+	return snapshot ? control_check_file(over, name[CONFIG_FD_OVERLAY + i], e) : 0;
+}
+
 /* Exactly the cards of the configuration. */
 static int control_check_nets(const struct vm_config *c, const struct config_fds *fds, struct err *e)
 {
@@ -127,6 +152,8 @@ int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, ui
 			    "the start message has an initrd that the configuration does not name");
 	if (!r && c->soft_perf_map)
 		r = control_check_file(fds->fd[CONFIG_FD_PERF_MAP], "perf-map", e);
+	for (unsigned i = 0; !r && i < CONFIG_DISKS_MAX; i++)
+		r = control_check_disk(c, fds, i, e);
 	if (!r && c->engine == CONFIG_ENGINE_KVM && fds->fd[CONFIG_FD_KVM] < 0)
 		r = err_set(e, EINVAL,
 			    "the start message lacks the file \"kvm\" for the engine kvm");
@@ -184,7 +211,8 @@ json_t *control_error_json(const struct err *e)
 
 int control_parse_request(const json_t *msg, struct control_request *r, struct err *e)
 {
-	static const char *const keys[] = {"id", "cmd", "vcpu", "size", NULL};
+	static const char *const keys[] = {"id",  "cmd",       "vcpu", "disk",	     "size",
+					   "bps", "bps_burst", "iops", "iops_burst", NULL};
 	uint64_t vcpu = 0;
 	unsigned cmd = 0;
 
@@ -193,9 +221,18 @@ int control_parse_request(const json_t *msg, struct control_request *r, struct e
 	    json_check_keys(msg, keys, "the request", e) < 0 ||
 	    json_get_choice(msg, "cmd", true, control_cmd_names, &cmd, e) < 0 ||
 	    json_get_u64(msg, "vcpu", false, 0, CONFIG_CPUS_MAX - 1, &vcpu, e) < 0 ||
-	    json_get_u64(msg, "size", false, 0, CONFIG_MEMORY_MAX, &r->size, e) < 0)
+	    json_get_u64(msg, "size", false, 0,
+			 cmd == CONTROL_DISK_GROW ? (uint64_t)INT64_MAX : CONFIG_MEMORY_MAX,
+			 &r->size, e) < 0 ||
+	    json_get_text(msg, "disk", cmd == CONTROL_DISK_LIMIT || cmd == CONTROL_DISK_GROW,
+			  r->disk, sizeof(r->disk), e) < 0 ||
+	    config_disk_limits_from_json(msg, &r->limits, e) < 0)
 		return -EINVAL;
 	r->has_size = json_object_get(msg, "size") != NULL;
+	r->given.bps = json_object_get(msg, "bps");
+	r->given.bps_burst = json_object_get(msg, "bps_burst");
+	r->given.iops = json_object_get(msg, "iops");
+	r->given.iops_burst = json_object_get(msg, "iops_burst");
 	r->cmd = (enum control_cmd)cmd;
 	r->vcpu = (unsigned)vcpu;
 	return 0;

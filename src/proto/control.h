@@ -21,12 +21,18 @@
  *   balloon    result {"target_bytes","actual_bytes","resident_bytes"}; with "size":N the balloon is to take N bytes
  *   dump       result {"text":..}; "vcpu":N optional, default 0
  *   stats      result {"name":number,...}
+ *   disk-limit result {}; "disk":id, and of "bps", "bps_burst", "iops", "iops_burst" those that change (0: none)
+ *   disk-grow  result {"size":bytes}; "disk":id, "size":bytes optional: else what its file has grown to
  *   events     result {}: from now on events are sent to this connection too
  *
  * Events, to the start socket always and to the connections that asked:
  *   {"event":"started"}, {"event":"paused"}, {"event":"resumed"}
  *   {"event":"powerdown"}                      the power button was pressed; the guest is still up
  *   {"event":"reset","cause":"guest|request"}  the machine was reset and runs again
+ *   {"event":"disk-error","disk":id,"op":"write","offset":N,"bytes":N,"error":"ENOSPC","action":"pause|report"}
+ *                                              pause: the VM is paused; after a resume it is tried again (ENOSPC,
+ *                                              EDQUOT), or the guest sees the error (a flush)
+ *   {"event":"disk-size","disk":id,"size":N}   it has grown
  *   {"event":"halted"}                         every vCPU sleeps with interrupts off, for ever
  * Last ones: one of these is sent, then the socket closes and the process ends:
  *   {"event":"shutdown","cause":"poweroff|quit|reset"}   reset: with no_reboot
@@ -57,6 +63,8 @@ enum control_cmd {
 	CONTROL_STATS,
 	CONTROL_EVENTS,
 	CONTROL_BALLOON,
+	CONTROL_DISK_LIMIT,
+	CONTROL_DISK_GROW,
 	CONTROL_CMDS
 };
 extern const char *const control_cmd_names[]; /* NULL-terminated */
@@ -68,6 +76,8 @@ enum control_event {
 	CONTROL_EV_POWERDOWN,
 	CONTROL_EV_RESET,
 	CONTROL_EV_HALTED,
+	CONTROL_EV_DISK_ERROR,
+	CONTROL_EV_DISK_SIZE,
 	CONTROL_EV_SHUTDOWN,
 	CONTROL_EV_CRASHED,
 	CONTROL_EV_GUEST_EXIT,
@@ -121,8 +131,13 @@ struct control_request {
 	uint64_t id;
 	enum control_cmd cmd;
 	unsigned vcpu; /* dump */
-	bool has_size; /* balloon: set it */
+	bool has_size; /* balloon: set it; disk-grow: to this */
 	uint64_t size;
+	char disk[CONFIG_ID_MAX + 1]; /* disk-*, "" else */
+	struct {
+		bool bps, bps_burst, iops, iops_burst;
+	} given; /* disk-limit */
+	struct config_disk_limits limits;
 };
 
 /* -EINVAL: not a request; r->id is the message's if it had a usable one, else 0: for the reply. */

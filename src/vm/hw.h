@@ -17,6 +17,7 @@
 #include "proto/config.h"
 #include "virtio/virtio.h"
 #include "vm/console.h"
+#include "vm/disks.h"
 #include "vm/port_socket.h"
 #include "vm/vcpu.h"
 #include "vm/vmclock.h"
@@ -44,6 +45,7 @@ struct hw_config {
 	struct vmclock *clock;
 	struct console *console;
 	struct port_socket *agent; /* NULL: none */
+	struct disks *disks;
 	const struct hw_owner *owner;
 };
 

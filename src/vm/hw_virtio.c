@@ -10,6 +10,7 @@
 #include "util/log.h"
 #include "virtio/balloon.h"
 #include "virtio/console.h"
+#include "virtio/disk.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
@@ -184,13 +185,31 @@ static int create_vsock(struct hw *hw, struct err *e)
 	return r < 0 ? err_errno(e, -r, "cannot wait for connections of the guest") : 0;
 }
 
-int hw_virtio_create(struct hw *hw, struct err *e)
+static int create_disks(struct hw *hw, struct err *e)
 {
 	const struct vm_config *vm = hw->cfg.vm;
 	struct virtio_dev *d;
 	int r = 0;
 
-	if (vm->rng) {
+	for (unsigned i = 0; r == 0 && i < vm->n_disks; i++) {
+		struct disk_config dc = {.blk = disks_get(hw->cfg.disks, i),
+					 .serial = vm->disk[i].serial,
+					 .n_queues = vm->disk[i].queues};
+
+		r = disk_create(&d, &hw->env, &dc, e);
+		if (r == 0)
+			r = hw_virtio_add(hw, d, e);
+	}
+	return r;
+}
+
+int hw_virtio_create(struct hw *hw, struct err *e)
+{
+	const struct vm_config *vm = hw->cfg.vm;
+	struct virtio_dev *d;
+	int r = create_disks(hw, e);
+
+	if (r == 0 && vm->rng) {
 		r = rng_create(&d, &hw->env, e);
 		if (r == 0)
 			r = hw_virtio_add(hw, d, e);

@@ -49,6 +49,8 @@ struct machine {
 	bool mem_is_zero; /* nobody has written to it yet */
 	struct vmclock *clock;
 	struct console *console;
+	struct disks *disks;
+	struct disks_owner disks_owner;
 	struct port_socket *agent; /* NULL: none */
 	struct hw *hw;		   /* NULL while ENDING */
 	uint64_t paused_tsc;	   /* host TSC when the pause began */
@@ -238,6 +240,7 @@ static int build_hw(struct machine *m, struct err *e)
 		.clock = m->clock,
 		.console = m->console,
 		.agent = m->agent,
+		.disks = m->disks,
 		.owner = &m->hw_owner,
 	};
 	int r;
@@ -412,6 +415,29 @@ static void dead(void *ctx)
 	tell(m, CONTROL_EV_HALTED, NULL);
 }
 
+/* ---- disks ---- */
+
+static void disks_event(void *ctx, enum control_event ev, json_t *details)
+{
+	tell(ctx, ev, details);
+}
+
+static void disks_pause(void *ctx)
+{
+	(void)machine_pause(ctx, NULL);
+}
+
+int machine_disk_limit(struct machine *m, const struct control_request *rq, struct err *e)
+{
+	return not_ending(m, e) < 0 ? -ESHUTDOWN : disks_limit(m->disks, rq, e);
+}
+
+int machine_disk_grow(struct machine *m, const struct control_request *rq, json_t **out,
+		      struct err *e)
+{
+	return not_ending(m, e) < 0 ? -ESHUTDOWN : disks_grow(m->disks, rq, out, e);
+}
+
 /* ---- life ---- */
 
 static int create_memory(struct machine *m, struct err *e)
@@ -457,6 +483,9 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 				   fds->fd[CONFIG_FD_CONSOLE_OUT], e);
 	if (r == 0 && fds->fd[CONFIG_FD_AGENT_LISTEN] >= 0)
 		r = port_socket_create(&m->agent, l, fds->fd[CONFIG_FD_AGENT_LISTEN], e);
+	m->disks_owner = (struct disks_owner){.ctx = m, .event = disks_event, .pause = disks_pause};
+	if (r == 0)
+		r = disks_create(&m->disks, l, cfg, fds, &m->disks_owner, e);
 	if (r == 0)
 		r = build_hw(m, e);
 	if (r < 0) {
@@ -486,6 +515,7 @@ void machine_destroy(struct machine *m)
 		return;
 	hw_destroy(m->hw);
 	port_socket_destroy(m->agent);
+	disks_destroy(m->disks);
 	console_destroy(m->console);
 	vmclock_destroy(m->clock);
 	gmem_destroy(m->mem);
@@ -522,8 +552,8 @@ int machine_query(struct machine *m, json_t **out, struct err *e)
 	     json_object_set_new(j, "engine", json_string(m->engine->name)) ||
 	     json_object_set_new(j, "cpus", json_u64(m->cfg->cpus)) ||
 	     json_object_set_new(j, "memory", json_u64(m->cfg->memory_bytes)) ||
-	     json_object_set_new(j, "uptime_ms",
-				 json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS)))) {
+	     json_object_set_new(j, "uptime_ms", json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS)) ||
+	     json_object_set_new(j, "disks", disks_query(m->disks)))) {
 		json_decref(j);
 		j = NULL;
 	}

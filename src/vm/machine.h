@@ -66,6 +66,9 @@ int machine_query(struct machine *m, json_t **out, struct err *e);
 int machine_stats(struct machine *m, json_t **out, struct err *e);
 /* Sets how much memory the guest's balloon is to take, if `bytes` is not NULL; answers with the sizes. */
 int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, struct err *e);
+int machine_disk_limit(struct machine *m, const struct control_request *rq, struct err *e);
+int machine_disk_grow(struct machine *m, const struct control_request *rq, json_t **out,
+		      struct err *e);
 int machine_dump(struct machine *m, unsigned vcpu, json_t **out, struct err *e);
 
 #endif

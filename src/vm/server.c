@@ -174,6 +174,8 @@ static int run_command(struct client *c, const struct control_request *rq, json_
 	case CONTROL_STATS: return machine_stats(m, result, e);
 	case CONTROL_BALLOON: return machine_balloon(m, rq->has_size ? &rq->size : NULL, result, e);
 	case CONTROL_EVENTS: c->events = true; return 0;
+	case CONTROL_DISK_LIMIT: return machine_disk_limit(m, rq, e);
+	case CONTROL_DISK_GROW: return machine_disk_grow(m, rq, result, e);
 	case CONTROL_CMDS: break;
 	}
 	return err_set(e, EINVAL, "this VM does not know that command");

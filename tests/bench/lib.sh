@@ -54,7 +54,7 @@ median() { sort -g | awk '{v[NR] = $1} END {if (NR) print NR % 2 ? v[(NR + 1) / 
 # rounds FIGURE better-UP-or-DOWN UNIT FUNCTION: calls FUNCTION SIDE for each side in each round; it prints one number.
 # Prints the figure, the peer's, and the ratio.
 rounds() {
-	local figure=$1 better=$2 unit=$3 fn=$4 n=${bench_rounds:-$bench_rounds_default} i s value lodge best=
+	local figure=$1 better=$2 unit=$3 fn=$4 n=${bench_rounds:-$bench_rounds_default} i s value
 	rm -f "$bench_dir"/values.*
 	for ((i = 1; i <= n; i++)); do
 		for s in lodge "${qemu_cpus[@]}"; do
@@ -68,6 +68,12 @@ rounds() {
 			say "  $figure round $i: $s $value $unit"
 		done
 	done
+	summary "$figure" "$better" "$unit"
+}
+
+# summary FIGURE better-UP-or-DOWN UNIT: of the numbers in $bench_dir/values.SIDE, one a line.
+summary() {
+	local figure=$1 better=$2 unit=$3 s value lodge best=
 	for s in "${qemu_cpus[@]}"; do
 		[ -e "$bench_dir/values.$s" ] || continue
 		value=$(median <"$bench_dir/values.$s")

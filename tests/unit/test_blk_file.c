@@ -362,7 +362,7 @@ static void test_grow(void **state)
 
 	(void)state;
 	bf_open(AIO_AUTO, true);
-	blk_set_device(bf.blk, resized, &n);
+	blk_set_device(bf.blk, &(struct blk_device){.ctx = &n, .resized = resized});
 	assert_int_equal(bf_do(BLK_WRITE, 0, DISK_SIZE, 4096, out), -EINVAL);
 	assert_int_equal(blk_grow(bf.blk, DISK_SIZE + MIB, &e), 0);
 	assert_true(blk_info(bf.blk)->size == DISK_SIZE + MIB);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_vm_server.c - the control socket: requests, events, bad requests, clients that do not read or go away. */
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -11,6 +12,7 @@ static struct server *server;
 static int start_peer, start_fd, listen_fd;
 static char listen_path[108];
 static bool gone;
+static bool prepare_disk; /* begin() makes the machine with a disk of 1 MiB */
 
 static void server_event_cb(void *ctx, enum control_event ev, json_t *details)
 {
@@ -37,6 +39,15 @@ static void begin(void)
 	int pair[2];
 
 	fx_prepare(guest_idle);
+	if (prepare_disk) {
+		fx.cfg.n_disks = 1;
+		strcpy(fx.cfg.disk[0].id, "disk0");
+		strcpy(fx.cfg.disk[0].name, "test.raw");
+		fx.cfg.disk[0].queues = 1;
+		fx.cfg.disk[0].block = 512;
+		fx.fds.fd[CONFIG_FD_DISK] = memfd_create("disk", MFD_CLOEXEC);
+		assert_int_equal(ftruncate(fx.fds.fd[CONFIG_FD_DISK], MIB), 0);
+	}
 	fx.owner.event = server_event_cb;
 	gone = false;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
@@ -158,7 +169,7 @@ static void test_commands(void **st)
 	begin();
 	expect_event(start_peer, CONTROL_EV_STARTED);
 	for (unsigned cmd = 0; cmd < CONTROL_CMDS; cmd++)
-		if (cmd != CONTROL_QUIT)
+		if (cmd != CONTROL_QUIT && cmd != CONTROL_DISK_LIMIT && cmd != CONTROL_DISK_GROW)
 			expect_ok(start_peer, cmd + 1, cmd);
 	c = dial();
 	expect_ok(c, 50, CONTROL_PAUSE); /* no events here */
@@ -178,6 +189,62 @@ static void test_commands(void **st)
 static void raw(int sock, const char *text)
 {
 	assert_int_equal(send(sock, text, strlen(text), 0), (ssize_t)strlen(text));
+}
+
+static void ask_disk(uint64_t id, const char *text)
+{
+	json_t *j = json_loads(text, 0, NULL);
+
+	assert_non_null(j);
+	assert_int_equal(json_object_set_new(j, "id", json_u64(id)), 0);
+	assert_int_equal(control_send(start_peer, j, NULL, 0, CONTROL_NO_WAIT, NULL), 0);
+	json_decref(j);
+}
+
+/* Limits and growth of a disk; what is wrong with a request is said. */
+static void test_disks(void **st)
+{
+	json_t *j, *disk;
+
+	(void)st;
+	prepare_disk = true;
+	begin();
+	prepare_disk = false;
+	expect_event(start_peer, CONTROL_EV_STARTED);
+	ask_disk(1, "{\"cmd\":\"disk-limit\",\"disk\":\"disk0\",\"bps\":1000,\"iops\":7}");
+	json_decref(reply(start_peer, 1));
+	ask_disk(2, "{\"cmd\":\"disk-limit\",\"disk\":\"disk0\",\"bps\":2000}");
+	json_decref(reply(start_peer, 2));
+	ask_disk(3, "{\"cmd\":\"disk-grow\",\"disk\":\"disk0\",\"size\":2097152}");
+	expect_event(start_peer, CONTROL_EV_DISK_SIZE);
+	j = reply(start_peer, 3);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "result"), "size")),
+			 2 * MIB);
+	json_decref(j);
+	ask(start_peer, 4, CONTROL_QUERY);
+	j = reply(start_peer, 4);
+	disk = json_array_get(json_object_get(json_object_get(j, "result"), "disks"), 0);
+	assert_int_equal(json_integer_value(json_object_get(disk, "bps")), 2000);
+	assert_int_equal(json_integer_value(json_object_get(disk, "iops")), 7);
+	assert_int_equal(json_integer_value(json_object_get(disk, "size")), 2 * MIB);
+	json_decref(j);
+	ask_disk(5, "{\"cmd\":\"disk-grow\",\"disk\":\"disk0\",\"size\":1048576}");
+	expect_error(start_peer, 5, "EINVAL");
+	ask_disk(6, "{\"cmd\":\"disk-grow\",\"disk\":\"disk1\"}");
+	expect_error(start_peer, 6, "ENODEV");
+	ask_disk(7, "{\"cmd\":\"disk-limit\"}");
+	expect_error(start_peer, 7, "EINVAL");
+	ask_disk(8, "{\"cmd\":\"disk-limit\",\"disk\":\"disk0\",\"bps\":-1}");
+	expect_error(start_peer, 8, "EINVAL");
+	/* A reset of the machine keeps the disk and its limits. */
+	ask(start_peer, 9, CONTROL_RESET);
+	json_decref(reply(start_peer, 9));
+	ask(start_peer, 10, CONTROL_QUERY);
+	j = reply(start_peer, 10);
+	disk = json_array_get(json_object_get(json_object_get(j, "result"), "disks"), 0);
+	assert_int_equal(json_integer_value(json_object_get(disk, "iops")), 7);
+	json_decref(j);
+	end();
 }
 
 static void test_bad_requests(void **st)
@@ -288,6 +355,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_disks),
 		cmocka_unit_test(test_bad_requests),
 		cmocka_unit_test(test_client_does_not_read),
 		cmocka_unit_test(test_clients_come_and_go),

@@ -41,8 +41,9 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{"button", button_main}, {"check", check_main}, {"checksum", checksum_main},
-	{"exit", exit_main},	 {"insn", insn_main},	{"virtio", virtio_main},
+	{"blk", blk_main},	     {"button", button_main}, {"check", check_main},
+	{"checksum", checksum_main}, {"exit", exit_main},     {"insn", insn_main},
+	{"virtio", virtio_main},
 };
 
 int main(int argc, char **argv)
@@ -53,6 +54,6 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);
 	}
-	fprintf(stderr, "usage: lodge-guest button|check|checksum|exit|insn|virtio ...\n");
+	fprintf(stderr, "usage: lodge-guest blk|button|check|checksum|exit|insn|virtio ...\n");
 	return 2;
 }

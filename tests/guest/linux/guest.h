@@ -10,6 +10,8 @@
 
 #include <stdint.h>
 
+/* blk WHAT DEV ...: reads, writes and checks disks; blk.c says how. */
+int blk_main(int argc, char **argv);
 /* button: waits for the power button, then powers off. */
 int button_main(int argc, char **argv);
 /* check TOKEN CPUS MIB: looks at the machine from inside, prints a row a check and a verdict with the token. */

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disks.c - stacks of block layers by the configuration, their events, and what can be changed while they run.
+ *
+ * A disk is a file layer, with `snapshot` below an overlay. The files came open and locked; their descriptors are copied, and
+ * a copy is the same open file, so the lock stays for as long as either is there.
+ */
+#include "vm/disks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "blk/layer.h"
+#include "util/log.h"
+
+_Static_assert((int)CONFIG_DISK_AUTO == (int)AIO_AUTO && (int)CONFIG_DISK_URING == (int)AIO_URING &&
+		       (int)CONFIG_DISK_THREADS == (int)AIO_THREADS,
+	       "the configuration's ways of I/O are the block layer's");
+
+struct disk {
+	struct disks *disks;
+	const struct config_disk *cfg;
+	struct blk *blk;
+	struct log_limit events; /* of errors that go to the guest */
+};
+
+struct disks {
+	struct loop *loop;
+	const struct disks_owner *owner;
+	struct loop_work pause;
+	unsigned n;
+	struct disk disk[CONFIG_DISKS_MAX];
+};
+
+static void want_pause(void *ctx)
+{
+	struct disks *d = ctx;
+
+	d->owner->pause(d->owner->ctx);
+}
+
+static void tell(struct disks *d, enum control_event ev, json_t *details)
+{
+	if (details)
+		d->owner->event(d->owner->ctx, ev, details);
+}
+
+static void disk_error(struct disk *k, const struct blk_event *ev)
+{
+	bool pause = ev->kind != BLK_EV_ERROR;
+	const char *name = strerrorname_np(ev->error);
+	char why[80];
+	uint32_t held;
+
+	/* A guest may cause as many as it likes. */
+	if (!pause && !log_limit_pass(&k->events, &held))
+		return;
+	log_warn("disk %s (\"%s\"): %s at byte %llu failed: %s%s", k->cfg->id, k->cfg->name,
+		 blk_op_names[ev->op], (unsigned long long)ev->offset,
+		 strerror_r(ev->error, why, sizeof(why)),
+		 ev->kind == BLK_EV_FULL ?
+			 "; the VM is paused, a resume tries again" :
+		 ev->kind == BLK_EV_FLUSH ?
+			 "; data that the guest believes safe may be lost, the VM is paused" :
+			 "");
+	tell(k->disks, CONTROL_EV_DISK_ERROR,
+	     json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "disk", k->cfg->id, "op",
+		       blk_op_names[ev->op], "offset", (json_int_t)ev->offset, "bytes",
+		       (json_int_t)ev->bytes, "error", name ? name : "EIO", "action",
+		       pause ? "pause" : "report"));
+	if (pause)
+		loop_post(k->disks->loop, &k->disks->pause);
+}
+
+static void disk_event(void *ctx, struct blk *b, const struct blk_event *ev)
+{
+	struct disk *k = ctx;
+
+	if (ev->kind == BLK_EV_SIZE)
+		tell(k->disks, CONTROL_EV_DISK_SIZE,
+		     json_pack("{s:s, s:I}", "disk", k->cfg->id, "size",
+			       (json_int_t)blk_info(b)->size));
+	else
+		disk_error(k, ev);
+}
+
+/* ---- making them ---- */
+
+static int open_file(struct blk_layer **out, struct loop *l, const struct config_disk *c, int fd,
+		     bool read_only, struct err *e)
+{
+	struct file_config fc = {.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0),
+				 .name = c->name,
+				 .read_only = read_only,
+				 .block = c->block,
+				 .aio = (enum aio_kind)c->aio};
+	int flags = fcntl(fd, F_GETFL);
+
+	if (fc.fd < 0 || flags < 0) {
+		base_close_fd(&fc.fd);
+		return err_errno(e, errno, "cannot take over the disk %s", c->id);
+	}
+	fc.direct = flags & O_DIRECT;
+	if (!read_only && (flags & O_ACCMODE) != O_RDWR) {
+		base_close_fd(&fc.fd);
+		return err_set(e, EBADF, "the file of the disk %s is not open for writing", c->id);
+	}
+	return file_open(out, l, &fc, e);
+}
+
+static int open_stack(struct blk_layer **out, struct loop *l, const struct config_disk *c, int fd,
+		      int overlay_fd, struct err *e)
+{
+	struct blk_layer *file = NULL, *over = NULL;
+	int r;
+
+	r = open_file(&file, l, c, fd, c->read_only || c->snapshot, e);
+	if (r || !c->snapshot) {
+		*out = file;
+		return r;
+	}
+	r = open_file(&over, l, c, overlay_fd, false, e);
+	if (r) {
+		file->class->destroy(file);
+		return r;
+	}
+	return overlay_open(out, l, file, over, e);
+}
+
+static int open_disk(struct disks *d, const struct config_disk *c, int fd, int overlay_fd,
+		     struct err *e)
+{
+	struct disk *k = &d->disk[d->n];
+	struct blk_config bc = {
+		.id = c->id,
+		.pause_when_full = c->full == CONFIG_DISK_PAUSE,
+		.limits = {c->limits.bps, c->limits.bps_burst, c->limits.iops, c->limits.iops_burst},
+		.owner = {.ctx = k, .event = disk_event},
+	};
+	struct blk_layer *top;
+	int r;
+
+	k->disks = d;
+	k->cfg = c;
+	r = open_stack(&top, d->loop, c, fd, overlay_fd, e);
+	if (!r)
+		r = blk_create(&k->blk, d->loop, top, &bc, e);
+	if (r)
+		return r;
+	d->n++;
+	return 0;
+}
+
+int disks_create(struct disks **out, struct loop *l, const struct vm_config *c,
+		 const struct config_fds *fds, const struct disks_owner *owner, struct err *e)
+{
+	struct disks *d = calloc(1, sizeof(*d));
+	int r = 0;
+
+	*out = NULL;
+	if (!d)
+		return err_set(e, ENOMEM, "out of memory");
+	d->loop = l;
+	d->owner = owner;
+	loop_work_init(&d->pause, want_pause, d);
+	for (unsigned i = 0; !r && i < c->n_disks; i++)
+		r = open_disk(d, &c->disk[i], fds->fd[CONFIG_FD_DISK + i],
+			      fds->fd[CONFIG_FD_OVERLAY + i], e);
+	if (r) {
+		disks_destroy(d);
+		return r;
+	}
+	*out = d;
+	return 0;
+}
+
+void disks_destroy(struct disks *d)
+{
+	if (!d)
+		return;
+	for (unsigned i = 0; i < d->n; i++)
+		blk_destroy(d->disk[i].blk);
+	loop_unpost(d->loop, &d->pause);
+	free(d);
+}
+
+struct blk *disks_get(struct disks *d, unsigned i)
+{
+	return d->disk[i].blk;
+}
+
+/* ---- requests ---- */
+
+static struct disk *find(struct disks *d, const char *id, struct err *e)
+{
+	char list[CONFIG_DISKS_MAX * (CONFIG_ID_MAX + 2) + 1] = "", shown[40];
+	const char *names[CONFIG_DISKS_MAX + 1] = {NULL};
+	size_t used = 0;
+
+	for (unsigned i = 0; i < d->n; i++) {
+		if (!strcmp(d->disk[i].cfg->id, id))
+			return &d->disk[i];
+		names[i] = d->disk[i].cfg->id;
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "",
+					 names[i]);
+	}
+	err_quote(shown, sizeof(shown), id);
+	if (d->n)
+		err_set(e, ENODEV, "the VM has no disk \"%s\": it has %s", shown, list);
+	else
+		err_set(e, ENODEV, "the VM has no disk \"%s\": it has none", shown);
+	err_limit(e, "%.90s", list);
+	err_field(e, "disk", id);
+	return NULL;
+}
+
+int disks_limit(struct disks *d, const struct control_request *rq, struct err *e)
+{
+	const struct disk *k = find(d, rq->disk, e);
+	struct blk_limits l;
+
+	if (!k)
+		return -ENODEV;
+	l = *blk_limits(k->blk);
+	if (rq->given.bps)
+		l.bps = rq->limits.bps;
+	if (rq->given.bps_burst)
+		l.bps_burst = rq->limits.bps_burst;
+	if (rq->given.iops)
+		l.iops = rq->limits.iops;
+	if (rq->given.iops_burst)
+		l.iops_burst = rq->limits.iops_burst;
+	blk_set_limits(k->blk, &l);
+	return 0;
+}
+
+int disks_grow(struct disks *d, const struct control_request *rq, json_t **result, struct err *e)
+{
+	const struct disk *k = find(d, rq->disk, e);
+	int r;
+
+	if (!k)
+		return -ENODEV;
+	r = blk_grow(k->blk, rq->size, e);
+	if (r)
+		return r;
+	*result = json_pack("{s:I}", "size", (json_int_t)blk_info(k->blk)->size);
+	return *result ? 0 : err_set(e, ENOMEM, "out of memory");
+}
+
+json_t *disks_query(struct disks *d)
+{
+	json_t *list = json_array();
+	int r = 0;
+
+	for (unsigned i = 0; i < d->n; i++) {
+		const struct disk *k = &d->disk[i];
+		const struct blk_limits *l = blk_limits(k->blk);
+		const struct blk_info *info = blk_info(k->blk);
+
+		r |= json_array_append_new(
+			list, json_pack("{s:s, s:s, s:I, s:b, s:b, s:b, s:I, s:I}", "id", k->cfg->id,
+					"file", k->cfg->name, "size", (json_int_t)info->size, "ro",
+					(int)info->read_only, "snapshot", (int)k->cfg->snapshot,
+					"full", (int)blk_full(k->blk), "bps", (json_int_t)l->bps,
+					"iops", (json_int_t)l->iops));
+	}
+	if (r) {
+		json_decref(list);
+		return NULL;
+	}
+	return list;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disks.h - the disks of a machine: made of its configuration, they outlive its resets. Loop thread only, VM lock not held.
+ */
+#ifndef LODGE_VM_DISKS_H
+#define LODGE_VM_DISKS_H
+
+#include "blk/blk.h"
+#include "proto/control.h"
+
+struct disks;
+
+struct disks_owner {
+	void *ctx;
+	/* As machine_owner's. */
+	void (*event)(void *ctx, enum control_event ev, json_t *details);
+	/* A disk cannot go on: the VM is to be paused. By a post, so it may do so at once. */
+	void (*pause)(void *ctx);
+};
+
+/* Everything is borrowed for life. */
+int disks_create(struct disks **out, struct loop *l, const struct vm_config *c,
+		 const struct config_fds *fds, const struct disks_owner *owner, struct err *e);
+/* No device uses them any more. Accepts NULL. */
+void disks_destroy(struct disks *d);
+struct blk *disks_get(struct disks *d, unsigned i);
+
+/* The control commands of these names. */
+int disks_limit(struct disks *d, const struct control_request *rq, struct err *e);
+int disks_grow(struct disks *d, const struct control_request *rq, json_t **result, struct err *e);
+/* What they are, for "query": an array, or NULL when out of memory. */
+json_t *disks_query(struct disks *d);
+
+#endif
