@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_soft_tlb.c - what the soft engine keeps of translations and code, and what takes it away: INVLPG, the jump
- * cache, links between pages, pages that change from code to data.
+ * cache, links between pages, pages that change from code to data, PCIDs, the dirty log.
  */
 #include <pthread.h>
 #include <sched.h>
 
+#include "engine/soft/op_table.h"
 #include "soft_fixture.h"
 
 #define PTE_P 1u
@@ -186,6 +187,222 @@ static void test_code_to_data(void **state)
 	assert_int_equal(stores[2], 4 * stores[0]);
 }
 
+/* ---- PCIDs ---- */
+
+#define NO_FLUSH BIT(63)
+
+static void do_cr3(struct soft_vcpu *v, void *arg)
+{
+	struct x86_insn in = {.reg = 3, .rm = X86_RAX};
+
+	v->s.gpr[X86_RAX] = *(uint64_t *)arg;
+	soft_op_sys_mov_to_cr(v, &in);
+}
+
+static void load_cr3(struct fix *f, uint64_t value)
+{
+	assert_false(fix_raises(f->v, do_cr3, &value));
+}
+
+static void do_invpcid(struct soft_vcpu *v, void *arg)
+{
+	struct x86_insn in = {.reg = X86_RAX, .base = X86_RBX, .index = 0xff, .addr_bytes = 8};
+
+	in.seg = X86_DS;
+	in.has_mem = true;
+	v->s.gpr[X86_RAX] = *(uint64_t *)arg;
+	v->s.gpr[X86_RBX] = KERNEL + 0x700000;
+	soft_op_sys_invpcid(v, &in);
+}
+
+static void invpcid(struct fix *f, uint64_t type, uint64_t pcid, uint64_t la)
+{
+	fix_put(f, 0x700000, pcid, 8);
+	fix_put(f, 0x700008, la, 8);
+	assert_false(fix_raises(f->v, do_invpcid, &type));
+}
+
+static bool cached(const struct soft_vcpu *v, uint64_t va)
+{
+	return v->tlb[v->mmu][at(va)].tag_r == va;
+}
+
+static bool cached_write(const struct soft_vcpu *v, uint64_t va)
+{
+	return v->tlb[v->mmu][at(va)].tag_w == va;
+}
+
+/* Two address spaces; the current one is PCID 1. */
+static void two_spaces(struct fix *f)
+{
+	f->v->s.cr4 |= X86_CR4_PCIDE;
+	soft_state_loaded(f->v);
+	load_cr3(f, PML4 | 1);
+}
+
+static void test_pcid(void **state)
+{
+	struct fix *f = *state;
+	struct soft_vcpu *v = f->v;
+
+	two_spaces(f);
+	assert_true(fix_write(v, USER + 0x1000, 1, 8));
+	assert_true(fix_read(v, USER + 0x2000, 8, NULL));
+	assert_true(fix_write(v, KERNEL, 1, 8));
+	/* The same PCID again. */
+	load_cr3(f, PML4 | 1 | NO_FLUSH);
+	assert_true(cached(v, USER + 0x1000));
+	load_cr3(f, PML4 | 1);
+	assert_false(cached(v, USER + 0x1000));
+	assert_true(cached(v, KERNEL));
+	/* Another one sees nothing of it, and it is there again afterwards. */
+	assert_true(fix_write(v, USER + 0x1000, 1, 8));
+	assert_true(fix_read(v, USER + 0x2000, 8, NULL));
+	load_cr3(f, PML4 | 2 | NO_FLUSH);
+	assert_false(cached(v, USER + 0x1000));
+	assert_true(cached(v, KERNEL));
+	assert_true(fix_read(v, USER + 0x3000, 8, NULL));
+	load_cr3(f, PML4 | 1 | NO_FLUSH);
+	assert_true(cached(v, USER + 0x1000));
+	assert_true(cached_write(v, USER + 0x1000));
+	assert_true(cached(v, USER + 0x2000));
+	assert_false(cached_write(v, USER + 0x2000));
+	assert_false(cached(v, USER + 0x3000));
+	/* Loading without the bit forgets the new one's only. */
+	load_cr3(f, PML4 | 2);
+	assert_false(cached(v, USER + 0x3000));
+	load_cr3(f, PML4 | 1 | NO_FLUSH);
+	assert_true(cached(v, USER + 0x1000));
+	/* What came back is known to flushes. */
+	load_cr3(f, PML4 | 1);
+	assert_false(cached(v, USER + 0x1000));
+	assert_false(cached(v, USER + 0x2000));
+}
+
+static void test_pcid_invalidation(void **state)
+{
+	static const struct {
+		uint64_t type, pcid, la;
+		bool keeps_1, keeps_2; /* which is current */
+	} cases[] = {
+		{0, 1, USER + 0x1000, false, true},
+		{0, 2, USER + 0x1000, true, false},
+		{0, 3, USER + 0x1000, true, true},
+		{1, 1, 0, false, true},
+		{1, 2, 0, true, false},
+		{1, 7, 0, true, true},
+		{2, 0, 0, false, false},
+		{3, 0, 0, false, false},
+	};
+	struct fix *f = *state;
+	struct soft_vcpu *v = f->v;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		two_spaces(f);
+		assert_true(fix_read(v, USER + 0x1000, 8, NULL));
+		load_cr3(f, PML4 | 2 | NO_FLUSH);
+		assert_true(fix_read(v, USER + 0x1000, 8, NULL));
+		assert_true(fix_read(v, KERNEL, 8, NULL));
+		invpcid(f, cases[i].type, cases[i].pcid, cases[i].la);
+		assert_int_equal(cached(v, USER + 0x1000), cases[i].keeps_2);
+		assert_int_equal(cached(v, KERNEL), cases[i].type != 2);
+		load_cr3(f, PML4 | 1 | NO_FLUSH);
+		assert_int_equal(cached(v, USER + 0x1000), cases[i].keeps_1);
+	}
+	/* INVLPG: the current one's. */
+	two_spaces(f);
+	assert_true(fix_read(v, USER + 0x1000, 8, NULL));
+	load_cr3(f, PML4 | 2 | NO_FLUSH);
+	assert_true(fix_read(v, USER + 0x1000, 8, NULL));
+	soft_tlb_flush_page(v, USER + 0x1000);
+	assert_false(cached(v, USER + 0x1000));
+	load_cr3(f, PML4 | 1 | NO_FLUSH);
+	assert_true(cached(v, USER + 0x1000));
+	/* Many PCIDs: the oldest is forgotten, never mixed up. */
+	for (unsigned pcid = 2; pcid < 40; pcid++) {
+		fix_put(f, PT + 8, (DATA + pcid * 4096) | ALL, 8);
+		load_cr3(f, PML4 | pcid);
+		assert_true(fix_read(v, USER + 0x1000, 8, NULL));
+	}
+	for (unsigned pcid = 39; pcid >= 2; pcid--) {
+		load_cr3(f, PML4 | pcid | NO_FLUSH);
+		if (cached(v, USER + 0x1000))
+			assert_int_equal(mmu_page(v->tlb[v->mmu][at(USER + 0x1000)].gpa),
+					 DATA + pcid * 4096);
+		else
+			assert_true(pcid < 39 - SOFT_SPACES + 1);
+	}
+}
+
+/* Write tags and jump targets that went out of date while they were put away. */
+static void test_pcid_stale(void **state)
+{
+	struct fix *f = *state;
+	struct soft_vcpu *v = f->v;
+	uint64_t target = USER + 0x5010;
+	unsigned i = soft_jc_index(target);
+	uint64_t *tag = &v->tr.jc_tag[SOFT_MMU_USER][i];
+
+	two_spaces(f);
+	assert_true(fix_write(v, USER + 0x1000, 1, 8));
+	assert_true(fix_write(v, USER + 0x2000, 1, 8));
+	load_cr3(f, PML4 | 2 | NO_FLUSH);
+	/* Code in one of the pages. */
+	assert_int_equal(gmem_write(f->mem, DATA + 0x1000, "\xc3", 1), 0);
+	v->s.rip = USER + 0x1000;
+	assert_non_null(soft_tr_block(v, soft_tr_key(v)));
+	load_cr3(f, PML4 | 1 | NO_FLUSH);
+	assert_true(cached(v, USER + 0x1000));
+	assert_false(cached_write(v, USER + 0x1000));
+	assert_true(cached_write(v, USER + 0x2000));
+	/* The dirty log was emptied. */
+	load_cr3(f, PML4 | 2 | NO_FLUSH);
+	soft_tlb_drop_write_tags(v);
+	load_cr3(f, PML4 | 1 | NO_FLUSH);
+	assert_true(cached(v, USER + 0x2000));
+	assert_false(cached_write(v, USER + 0x2000));
+	/* A page that gets code later loses a tag that was brought back. */
+	assert_true(fix_write(v, USER + 0x2000, 1, 8));
+	load_cr3(f, PML4 | 2 | NO_FLUSH);
+	load_cr3(f, PML4 | 1 | NO_FLUSH);
+	assert_true(cached_write(v, USER + 0x2000));
+	soft_tlb_revoke_write(v, DATA + 0x2000);
+	assert_false(cached_write(v, USER + 0x2000));
+
+	*tag = target;
+	v->tr.jc_used[SOFT_MMU_USER][v->tr.jc_n_used[SOFT_MMU_USER]++] = (uint16_t)i;
+	soft_filter_add(&v->tr.jc_pages, target);
+	load_cr3(f, PML4 | 2 | NO_FLUSH);
+	assert_int_not_equal(*tag, target);
+	load_cr3(f, PML4 | 1 | NO_FLUSH);
+	assert_int_equal(*tag, target);
+	load_cr3(f, PML4 | 2 | NO_FLUSH);
+	soft_tr_flush_jc(v); /* blocks were dropped */
+	load_cr3(f, PML4 | 1 | NO_FLUSH);
+	assert_int_not_equal(*tag, target);
+}
+
+/* Each tag of a page goes, wherever it is and however many there are. */
+static void test_revoke(void **state)
+{
+	struct fix *f = *state;
+	struct soft_vcpu *v = f->v;
+
+	for (unsigned i = 0; i < 40; i++)
+		fix_put(f, PT + i * 8, (DATA + 0x7000 + i / 10 * FIX_RAM / 8) | ALL, 8);
+	for (unsigned turn = 0; turn < 3; turn++) {
+		for (unsigned i = 0; i < 40; i++)
+			assert_true(fix_write(v, USER + i * 4096, 1, 8));
+		soft_tlb_revoke_write(v, DATA + 0x7000 + FIX_RAM / 8);
+		for (unsigned i = 0; i < 40; i++)
+			assert_int_equal(cached_write(v, USER + i * 4096), i / 10 != 1);
+		soft_tlb_revoke_write(v, DATA + 0x7000 + 3 * (FIX_RAM / 8));
+		soft_tlb_revoke_write(v, DATA + 0x7000);
+		for (unsigned i = 0; i < 40; i++)
+			assert_int_equal(cached_write(v, USER + i * 4096), i / 10 == 2);
+	}
+}
+
 /* ---- The dirty log ---- */
 
 static uint32_t quit;
@@ -252,8 +469,11 @@ static void test_dirty_sync(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_invlpg_small), TEST(test_invlpg_jump_cache), TEST(test_cross_links),
-		TEST(test_code_to_data), TEST(test_dirty_sync),
+		TEST(test_invlpg_small), TEST(test_invlpg_jump_cache),
+		TEST(test_cross_links),	 TEST(test_code_to_data),
+		TEST(test_pcid),	 TEST(test_pcid_invalidation),
+		TEST(test_pcid_stale),	 TEST(test_revoke),
+		TEST(test_dirty_sync),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -299,6 +299,8 @@ static uint8_t *check(struct vt *t, const struct seq *s)
 	return ja;
 }
 
+#define MASK ((int)((SOFT_TLB_SIZE - 1) * sizeof(struct soft_tlb_entry)))
+
 static void miss(struct vt *t, const struct seq *s, uint8_t *ja, const uint8_t *retry,
 		 const uint8_t *next)
 {
@@ -319,30 +321,30 @@ static void test_memory(void **state)
 			  other[] = "another privilege", wrong[] = "miss without one", any[] = "";
 	/* clang-format off */
 	static const struct seq cases[] = {
-		{"load", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_NONE, LOAD, NULL, 0},
-		{"store", 1, 1, 1, 1, 0x7fe0, 8, CC_A, SPOIL_NONE, STORE8, NULL, 0},
-		{"load after write check", 0, 0, 1, 1, 0x7fe0, 8, CC_A, SPOIL_NONE, LOAD, NULL, 0},
-		{"user", 2, 2, 0, 0, 0x7fe0, 8, CC_A, SPOIL_NONE, LOAD, NULL, SOFT_KEY_CPL3 | 2},
-		{"S1 free afterwards", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_S1_ADD, LOAD, NULL, 0},
+		{"load", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_NONE, LOAD, NULL, 0},
+		{"store", 1, 1, 1, 1, MASK, 8, CC_A, SPOIL_NONE, STORE8, NULL, 0},
+		{"load after write check", 0, 0, 1, 1, MASK, 8, CC_A, SPOIL_NONE, LOAD, NULL, 0},
+		{"user", 2, 2, 0, 0, MASK, 8, CC_A, SPOIL_NONE, LOAD, NULL, SOFT_KEY_CPL3 | 2},
+		{"S1 free afterwards", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_S1_ADD, LOAD, NULL, 0},
 		{"small mask", 0, 0, 0, 0, 0x20, 8, CC_A, SPOIL_NONE, LOAD, NULL, 0},
-		{"kernel entries by user code", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_NONE, LOAD, other, SOFT_KEY_CPL3 | 2},
-		{"user entries by kernel code", 2, 2, 0, 0, 0x7fe0, 8, CC_A, SPOIL_NONE, LOAD, other, 0},
-		{"store by the tag for reading", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_NONE, STORE8, "tag for reading", 0},
-		{"mask too large", 0, 0, 0, 0, 0xffe0, 8, CC_A, SPOIL_NONE, LOAD, index, 0},
+		{"kernel entries by user code", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_NONE, LOAD, other, SOFT_KEY_CPL3 | 2},
+		{"user entries by kernel code", 2, 2, 0, 0, MASK, 8, CC_A, SPOIL_NONE, LOAD, other, 0},
+		{"store by the tag for reading", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_NONE, STORE8, "tag for reading", 0},
+		{"mask too large", 0, 0, 0, 0, 2 * MASK + 32, 8, CC_A, SPOIL_NONE, LOAD, index, 0},
 		{"mask negative", 0, 0, 0, 0, -32, 8, CC_A, SPOIL_NONE, LOAD, index, 0},
 		{"mask not of entries", 0, 0, 0, 0, 0x7ff0, 8, CC_A, SPOIL_NONE, LOAD, index, 0},
-		{"compared for less", 0, 0, 0, 0, 0x7fe0, 4, CC_A, SPOIL_NONE, LOAD, more, 0},
-		{"at a distance", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_NONE, LOAD_NEXT, more, 0},
-		{"jae", 0, 0, 0, 0, 0x7fe0, 8, CC_AE, SPOIL_NONE, LOAD, entry, 0},
-		{"jb", 0, 0, 0, 0, 0x7fe0, 8, CC_B, SPOIL_NONE, LOAD, entry, 0},
-		{"index changed", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_S1_MASK, LOAD, index, 0},
-		{"index changed after the tag", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_S1_SUB, LOAD, index, 0},
-		{"offset changed", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_S0_SUB, LOAD, entry, 0},
-		{"flags changed", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_FLAGS, LOAD, entry, 0},
-		{"address changed", 0, 0, 0, 0, 0x7fe0, 8, CC_A, SPOIL_S0_ADD, LOAD, unchecked, 0},
-		{"host of another array", 0, 1, 0, 0, 0x7fe0, 8, CC_A, SPOIL_NONE, LOAD, entry, 0},
-		{"reported as a write", 0, 0, 1, 0, 0x7fe0, 8, CC_A, SPOIL_NONE, LOAD, wrong, 0},
-		{"whole page and more", 0, 0, 0, 0, 0x7fe0, 4097, CC_A, SPOIL_NONE, LOAD, any, 0},
+		{"compared for less", 0, 0, 0, 0, MASK, 4, CC_A, SPOIL_NONE, LOAD, more, 0},
+		{"at a distance", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_NONE, LOAD_NEXT, more, 0},
+		{"jae", 0, 0, 0, 0, MASK, 8, CC_AE, SPOIL_NONE, LOAD, entry, 0},
+		{"jb", 0, 0, 0, 0, MASK, 8, CC_B, SPOIL_NONE, LOAD, entry, 0},
+		{"index changed", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_S1_MASK, LOAD, index, 0},
+		{"index changed after the tag", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_S1_SUB, LOAD, index, 0},
+		{"offset changed", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_S0_SUB, LOAD, entry, 0},
+		{"flags changed", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_FLAGS, LOAD, entry, 0},
+		{"address changed", 0, 0, 0, 0, MASK, 8, CC_A, SPOIL_S0_ADD, LOAD, unchecked, 0},
+		{"host of another array", 0, 1, 0, 0, MASK, 8, CC_A, SPOIL_NONE, LOAD, entry, 0},
+		{"reported as a write", 0, 0, 1, 0, MASK, 8, CC_A, SPOIL_NONE, LOAD, wrong, 0},
+		{"whole page and more", 0, 0, 0, 0, MASK, 4097, CC_A, SPOIL_NONE, LOAD, any, 0},
 	};
 	/* clang-format on */
 	struct vt t;
@@ -384,7 +386,7 @@ static void test_memory(void **state)
 /* The address of a group is kept, and taken out again where S0 has been used for something else. */
 static void test_group(void **state)
 {
-	static const struct seq s = {"group", 0,    0,		0,    0,    0x7fe0,
+	static const struct seq s = {"group", 0,    0,		0,    0,    MASK,
 				     24,      CC_A, SPOIL_NONE, LOAD, NULL, 0};
 	static const struct {
 		const char *name, *why;

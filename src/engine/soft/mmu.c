@@ -8,16 +8,7 @@
  * page tables (mmu_walk.c) and fills the entry, unless the page is not RAM (MMIO is never cached), or data
  * breakpoints or alignment checks are on (then every access comes here and is looked at).
  *
- * Flushing. MOV CR3 must drop all but global entries, often: the index of each non-global entry goes into a
- * journal when the entry is made, so that a flush visits only those; when the journal overflows, the
- * flush sweeps the array. There are no PCID tags: entries are dropped more often than PCIDs would ask for,
- * which is always allowed (SDM vol. 3 §4.10.4).
- *
- * INVLPG drops one index in each array. But if the address lies in a large page, all entries made from that
- * page must go. Which GiB of linear space has ever got an entry from a large page is kept, hashed, in two
- * sets (one for global pages, one for the rest, emptied by the corresponding flush), each with bits of their own for the
- * lower and the upper half of linear space: the kernel's large pages must not make each INVLPG of a user's small page
- * expensive. Only if the address hits there, the arrays are swept.
+ * What takes entries away again stands in tlb.c.
  *
  * Writes. An entry's write tag is set only when a store needs no more than the store itself: page writable,
  * dirty bit set, no translated code in the page, page already in the dirty log. All other stores come here.
@@ -25,37 +16,6 @@
 #include "engine/soft/mmu.h"
 
 #include "engine/soft/lockstep.h"
-
-static inline unsigned tlb_index(uint64_t la)
-{
-	return (unsigned)(la >> 12) & (SOFT_TLB_SIZE - 1);
-}
-
-static inline uint64_t page_of(uint64_t la)
-{
-	return la & ~UINT64_C(0xfff);
-}
-
-static inline unsigned large_bit(uint64_t la)
-{
-	unsigned hash = (unsigned)(((la >> 30) * UINT64_C(0x9e3779b97f4a7c15)) >> 56);
-
-	return (unsigned)(la >> 63) * (SOFT_LARGE_BITS / 2) + hash % (SOFT_LARGE_BITS / 2);
-}
-
-static void note_large(struct soft_vcpu *v, uint64_t la, bool global)
-{
-	unsigned n = large_bit(la);
-
-	v->large[global][n / 64] |= BIT(n % 64);
-}
-
-static inline bool maybe_large(const struct soft_vcpu *v, uint64_t la)
-{
-	unsigned n = large_bit(la);
-
-	return ((v->large[0][n / 64] | v->large[1][n / 64]) >> (n % 64)) & 1;
-}
 
 /* Entries point into the engine's view of guest memory, which may be write-protected (smc.c); C code goes
  * through the memory's own mapping. */
@@ -70,31 +30,17 @@ static inline bool stale_write_tag(const struct soft_vcpu *v, const struct soft_
 	if (!v->view_delta)
 		return false;
 	soft_store_done(v->soft);
-	return soft_page_has_code(v->soft, page_of(e->gpa));
+	return soft_page_has_code(v->soft, mmu_page(e->gpa));
 }
 
 /* ---- Filling ---- */
 
-static void journal(struct soft_vcpu *v, unsigned kind, unsigned i)
-{
-	uint16_t n = v->journal_len[kind];
-
-	if (n == 0xffff)
-		return;
-	if (n == ARRAY_SIZE(v->journal[kind])) {
-		v->journal_len[kind] = 0xffff;
-		return;
-	}
-	v->journal[kind][n] = (uint16_t)i;
-	v->journal_len[kind] = n + 1;
-}
-
 static void tlb_insert(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned access,
 		       const struct mmu_xlate *x)
 {
-	unsigned i = tlb_index(la);
+	unsigned i = mmu_tlb_index(la);
 	struct soft_tlb_entry *e = &v->tlb[kind][i];
-	gpa_t page = page_of(x->gpa);
+	gpa_t page = mmu_page(x->gpa);
 	bool journaled = e->tag_r != soft_tlb_empty(i) && !(e->gpa & MMU_TLB_GLOBAL);
 	bool plain_write;
 
@@ -111,14 +57,16 @@ static void tlb_insert(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned
 			soft_lockstep_touch(v, x->host);
 		plain_write = false;
 	}
-	e->tag_r = page_of(la);
-	e->tag_w = plain_write ? page_of(la) : soft_tlb_empty(i);
+	e->tag_r = mmu_page(la);
+	e->tag_w = plain_write ? mmu_page(la) : soft_tlb_empty(i);
 	e->host = (uint64_t)(uintptr_t)(x->host - v->view_delta);
 	e->gpa = page | x->size | (x->global ? MMU_TLB_GLOBAL : 0);
+	if (plain_write)
+		mmu_note_write(v, kind, i);
 	if (!x->global && !journaled)
-		journal(v, kind, i);
+		mmu_journal(v, kind, i);
 	if (x->size)
-		note_large(v, la, x->global);
+		mmu_note_large(v, la, x->global);
 }
 
 static enum mmu_result translate(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned access,
@@ -145,14 +93,14 @@ static void translate_or_raise(struct soft_vcpu *v, unsigned kind, uint64_t la, 
 
 bool soft_tlb_fill(struct soft_vcpu *v, uint64_t la, unsigned size, unsigned access)
 {
-	struct soft_tlb_entry *e = &v->tlb[v->mmu][tlb_index(la)];
+	struct soft_tlb_entry *e = &v->tlb[v->mmu][mmu_tlb_index(la)];
 	struct mmu_xlate x;
 
 	if ((la & 0xfff) + size > 4096 || v->data_breakpoints || v->align_check)
 		return false;
 	if (translate(v, v->mmu, la, access, &x) != MMU_OK || !x.host)
 		return false;
-	return (access == SOFT_WRITE ? e->tag_w : e->tag_r) == page_of(la);
+	return (access == SOFT_WRITE ? e->tag_w : e->tag_r) == mmu_page(la);
 }
 
 /* ---- Data breakpoints (SDM vol. 3 §17.2.4) ---- */
@@ -308,7 +256,7 @@ static __attribute__((noinline)) void write_slow(struct soft_vcpu *v, unsigned k
 
 uint64_t mmu_read(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned size)
 {
-	const struct soft_tlb_entry *e = &v->tlb[kind][tlb_index(la)];
+	const struct soft_tlb_entry *e = &v->tlb[kind][mmu_tlb_index(la)];
 	uint64_t off = la - e->tag_r;
 
 	if (likely(off <= 4096 - size))
@@ -318,7 +266,7 @@ uint64_t mmu_read(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned size
 
 void mmu_write(struct soft_vcpu *v, unsigned kind, uint64_t la, uint64_t value, unsigned size)
 {
-	const struct soft_tlb_entry *e = &v->tlb[kind][tlb_index(la)];
+	const struct soft_tlb_entry *e = &v->tlb[kind][mmu_tlb_index(la)];
 	uint64_t off = la - e->tag_w;
 
 	if (unlikely(off > 4096 - size)) {
@@ -327,7 +275,7 @@ void mmu_write(struct soft_vcpu *v, unsigned kind, uint64_t la, uint64_t value, 
 	}
 	mmu_store(entry_host(v, e) + off, value, size);
 	if (unlikely(stale_write_tag(v, e)))
-		mmu_ram_written(v, page_of(e->gpa) + off, size);
+		mmu_ram_written(v, mmu_page(e->gpa) + off, size);
 }
 
 uint64_t soft_read(struct soft_vcpu *v, uint64_t la, unsigned size)
@@ -381,6 +329,19 @@ static void block_part(struct soft_vcpu *v, const struct mmu_xlate *x, uint8_t *
 	}
 }
 
+/* As translate_or_raise(), by the TLB if it knows. */
+static void look_up(struct soft_vcpu *v, uint64_t la, unsigned access, struct mmu_xlate *x)
+{
+	const struct soft_tlb_entry *e = &v->tlb[v->mmu][mmu_tlb_index(la)];
+
+	if ((access == SOFT_WRITE ? e->tag_w : e->tag_r) != mmu_page(la)) {
+		translate_or_raise(v, v->mmu, la, access, x);
+		return;
+	}
+	x->gpa = mmu_page(e->gpa) | (la & 0xfff);
+	x->host = entry_host(v, e);
+}
+
 static void block(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned size, unsigned access)
 {
 	unsigned first = 4096 - (unsigned)(la & 0xfff);
@@ -388,9 +349,9 @@ static void block(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned size,
 
 	if (first > size)
 		first = size;
-	translate_or_raise(v, v->mmu, la, access, &x);
+	look_up(v, la, access, &x);
 	if (size > first)
-		translate_or_raise(v, v->mmu, la_add(v, la, first), access, &y);
+		look_up(v, la_add(v, la, first), access, &y);
 	if (unlikely(v->align_check))
 		check_alignment(v, v->mmu, la, size);
 	if (unlikely(v->data_breakpoints))
@@ -416,7 +377,7 @@ void mmu_probe_write(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned s
 	unsigned first = 4096 - (unsigned)(la & 0xfff);
 	struct mmu_xlate x;
 
-	if (v->tlb[kind][tlb_index(la)].tag_w != page_of(la))
+	if (v->tlb[kind][mmu_tlb_index(la)].tag_w != mmu_page(la))
 		translate_or_raise(v, kind, la, SOFT_WRITE, &x);
 	for (; first < size; first += 4096)
 		translate_or_raise(v, kind, la_add(v, la, first), SOFT_WRITE, &x);
@@ -429,7 +390,7 @@ void soft_probe_write(struct soft_vcpu *v, uint64_t la, unsigned size)
 
 void *soft_ptr(struct soft_vcpu *v, uint64_t la, unsigned size, unsigned access)
 {
-	const struct soft_tlb_entry *e = &v->tlb[v->mmu][tlb_index(la)];
+	const struct soft_tlb_entry *e = &v->tlb[v->mmu][mmu_tlb_index(la)];
 	uint64_t off = la - (access == SOFT_WRITE ? e->tag_w : e->tag_r);
 	struct mmu_xlate x;
 
@@ -440,17 +401,17 @@ void *soft_ptr(struct soft_vcpu *v, uint64_t la, unsigned size, unsigned access)
 	translate_or_raise(v, v->mmu, la, access, &x);
 	if (!x.host)
 		return NULL;
-	if (access == SOFT_WRITE && e->tag_w != page_of(la)) {
-		v->wr_la = page_of(la);
-		v->wr_gpa = page_of(x.gpa);
+	if (access == SOFT_WRITE && e->tag_w != mmu_page(la)) {
+		v->wr_la = mmu_page(la);
+		v->wr_gpa = mmu_page(x.gpa);
 	}
 	return x.host + (la & 0xfff);
 }
 
 void soft_wrote(struct soft_vcpu *v, uint64_t la, unsigned size)
 {
-	const struct soft_tlb_entry *e = &v->tlb[v->mmu][tlb_index(la)];
-	uint64_t page = page_of(la);
+	const struct soft_tlb_entry *e = &v->tlb[v->mmu][mmu_tlb_index(la)];
+	uint64_t page = mmu_page(la);
 	struct mmu_xlate x;
 
 	if (likely(e->tag_w == page && !stale_write_tag(v, e)))
@@ -459,7 +420,7 @@ void soft_wrote(struct soft_vcpu *v, uint64_t la, unsigned size)
 	if (v->wr_la == page)
 		mmu_ram_written(v, v->wr_gpa | (la & 0xfff), size);
 	else if (e->tag_r == page)
-		mmu_ram_written(v, page_of(e->gpa) | (la & 0xfff), size);
+		mmu_ram_written(v, mmu_page(e->gpa) | (la & 0xfff), size);
 	else if (mmu_walk(v, la, SOFT_WRITE, v->mmu, &x) == MMU_OK && x.host)
 		mmu_ram_written(v, x.gpa, size);
 }
@@ -475,21 +436,23 @@ static enum mmu_result fetch_page(struct soft_vcpu *v, uint64_t la, struct soft_
 	enum mmu_result r;
 
 	*out = e;
-	if (likely(e->va == page_of(la) && e->mmu == kind))
+	if (likely(e->va == mmu_page(la) && e->mmu == kind))
 		return MMU_OK;
 	r = mmu_walk(v, la, SOFT_FETCH, kind, &x);
 	if (r != MMU_OK) {
 		*error = x.error;
 		return r;
 	}
-	e->va = page_of(la);
-	e->gpa = page_of(x.gpa);
+	e->va = mmu_page(la);
+	e->gpa = mmu_page(x.gpa);
 	e->tag = e->gpa | kind;
 	e->host = x.host;
 	e->mmu = kind;
 	e->global = x.global;
+	if (!x.global)
+		mmu_note_fetch(v, (unsigned)(e - v->xtlb));
 	if (x.size)
-		note_large(v, la, x.global);
+		mmu_note_large(v, la, x.global);
 	return MMU_OK;
 }
 
@@ -532,110 +495,4 @@ unsigned soft_fetch(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned nee
 			break;
 	}
 	return got;
-}
-
-/* ---- Flushing ---- */
-
-static void empty(struct soft_tlb_entry *e, unsigned i)
-{
-	e->tag_r = e->tag_w = soft_tlb_empty(i);
-	e->gpa = 0;
-}
-
-void soft_tlb_flush_all(struct soft_vcpu *v)
-{
-	for (unsigned k = 0; k < SOFT_MMUS; k++) {
-		for (unsigned i = 0; i < SOFT_TLB_SIZE; i++)
-			empty(&v->tlb[k][i], i);
-		v->journal_len[k] = 0;
-	}
-	for (unsigned i = 0; i < SOFT_XTLB_SIZE; i++)
-		v->xtlb[i].va = 1;
-	soft_zero(v->large, sizeof(v->large));
-	v->wr_la = 1;
-	v->n_flush++;
-	soft_tr_flushed(v, true);
-}
-
-void soft_tlb_flush_nonglobal(struct soft_vcpu *v)
-{
-	for (unsigned k = 0; k < SOFT_MMUS; k++) {
-		bool sweep = v->journal_len[k] == 0xffff;
-		unsigned n = sweep ? SOFT_TLB_SIZE : v->journal_len[k];
-
-		for (unsigned j = 0; j < n; j++) {
-			unsigned i = sweep ? j : v->journal[k][j];
-
-			if (!(v->tlb[k][i].gpa & MMU_TLB_GLOBAL))
-				empty(&v->tlb[k][i], i);
-		}
-		v->journal_len[k] = 0;
-	}
-	for (unsigned i = 0; i < SOFT_XTLB_SIZE; i++) {
-		if (!v->xtlb[i].global)
-			v->xtlb[i].va = 1;
-	}
-	soft_zero(v->large[0], sizeof(v->large[0]));
-	v->wr_la = 1;
-	v->n_flush++;
-	soft_tr_flushed(v, false);
-}
-
-/* Drops every entry that may come from the large page around la. */
-static void flush_large(struct soft_vcpu *v, uint64_t la)
-{
-	for (unsigned k = 0; k < SOFT_MMUS; k++) {
-		for (unsigned i = 0; i < SOFT_TLB_SIZE; i++) {
-			struct soft_tlb_entry *e = &v->tlb[k][i];
-			uint64_t diff = e->tag_r ^ la;
-
-			if (((e->gpa & MMU_TLB_2M) && !(diff >> 22)) ||
-			    ((e->gpa & MMU_TLB_1G) && !(diff >> 30)))
-				empty(e, i);
-		}
-	}
-	for (unsigned i = 0; i < SOFT_XTLB_SIZE; i++) {
-		if (!((v->xtlb[i].va ^ la) >> 30))
-			v->xtlb[i].va = 1;
-	}
-}
-
-void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la)
-{
-	unsigned i = tlb_index(la);
-	uint64_t page = page_of(la);
-	struct soft_xtlb_entry *xe = &v->xtlb[(la >> 12) % SOFT_XTLB_SIZE];
-
-	for (unsigned k = 0; k < SOFT_MMUS; k++) {
-		if (v->tlb[k][i].tag_r == page)
-			empty(&v->tlb[k][i], i);
-	}
-	if (xe->va == page)
-		xe->va = 1;
-	v->wr_la = 1;
-	v->n_flush++;
-	if (unlikely(maybe_large(v, la))) {
-		flush_large(v, la);
-		soft_tr_flushed(v,
-				true); /* other addresses in the large page may have been jumped to */
-	} else {
-		soft_tr_flushed_page(v, la);
-	}
-}
-
-void soft_tlb_revoke_write(struct soft_vcpu *v, gpa_t page)
-{
-	for (unsigned k = 0; k < SOFT_MMUS; k++) {
-		for (unsigned i = 0; i < SOFT_TLB_SIZE; i++) {
-			if (page_of(v->tlb[k][i].gpa) == page)
-				v->tlb[k][i].tag_w = soft_tlb_empty(i);
-		}
-	}
-}
-
-void soft_tlb_drop_write_tags(struct soft_vcpu *v)
-{
-	for (unsigned k = 0; k < SOFT_MMUS; k++)
-		for (unsigned i = 0; i < SOFT_TLB_SIZE; i++)
-			v->tlb[k][i].tag_w = soft_tlb_empty(i);
 }

@@ -20,6 +20,23 @@
 #define MMU_TLB_2M BIT(1) /* from a 2 MiB or 4 MiB page */
 #define MMU_TLB_1G BIT(2)
 
+static inline unsigned mmu_tlb_index(uint64_t la)
+{
+	return (unsigned)(la >> 12) & (SOFT_TLB_SIZE - 1);
+}
+
+static inline uint64_t mmu_page(uint64_t la)
+{
+	return la & ~UINT64_C(0xfff);
+}
+
+/* tlb.c: an entry that is not global was made, or one of a large page. */
+void mmu_journal(struct soft_vcpu *v, unsigned kind, unsigned i);
+void mmu_note_fetch(struct soft_vcpu *v, unsigned i);
+/* tlb.c: entry i of array `kind` has got a write tag. */
+void mmu_note_write(struct soft_vcpu *v, unsigned kind, unsigned i);
+void mmu_note_large(struct soft_vcpu *v, uint64_t la, bool global);
+
 enum mmu_result { MMU_OK, MMU_PF, MMU_GP };
 
 /* What a walk found. */

@@ -384,7 +384,7 @@ static int soft_stats(struct engine *en, char *buf, size_t size)
 			continue;
 #define ADD(f) sum->f += v->f
 		ADD(n_steps), ADD(n_tlb_fill), ADD(n_flush), ADD(n_exc), ADD(n_irq), ADD(n_mmio),
-			ADD(n_pio), ADD(n_yield);
+			ADD(n_pio), ADD(n_yield), ADD(n_space_hits);
 		ADD(tr.n_enter), ADD(tr.n_miss), ADD(tr.n_slow), ADD(tr.n_link), ADD(tr.n_ind),
 			ADD(tr.n_fault);
 #undef ADD
@@ -412,6 +412,7 @@ static int soft_stats(struct engine *en, char *buf, size_t size)
 	LINE("soft.tlb_misses", sum->tr.n_miss);
 	LINE("soft.tlb_fills", sum->n_tlb_fill);
 	LINE("soft.tlb_flushes", sum->n_flush);
+	LINE("soft.pcid_hits", sum->n_space_hits);
 	LINE("soft.steps", sum->n_steps);
 	LINE("soft.slow", sum->tr.n_slow);
 	LINE("soft.exceptions", sum->n_exc);

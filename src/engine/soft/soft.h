@@ -34,7 +34,7 @@ enum soft_mmu {
 	SOFT_MMUS
 };
 
-#define SOFT_TLB_BITS 10
+#define SOFT_TLB_BITS 12
 #define SOFT_TLB_SIZE (1u << SOFT_TLB_BITS)
 
 /*
@@ -55,6 +55,7 @@ static inline uint64_t soft_tlb_empty(unsigned i)
 }
 
 #define SOFT_LARGE_BITS 256u
+#define SOFT_WRITTEN 4096u
 
 /* Instruction side, used from C only. va has bit 0 set when empty. */
 #define SOFT_XTLB_SIZE 256u
@@ -76,6 +77,25 @@ struct soft_xtlb_entry {
 #define SOFT_REQ_JC 32u	    /* another thread dropped blocks: jump cache flush */
 #define SOFT_REQ_CLEAN 128u /* engine_class.dirty_sync: drop write tags */
 #define SOFT_REQ_KICK 64u   /* hypercall KICK_CPU: end the HLT, this one or the next (pvsched.c) */
+
+/*
+ * What the TLB and the jump cache held for a PCID that is not the current one (tlb.c): entries that are not global, with
+ * their places in the arrays (the arrays one behind the other), and jump targets of user code, 64-bit and 32-bit.
+ */
+#define SOFT_SPACES 8u /* Linux uses six PCIDs */
+#define SOFT_SPACE_ENTRIES 768u
+#define SOFT_SPACE_JUMPS 384u
+struct soft_space {
+	bool valid;
+	bool no_write; /* write tags are out of date */
+	uint16_t pcid;
+	uint32_t n, n_jc[2], jc_key[2];
+	uint64_t used; /* when, for the choice of whom to forget */
+	uint64_t jc_epoch, large[SOFT_LARGE_BITS / 64];
+	uint16_t at[SOFT_SPACE_ENTRIES], jc_at[2][SOFT_SPACE_JUMPS];
+	struct soft_tlb_entry entry[SOFT_SPACE_ENTRIES];
+	uint64_t jc_tag[2][SOFT_SPACE_JUMPS], jc_code[2][SOFT_SPACE_JUMPS];
+};
 
 struct soft_exc {
 	uint8_t vector;
@@ -194,9 +214,10 @@ struct soft_tr {
 	uint64_t jc2_code[SOFT_JCS][SOFT_JC_SIZE];
 	uint32_t jc_key[SOFT_JCS]; /* mode key that the array is valid for */
 	uint16_t jc_used[SOFT_JCS]
-			[128]; /* indices filled since the arrays were emptied; second one: + SOFT_JC_SIZE */
+			[512]; /* indices filled since the arrays were emptied; second one: + SOFT_JC_SIZE */
 	uint16_t jc_n_used[SOFT_JCS]; /* 0xffff: more than that */
 	struct soft_filter jc_pages;  /* pages that jump cache targets lie in, or did */
+	uint64_t jc_epoch;    /* counts flushes of all arrays: what was saved before is void */
 	bool jc_nonglobal;    /* a kernel array has an entry for a page that is not global */
 	uint8_t *native_code; /* this vCPU's thunk area: writable address */
 	bool irq_check;	      /* an interrupt may be deliverable: ask the host once IF is set */
@@ -235,8 +256,10 @@ struct soft_vcpu {
 	struct soft_tlb_entry tlb[SOFT_MMUS][SOFT_TLB_SIZE];
 	struct soft_xtlb_entry xtlb[SOFT_XTLB_SIZE];
 	uint64_t pdpte[4];		  /* PAE paging: loaded with CR3 */
-	uint16_t journal[SOFT_MMUS][256]; /* indices filled since the last flush of non-global entries */
-	uint16_t journal_len[SOFT_MMUS]; /* 0xffff: overflowed */
+	uint16_t journal[SOFT_MMUS][512]; /* indices filled since the last flush of non-global entries */
+	uint16_t journal_len[SOFT_MMUS];   /* 0xffff: overflowed */
+	uint16_t written_at[SOFT_WRITTEN]; /* where the write tag of a guest page is (tlb.c) */
+	uint8_t fetch_journal[64], fetch_journal_len; /* the same for xtlb; 0xff: overflowed */
 	/* Which GiB of linear space (hashed, mmu.c) got entries from large pages: [1] global ones, [0] others. INVLPG asks. */
 	uint64_t large[2][SOFT_LARGE_BITS / 64];
 	uint64_t wr_la,
@@ -253,6 +276,8 @@ struct soft_vcpu {
 	uint32_t undef_flags; /* lockstep.c: flags not to compare */
 	uint64_t step_rip;    /* address of the last instruction that soft_step() began */
 	uint64_t n_steps, n_tlb_fill, n_flush, n_exc, n_irq, n_mmio, n_pio, n_yield; /* counters */
+	uint64_t n_space_hits;
+	struct soft_space space[SOFT_SPACES];
 };
 
 /* ---- step.c: the reference way ---- */
@@ -313,9 +338,13 @@ const struct soft_xtlb_entry *soft_fetch_page_peek(struct soft_vcpu *v, uint64_t
 /* Copies up to 15 bytes at s.rip for decoding, crossing pages only as `need` asks; returns the bytes got. */
 unsigned soft_fetch(struct soft_vcpu *v, uint64_t la, uint8_t *buf, unsigned need);
 
-void soft_tlb_flush_all(struct soft_vcpu *v);	    /* global entries too */
-void soft_tlb_flush_nonglobal(struct soft_vcpu *v); /* MOV CR3 */
-void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la);
+void soft_tlb_flush_all(struct soft_vcpu *v);		    /* global entries too */
+void soft_tlb_flush_nonglobal(struct soft_vcpu *v);	    /* of all PCIDs */
+void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la); /* of the current PCID */
+/* The entries of one PCID that are not global. */
+void soft_tlb_flush_pcid(struct soft_vcpu *v, unsigned pcid);
+/* CR3 was loaded. `keep`: what is known of PCID `to` still holds. */
+void soft_tlb_switch(struct soft_vcpu *v, unsigned from, unsigned to, bool keep);
 /* Drops write permission of a guest page in this vCPU's TLB (it now holds code, or is to be logged). */
 void soft_tlb_revoke_write(struct soft_vcpu *v, gpa_t page);
 /* The same for every page: the next store of each kind is looked at again. */
@@ -371,6 +400,9 @@ void soft_tr_rekey(struct soft_vcpu *v);
 /* The MMU tells the translator about its flushes: `global` when global entries went too. */
 void soft_tr_flushed(struct soft_vcpu *v, bool global);
 void soft_tr_flushed_page(struct soft_vcpu *v, uint64_t la);
+/* Moves the jump targets of user code to a saved address space, and brings them back if they still hold. */
+void soft_tr_save(struct soft_vcpu *v, struct soft_space *sp);
+void soft_tr_restore(struct soft_vcpu *v, const struct soft_space *sp);
 
 bool soft_page_has_code(struct soft *so, gpa_t page);
 /* After a store to a page with code: drops the blocks it overlaps. `v` may be NULL (device DMA). */

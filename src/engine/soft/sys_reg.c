@@ -12,6 +12,7 @@
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
 	 X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
 #define CR3_NO_FLUSH BIT(63)
+#define CR3_PCID 0xfffu
 
 /* ---- CR0 ---- */
 
@@ -52,10 +53,12 @@ void sys_write_cr0(struct soft_vcpu *v, uint64_t value)
 static void write_cr3(struct soft_vcpu *v, uint64_t value)
 {
 	struct x86_state *s = &v->s;
+	bool pcids = s->cr4 & X86_CR4_PCIDE, keep = pcids && (value & CR3_NO_FLUSH);
+	uint64_t old = s->cr3;
 
 	if (sys_long(v)) {
-		if (s->cr4 & X86_CR4_PCIDE)
-			value &= ~CR3_NO_FLUSH; /* flushing all the same is allowed (SDM vol. 3 §4.10.4.1) */
+		if (pcids)
+			value &= ~CR3_NO_FLUSH;
 		if (value >> v->soft->cpuid.phys_bits)
 			sys_gp0(v);
 	} else {
@@ -64,7 +67,10 @@ static void write_cr3(struct soft_vcpu *v, uint64_t value)
 			sys_gp0(v);
 	}
 	s->cr3 = value;
-	soft_tlb_flush_nonglobal(v);
+	if (pcids)
+		soft_tlb_switch(v, old & CR3_PCID, value & CR3_PCID, keep);
+	else
+		soft_tlb_flush_nonglobal(v);
 }
 
 /* Bits that change translation or its checks. */
@@ -316,8 +322,12 @@ void soft_op_sys_invpcid(struct soft_vcpu *v, const struct x86_insn *in)
 	case INVPCID_ADDRESS:
 		if (!mmu_canonical(la))
 			sys_gp0(v);
-		soft_tlb_flush_page(v, la);
+		if (!(v->s.cr4 & X86_CR4_PCIDE) || pcid == (v->s.cr3 & CR3_PCID))
+			soft_tlb_flush_page(v, la);
+		else
+			soft_tlb_flush_pcid(v, (unsigned)pcid);
 		break;
+	case INVPCID_CONTEXT: soft_tlb_flush_pcid(v, (unsigned)pcid); break;
 	case INVPCID_ALL: soft_tlb_flush_all(v); break;
 	default: soft_tlb_flush_nonglobal(v); break;
 	}

@@ -131,6 +131,7 @@ void soft_tr_flush_jc(struct soft_vcpu *v)
 		jc_clear(v, a);
 	soft_zero(&v->tr.jc_pages, sizeof(v->tr.jc_pages));
 	v->tr.jc_nonglobal = false;
+	v->tr.jc_epoch++;
 }
 
 static void jc_note(struct soft_vcpu *v, unsigned a, unsigned i)
@@ -175,6 +176,67 @@ void soft_tr_flushed(struct soft_vcpu *v, bool global)
 	}
 	jc_clear(v, SOFT_MMU_USER);
 	jc_clear(v, SOFT_JCS - 1);
+}
+
+static const uint8_t user_arrays[2] = {SOFT_MMU_USER, SOFT_JCS - 1};
+
+void soft_tr_save(struct soft_vcpu *v, struct soft_space *sp)
+{
+	struct soft_tr *tr = &v->tr;
+
+	sp->jc_epoch = tr->jc_epoch;
+	for (unsigned k = 0; k < ARRAY_SIZE(user_arrays); k++) {
+		unsigned a = user_arrays[k], room = SOFT_SPACE_JUMPS, n = 0;
+		bool all = tr->jc_n_used[a] == 0xffff;
+		unsigned used = all ? 2 * SOFT_JC_SIZE : tr->jc_n_used[a];
+
+		for (unsigned j = 0; j < used; j++) {
+			unsigned i = all ? j : tr->jc_used[a][j], i2 = i - SOFT_JC_SIZE;
+			bool first = i < SOFT_JC_SIZE;
+			uint64_t *tag = first ? &tr->jc_tag[a][i] : &tr->jc2_tag[a][i2];
+			uint64_t none = first ? jc_empty(i) : jc2_empty(i2);
+
+			if (*tag == none)
+				continue;
+			if (n < room) {
+				sp->jc_at[k][n] = (uint16_t)i;
+				sp->jc_tag[k][n] = *tag;
+				sp->jc_code[k][n++] = first ? tr->jc_code[a][i] :
+							      tr->jc2_code[a][i2];
+			}
+			*tag = none;
+		}
+		tr->jc_n_used[a] = 0;
+		sp->n_jc[k] = n;
+		sp->jc_key[k] = tr->jc_key[a];
+	}
+}
+
+void soft_tr_restore(struct soft_vcpu *v, const struct soft_space *sp)
+{
+	struct soft_tr *tr = &v->tr;
+
+	if (sp->jc_epoch != tr->jc_epoch)
+		return;
+	for (unsigned k = 0; k < ARRAY_SIZE(user_arrays); k++) {
+		unsigned a = user_arrays[k];
+
+		if (sp->jc_key[k] != tr->jc_key[a])
+			continue;
+		for (unsigned j = 0; j < sp->n_jc[k]; j++) {
+			unsigned i = sp->jc_at[k][j];
+
+			if (i < SOFT_JC_SIZE) {
+				tr->jc_tag[a][i] = sp->jc_tag[k][j];
+				tr->jc_code[a][i] = sp->jc_code[k][j];
+			} else {
+				tr->jc2_tag[a][i - SOFT_JC_SIZE] = sp->jc_tag[k][j];
+				tr->jc2_code[a][i - SOFT_JC_SIZE] = sp->jc_code[k][j];
+			}
+			jc_note(v, a, i);
+			soft_filter_add(&tr->jc_pages, sp->jc_tag[k][j]);
+		}
+	}
 }
 
 /* Drops targets in the page of la; the filter then knows what is left. (Empty entries have addresses too: if they are
