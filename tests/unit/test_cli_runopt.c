@@ -71,6 +71,39 @@ static void test_all(void **state)
 	assert_true(c.soft_trace && c.soft_trace_address == 0x7fff && !c.soft_perf_map);
 }
 
+static void test_disks(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		parse("--kernel|k|-c8|--disk|dir/a,,b.raw|--disk=cd.ISO|--disk|x.iso,ro=off,queues=2|"
+		      "--disk|d,snapshot,cache=none,full=report,aio=threads,block=4096,serial=S1,id=root,"
+		      "bps=10M,bps-burst=20M,iops=100,iops-burst=7,format=raw"),
+		0);
+	assert_int_equal(c.n_disks, 4);
+	assert_string_equal(c.disk[0].name, "a,b.raw");
+	assert_string_equal(o.disks.disk[0].path, "dir/a,b.raw");
+	assert_string_equal(c.disk[0].id, "disk0");
+	assert_string_equal(c.disk[0].serial, "disk0");
+	assert_int_equal(c.disk[0].queues, 4);
+	assert_int_equal(c.disk[0].block, 512);
+	assert_false(c.disk[0].read_only || c.disk[0].snapshot);
+	assert_true(c.disk[1].read_only && !c.disk[2].read_only);
+	assert_int_equal(c.disk[2].queues, 2);
+	assert_string_equal(c.disk[2].id, "disk2");
+	assert_true(c.disk[3].snapshot && !c.disk[3].read_only);
+	assert_int_equal(c.disk[3].cache, CONFIG_DISK_NONE);
+	assert_int_equal(c.disk[3].full, CONFIG_DISK_REPORT);
+	assert_int_equal(c.disk[3].aio, CONFIG_DISK_THREADS);
+	assert_int_equal(c.disk[3].block, 4096);
+	assert_string_equal(c.disk[3].id, "root");
+	assert_string_equal(c.disk[3].serial, "S1");
+	assert_true(c.disk[3].limits.bps == 10 * MIB && c.disk[3].limits.bps_burst == 20 * MIB);
+	assert_true(c.disk[3].limits.iops == 100 && c.disk[3].limits.iops_burst == 7);
+	assert_true(o.disks.disk[3].format_given && !o.disks.disk[0].format_given);
+	rundisk_end(&o.disks);
+	rundisk_end(&o.disks);
+}
+
 static void test_refused(void **state)
 {
 	static const struct {
@@ -129,9 +162,8 @@ static void test_cmdline_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_all),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_defaults),      cmocka_unit_test(test_all),
+		cmocka_unit_test(test_disks),	      cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_cmdline_limit),
 	};
 

@@ -64,6 +64,70 @@ static void test_roundtrip(void **state)
 	assert_false(b.debug_exit || b.soft_trace);
 }
 
+static void test_disks(void **state)
+{
+	static const char *const keys[] = {"format", "id", "queues", "ro"};
+	struct vm_config a, b;
+	struct err e = {0};
+	json_t *j;
+
+	(void)state;
+	example(&a);
+	a.n_disks = 2;
+	a.disk[0] = (struct config_disk){.id = "disk0",
+					 .name = "a.raw",
+					 .read_only = true,
+					 .serial = "x",
+					 .queues = 3,
+					 .block = 4096,
+					 .cache = CONFIG_DISK_NONE,
+					 .full = CONFIG_DISK_REPORT,
+					 .aio = CONFIG_DISK_THREADS,
+					 .limits = {1, 2, 3, 4}};
+	a.disk[1] = (struct config_disk){
+		.id = "b", .name = "b.raw", .snapshot = true, .queues = 1, .block = 512};
+	j = config_to_json(&a);
+	assert_int_equal(config_from_json(j, &b, &e), 0);
+	assert_int_equal(b.n_disks, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_string_equal(a.disk[i].id, b.disk[i].id);
+		assert_string_equal(a.disk[i].name, b.disk[i].name);
+		assert_string_equal(a.disk[i].serial, b.disk[i].serial);
+		assert_int_equal(a.disk[i].read_only, b.disk[i].read_only);
+		assert_int_equal(a.disk[i].snapshot, b.disk[i].snapshot);
+		assert_int_equal(a.disk[i].cache, b.disk[i].cache);
+		assert_int_equal(a.disk[i].full, b.disk[i].full);
+		assert_int_equal(a.disk[i].aio, b.disk[i].aio);
+		assert_int_equal(a.disk[i].queues, b.disk[i].queues);
+		assert_int_equal(a.disk[i].block, b.disk[i].block);
+		assert_memory_equal(&a.disk[i].limits, &b.disk[i].limits, sizeof(a.disk[i].limits));
+	}
+	/* A key that is missing, one at a time; then values that cannot be. */
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+		json_t *k = json_deep_copy(j);
+
+		json_object_del(json_array_get(json_object_get(k, "disk"), 1), keys[i]);
+		assert_int_equal(config_from_json(k, &b, NULL), -EINVAL);
+		json_unref(&k);
+	}
+	json_unref(&j);
+	for (unsigned i = 0; i < 6; i++) {
+		example(&b);
+		b.n_disks = 2;
+		b.disk[0] = a.disk[0];
+		b.disk[1] = a.disk[1];
+		switch (i) {
+		case 0: strcpy(b.disk[1].id, "disk0"); break;
+		case 1: b.disk[1].read_only = true; break;
+		case 2: b.disk[1].queues = 17; break;
+		case 3: b.disk[1].block = 1024; break;
+		case 4: strcpy(b.disk[1].serial, "a b"); break;
+		case 5: b.n_disks = CONFIG_DISKS_MAX + 1; break;
+		}
+		assert_true(config_check(&b, NULL) < 0);
+	}
+}
+
 /* The example with one key changed to `value` (consumed), or removed when it is NULL. */
 static void refused(const char *key, json_t *value)
 {
@@ -155,6 +219,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_roundtrip),
+		cmocka_unit_test(test_disks),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_names),
 	};
