@@ -23,7 +23,7 @@
 
 #define URING_ENTRIES 128u
 #define URING_HARVEST 64u
-#define LARGE_BYTES (256 * KIB)
+#define LARGE_BYTES (512 * KIB)
 
 struct uring {
 	struct io_uring ring;
