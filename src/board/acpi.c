@@ -519,18 +519,18 @@ int acpi_build(const struct acpi_config *cfg, gpa_t base, uint8_t *buf, size_t s
 
 int acpi_install(const struct acpi_config *cfg, struct gmem *mem, gpa_t *rsdp, struct err *e)
 {
-	_autofree uint8_t *buf = malloc(TABLES_MAX);
-	size_t len;
+	uint8_t *buf = malloc(TABLES_MAX);
+	size_t len = 0;
 	int r;
 
 	if (!buf)
 		return err_set(e, ENOMEM, "no memory to build the ACPI tables");
 	r = acpi_build(cfg, LAYOUT_RSDP, buf, TABLES_MAX, &len, e);
-	if (r)
-		return r;
-	if (gmem_write(mem, LAYOUT_RSDP, buf, len))
-		return err_set(e, EFAULT, "guest memory has no room for the ACPI tables at 0x%x",
-			       LAYOUT_RSDP);
-	*rsdp = LAYOUT_RSDP;
-	return 0;
+	if (!r && gmem_write(mem, LAYOUT_RSDP, buf, len))
+		r = err_set(e, EFAULT, "guest memory has no room for the ACPI tables at 0x%x",
+			    LAYOUT_RSDP);
+	free(buf);
+	if (!r)
+		*rsdp = LAYOUT_RSDP;
+	return r;
 }

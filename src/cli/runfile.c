@@ -98,7 +98,7 @@ int runfile_open_kvm(struct config_fds *fds, struct err *e)
 int runfile_open_boot(const struct run_options *o, const struct vm_config *c,
 		      struct config_fds *fds, struct err *e)
 {
-	uint64_t kernel_size, initrd_size;
+	uint64_t kernel_size = 0, initrd_size = 0;
 	char shown[160];
 
 	fds->fd[CONFIG_FD_KERNEL] = runfile_open(o->kernel, "kernel", "--kernel", &kernel_size, e);

@@ -293,6 +293,25 @@ void soft_cache_unlink_cross_page(struct soft *so, uint64_t la)
 	pthread_mutex_unlock(&c->lock);
 }
 
+void soft_cache_unlink_all(struct soft *so)
+{
+	struct soft_cache *c = so->cache;
+
+	soft_cache_unlink_cross(so);
+	pthread_mutex_lock(&c->lock);
+	for (uint32_t i = 0; i < c->n_blocks; i++) {
+		struct soft_block *b = c->block[i];
+
+		for (unsigned k = 0; k < b->n_links; k++) {
+			if (!b->link[k].to)
+				continue;
+			remove_from_in_list(&b->link[k]);
+			unlink_one(c, &b->link[k]);
+		}
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
 void soft_cache_drop(struct soft_cache *c, struct soft_block *b)
 {
 	for (unsigned i = 0; i < b->n_pages; i++)

@@ -13,6 +13,7 @@
  * Not modelled: task gates and hardware task switches (a task gate gets #GP with its selector), virtual-8086
  * mode.
  */
+#include "engine/soft/lockstep.h"
 #include "engine/soft/sys.h"
 
 /* What to deliver. */
@@ -346,6 +347,8 @@ void soft_exception(struct soft_vcpu *v)
 {
 	struct event ev;
 
+	if (unlikely(v->lockstep))
+		soft_lockstep_exception(v);
 	v->n_exc++;
 	v->trap_pending = false;
 	v->trap_dr6 = 0;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine/soft/host.h"
+#include "engine/soft/lockstep.h"
 
 #define FX_MXCSR 24 /* offset in the FXSAVE image */
 #define HOST_MXCSR 0x1f80u
@@ -30,7 +31,7 @@ static uint32_t mxcsr_mask = 0xffbf; /* what a mask of zero means (SDM vol. 1 §
 void soft_fp_init(void)
 {
 	uint8_t fx[512] __attribute__((aligned(16)));
-	uint32_t r[4], lo, hi, mask;
+	uint32_t r[4], lo, hi, mask = 0;
 
 	__asm__ volatile("fxsave64 %0" : "=m"(fx));
 	soft_copy(&mask, fx + FX_MXCSR_MASK, 4);
@@ -136,76 +137,136 @@ static uint64_t cut(uint64_t value, unsigned size)
 	return size >= 8 ? value : value & (BIT(8 * size) - 1);
 }
 
+/* In lock-step: answered from the log; what was really asked goes there. */
+static bool replayed(struct soft_vcpu *v, struct soft_lockstep_entry *e)
+{
+	return unlikely(v->lockstep) && soft_lockstep_replay(v, e);
+}
+
+static void asked(struct soft_vcpu *v, const struct soft_lockstep_entry *e)
+{
+	if (unlikely(v->lockstep))
+		soft_lockstep_record(v, e);
+}
+
 uint32_t soft_port_in(struct soft_vcpu *v, uint16_t port, unsigned size)
 {
-	bool live = leave(v);
-	uint32_t r = v->host->port_in(v->host->ctx, v->index, port, size);
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_PORT_IN,
+					.size = (uint8_t)size,
+					.number = port};
 
-	v->n_pio++;
-	enter(v, live);
-	return (uint32_t)cut(r, size);
+	if (!replayed(v, &e)) {
+		bool live = leave(v);
+
+		e.result = v->host->port_in(v->host->ctx, v->index, port, size);
+		v->n_pio++;
+		enter(v, live);
+		asked(v, &e);
+	}
+	return (uint32_t)cut(e.result, size);
 }
 
 void soft_port_out(struct soft_vcpu *v, uint16_t port, uint32_t value, unsigned size)
 {
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_PORT_OUT,
+					.size = (uint8_t)size,
+					.number = port,
+					.value = cut(value, size)};
+
+	if (replayed(v, &e))
+		return;
 	bool live = leave(v);
 
 	v->n_pio++;
-	v->host->port_out(v->host->ctx, v->index, port, (uint32_t)cut(value, size), size);
+	v->host->port_out(v->host->ctx, v->index, port, (uint32_t)e.value, size);
 	enter(v, live);
+	asked(v, &e);
 }
 
 uint64_t soft_mmio_read(struct soft_vcpu *v, gpa_t gpa, unsigned size)
 {
-	bool live = leave(v);
-	uint64_t r = v->host->mmio_read(v->host->ctx, v->index, gpa, size);
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_MMIO_READ,
+					.size = (uint8_t)size,
+					.addr = gpa};
 
-	v->n_mmio++;
-	enter(v, live);
-	return cut(r, size);
+	if (!replayed(v, &e)) {
+		bool live = leave(v);
+
+		e.result = v->host->mmio_read(v->host->ctx, v->index, gpa, size);
+		v->n_mmio++;
+		enter(v, live);
+		asked(v, &e);
+	}
+	return cut(e.result, size);
 }
 
 void soft_mmio_write(struct soft_vcpu *v, gpa_t gpa, uint64_t value, unsigned size)
 {
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_MMIO_WRITE,
+					.size = (uint8_t)size,
+					.addr = gpa,
+					.value = cut(value, size)};
+
+	if (replayed(v, &e))
+		return;
 	bool live = leave(v);
 
 	v->n_mmio++;
-	v->host->mmio_write(v->host->ctx, v->index, gpa, cut(value, size), size);
+	v->host->mmio_write(v->host->ctx, v->index, gpa, e.value, size);
 	look_for_interrupts(v);
 	enter(v, live);
+	asked(v, &e);
 }
 
 int soft_apic_msr(struct soft_vcpu *v, uint32_t msr, uint64_t *value, bool write)
 {
-	bool live = leave(v);
-	int r;
+	struct soft_lockstep_entry e = {.call = write ? LOCKSTEP_MSR_WRITE : LOCKSTEP_MSR_READ,
+					.number = msr,
+					.value = write ? *value : 0};
 
-	if (write) {
-		r = v->host->apic_msr_write(v->host->ctx, v->index, msr, *value);
-		look_for_interrupts(v);
-	} else {
-		r = v->host->apic_msr_read(v->host->ctx, v->index, msr, value);
+	if (!replayed(v, &e)) {
+		bool live = leave(v);
+
+		if (write) {
+			e.ok = v->host->apic_msr_write(v->host->ctx, v->index, msr, *value) == 0;
+			look_for_interrupts(v);
+		} else {
+			e.ok = v->host->apic_msr_read(v->host->ctx, v->index, msr, &e.result) == 0;
+		}
+		enter(v, live);
+		asked(v, &e);
 	}
-	enter(v, live);
-	return r;
+	if (!write)
+		*value = e.result;
+	return e.ok ? 0 : -1;
 }
 
 unsigned soft_cr8_read(struct soft_vcpu *v)
 {
-	bool live = leave(v);
-	unsigned r = v->host->cr8_read(v->host->ctx, v->index);
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_CR8_READ};
 
-	enter(v, live);
-	return r;
+	if (!replayed(v, &e)) {
+		bool live = leave(v);
+
+		e.result = v->host->cr8_read(v->host->ctx, v->index);
+		enter(v, live);
+		asked(v, &e);
+	}
+	return (unsigned)e.result;
 }
 
 void soft_cr8_write(struct soft_vcpu *v, unsigned tpr)
 {
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_CR8_WRITE, .value = tpr};
+
+	if (replayed(v, &e))
+		return;
 	bool live = leave(v);
 
 	v->host->cr8_write(v->host->ctx, v->index, tpr);
 	look_for_interrupts(v);
 	enter(v, live);
+	asked(v, &e);
 }
 
 uint64_t soft_host_tsc(void)
@@ -218,21 +279,45 @@ uint64_t soft_host_tsc(void)
 
 uint64_t soft_guest_tsc(struct soft_vcpu *v)
 {
-	uint64_t base = v->soft->cfg.soft_mode == SOFT_MODE_LOCKSTEP ? v->soft->insn_clock :
-								       soft_host_tsc();
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_TSC};
 
-	return base + v->s.msr.tsc_offset;
+	if (!replayed(v, &e)) {
+		e.result = soft_host_tsc();
+		asked(v, &e);
+	}
+	return e.result + v->s.msr.tsc_offset;
+}
+
+uint64_t soft_random(struct soft_vcpu *v, bool seed, bool *ok)
+{
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_RANDOM, .number = seed};
+
+	if (!replayed(v, &e)) {
+		if (seed)
+			__asm__ volatile("rdseed %0" : "=r"(e.result), "=@ccc"(e.ok));
+		else
+			__asm__ volatile("rdrand %0" : "=r"(e.result), "=@ccc"(e.ok));
+		asked(v, &e);
+	}
+	*ok = e.ok;
+	return e.result;
 }
 
 void host_wall_clock(struct soft_vcpu *v, uint64_t *sec, uint32_t *nsec)
 {
-	bool live = leave(v);
-	struct timespec ts;
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_WALL_CLOCK};
 
-	clock_gettime(CLOCK_REALTIME, &ts);
-	*sec = (uint64_t)ts.tv_sec;
-	*nsec = (uint32_t)ts.tv_nsec;
-	enter(v, live);
+	if (!replayed(v, &e)) {
+		bool live = leave(v);
+		struct timespec ts;
+
+		clock_gettime(CLOCK_REALTIME, &ts);
+		e.result = (uint64_t)ts.tv_sec << 30 | (uint64_t)ts.tv_nsec;
+		enter(v, live);
+		asked(v, &e);
+	}
+	*sec = e.result >> 30;
+	*nsec = e.result & 0x3fffffff;
 }
 
 void host_wake(struct soft_vcpu *v, unsigned vcpu)

@@ -52,11 +52,8 @@ static void tlb_insert(struct soft_vcpu *v, unsigned kind, uint64_t la, unsigned
 		else
 			plain_write = false;
 	}
-	if (unlikely(v->lockstep)) {
-		if (access == SOFT_WRITE)
-			soft_lockstep_touch(v, x->host);
-		plain_write = false;
-	}
+	if (unlikely(v->lockstep) && access != SOFT_WRITE)
+		plain_write = false; /* the first store is to be seen */
 	e->tag_r = mmu_page(la);
 	e->tag_w = plain_write ? mmu_page(la) : soft_tlb_empty(i);
 	e->host = (uint64_t)(uintptr_t)(x->host - v->view_delta);
@@ -74,6 +71,8 @@ static enum mmu_result translate(struct soft_vcpu *v, unsigned kind, uint64_t la
 {
 	enum mmu_result r = mmu_walk(v, la, access, kind, x);
 
+	if (unlikely(v->lockstep) && r == MMU_OK && x->host && access == SOFT_WRITE)
+		x->host = soft_lockstep_touch(v, x->host, false);
 	if (r == MMU_OK && x->host && access != SOFT_FETCH && !v->data_breakpoints &&
 	    !(v->align_check && kind == SOFT_MMU_USER))
 		tlb_insert(v, kind, la, access, x);

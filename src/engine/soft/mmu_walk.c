@@ -33,7 +33,9 @@ uint8_t *mmu_ram(const struct soft_vcpu *v, gpa_t gpa)
 		uint64_t off = gpa - m->region[i].gpa;
 
 		if (off < m->region[i].size)
-			return m->region[i].hva + off;
+			return unlikely(v->lockstep) ?
+				       soft_lockstep_page(v, m->region[i].hva + off) :
+				       m->region[i].hva + off;
 	}
 	return NULL;
 }
@@ -41,6 +43,9 @@ uint8_t *mmu_ram(const struct soft_vcpu *v, gpa_t gpa)
 void mmu_ram_written(struct soft_vcpu *v, gpa_t gpa, unsigned size)
 {
 	const struct gmem *m = v->mem;
+
+	if (unlikely(v->lockstep) && v->lockstep->side == LOCKSTEP_REFERENCE)
+		return; /* that was a copy */
 	uint64_t *dirty = __atomic_load_n(&m->dirty, __ATOMIC_RELAXED);
 
 	if (unlikely(dirty)) {
@@ -120,12 +125,12 @@ static bool set_bits(struct soft_vcpu *v, struct entry_ref *e, uint64_t bits)
 	if ((val & bits) == bits)
 		return true;
 	if (e->ptr) {
+		if (unlikely(v->lockstep))
+			e->ptr = (uint64_t *)(void *)soft_lockstep_touch(v, (uint8_t *)e->ptr, true);
 		if (!__atomic_compare_exchange_n(e->ptr, &val, val | bits, false, __ATOMIC_SEQ_CST,
 						 __ATOMIC_SEQ_CST))
 			return false;
 		mmu_ram_written(v, e->gpa, 8);
-		if (unlikely(v->lockstep))
-			soft_lockstep_marked(v);
 	}
 	e->val |= bits;
 	return true;
@@ -201,6 +206,8 @@ static bool set_bits4(struct soft_vcpu *v, uint8_t *host, unsigned off, gpa_t ta
 	if ((old & bits) == bits)
 		return true;
 	if (host) {
+		if (unlikely(v->lockstep))
+			host = soft_lockstep_touch(v, host, true);
 		if (!__atomic_compare_exchange_n((uint32_t *)(void *)(host + off), &old, old | bits,
 						 false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			return false;

@@ -205,6 +205,7 @@ bool soft_rdmsr(struct soft_vcpu *v, uint32_t msr, uint64_t *value)
 		*value = *reg;
 		return true;
 	}
+	/* An address inside of *v is not NULL. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
 	return msr_constant(v->soft->cpuid.vendor, msr, value);
 }
 
@@ -298,5 +299,6 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value)
 	reg = variable_mtrr(v, msr);
 	if (reg)
 		return write_variable_mtrr(v, reg, msr, value);
+	/* An address inside of *v is not NULL. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
 	return !msr_constant_read_only(msr) && msr_constant(v->soft->cpuid.vendor, msr, &dummy);
 }

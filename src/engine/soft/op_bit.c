@@ -10,6 +10,8 @@ HOST_BINARY_WLQ(btr, btr)
 HOST_BINARY_WLQ(btc, btc)
 HOST_BINARY_WLQ(bsf, bsf)
 HOST_BINARY_WLQ(bsr, bsr)
+HOST_BINARY_WLQ(tzcnt, tzcnt)
+HOST_BINARY_WLQ(lzcnt, lzcnt)
 
 /*
  * The bit offset in a register reaches beyond the memory operand: it moves the address by whole operands,
@@ -80,8 +82,11 @@ void soft_op_bsr(struct soft_vcpu *v, const struct x86_insn *in)
 	scan(v, in, host_bsr);
 }
 
-static void count_done(struct soft_vcpu *v, const struct x86_insn *in, uint64_t src, uint64_t result)
+/* What the host's instruction, or the one that it takes this for, does to undefined flags. */
+op_inline void count_done(struct soft_vcpu *v, const struct x86_insn *in, uint64_t src,
+			  uint64_t result, op_calc host)
 {
+	(void)host(0, src, 0, in->rm_bytes, &v->s.rflags);
 	op_reg_set(v, in, in->reg, result, in->reg_bytes);
 	op_set_flags(v, X86_CF | X86_ZF, (src == 0 ? X86_CF : 0) | (result == 0 ? X86_ZF : 0));
 }
@@ -94,7 +99,7 @@ void soft_op_tzcnt(struct soft_vcpu *v, const struct x86_insn *in)
 	}
 	uint64_t src = op_rm_read(v, in);
 
-	count_done(v, in, src, src ? (uint64_t)__builtin_ctzll(src) : in->rm_bytes * 8u);
+	count_done(v, in, src, src ? (uint64_t)__builtin_ctzll(src) : in->rm_bytes * 8u, host_tzcnt);
 }
 
 void soft_op_lzcnt(struct soft_vcpu *v, const struct x86_insn *in)
@@ -106,7 +111,8 @@ void soft_op_lzcnt(struct soft_vcpu *v, const struct x86_insn *in)
 	uint64_t src = op_rm_read(v, in);
 	unsigned bits = in->rm_bytes * 8u;
 
-	count_done(v, in, src, src ? (uint64_t)__builtin_clzll(src) - (64 - bits) : bits);
+	count_done(v, in, src, src ? (uint64_t)__builtin_clzll(src) - (64 - bits) : bits,
+		   host_lzcnt);
 }
 
 void soft_op_popcnt(struct soft_vcpu *v, const struct x86_insn *in)

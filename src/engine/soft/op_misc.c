@@ -135,20 +135,20 @@ static void random_done(struct soft_vcpu *v, const struct x86_insn *in, uint64_t
 
 void soft_op_rdrand(struct soft_vcpu *v, const struct x86_insn *in)
 {
-	uint64_t value;
 	bool ok;
 
 	need_feature(v, 1, CPUID_ECX, 30);
-	__asm__ volatile("rdrand %0" : "=r"(value), "=@ccc"(ok));
+	uint64_t value = soft_random(v, false, &ok);
+
 	random_done(v, in, value, ok);
 }
 
 void soft_op_rdseed(struct soft_vcpu *v, const struct x86_insn *in)
 {
-	uint64_t value;
 	bool ok;
 
 	need_feature(v, 7, CPUID_EBX, 18);
-	__asm__ volatile("rdseed %0" : "=r"(value), "=@ccc"(ok));
+	uint64_t value = soft_random(v, true, &ok);
+
 	random_done(v, in, value, ok);
 }

@@ -6,9 +6,8 @@
  * host, between a load of the guest's status flags and a store of the new ones (HOST_* below). So flags
  * that the manuals leave undefined are those of the host's processor, and the same as when the translator
  * runs the instruction as itself; there is no second opinion to keep in step. Exceptions, where no host
- * instruction is used and the choice is ours: TZCNT and LZCNT leave OF, SF, PF, AF as they were (as Zen
- * does); DAA, DAS, AAA, AAS, AAM, AAD, which have no 64-bit encoding, set SF, ZF, PF by AL, clear OF, and
- * AAM and AAD clear CF and AF.
+ * instruction is used and the choice is ours: DAA, DAS, AAA, AAS, AAM, AAD, which have no 64-bit encoding, set SF,
+ * ZF, PF by AL, clear OF, and AAM and AAD clear CF and AF.
  *
  * Destinations in memory are first checked for writing, so that a fault says "write" as the processor's
  * does. LOCK and XCHG go through compare-and-exchange on the host's memory. An operand that crosses a page or

@@ -11,6 +11,7 @@
  * written again only when the vCPU's TSC is.
  */
 #include "engine/soft/host.h"
+#include "engine/soft/lockstep.h"
 #include "engine/soft/mmu.h"
 
 #define PVCLOCK_ENABLE 1u
@@ -70,6 +71,8 @@ static void put(struct soft_vcpu *v, gpa_t gpa, uint64_t value, unsigned size)
 
 		if (!host)
 			continue;
+		if (unlikely(v->lockstep))
+			host = soft_lockstep_touch(v, host, false);
 		host += (gpa + i) & 0xfff;
 		*(volatile uint8_t *)host = (uint8_t)(value >> (8 * i));
 		mmu_ram_written(v, gpa + i, 1);

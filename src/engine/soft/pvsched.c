@@ -21,6 +21,7 @@
  * All this is offered to guests with several vCPUs only.
  */
 #include "engine/soft/host.h"
+#include "engine/soft/lockstep.h"
 #include "engine/soft/mmu.h"
 
 #define KVM_LEAF_FEATURES 0x40000001u
@@ -70,6 +71,8 @@ static uint8_t exchange(struct soft_vcpu *v, uint8_t value)
 
 	if (!host)
 		return 0;
+	if (unlikely(v->lockstep))
+		host = soft_lockstep_touch(v, host, false);
 	old = __atomic_exchange_n(host + (gpa & 0xfff), value, __ATOMIC_SEQ_CST);
 	mmu_ram_written(v, gpa, 1);
 	return old;
@@ -117,8 +120,17 @@ static int64_t kick(struct soft_vcpu *v, uint64_t apic_id)
 
 int64_t soft_pv_hypercall(struct soft_vcpu *v, uint64_t nr, uint64_t a1)
 {
+	struct soft_lockstep_entry e = {.call = LOCKSTEP_HYPERCALL,
+					.number = (uint32_t)nr,
+					.value = a1};
+
 	if (!offered(v))
 		return -HC_ENOSYS;
+	if (unlikely(v->lockstep)) {
+		if (soft_lockstep_replay(v, &e))
+			return nr == HC_KICK_CPU || nr == HC_SCHED_YIELD ? 0 : -HC_ENOSYS;
+		soft_lockstep_record(v, &e);
+	}
 	switch (nr) {
 	case HC_KICK_CPU: return kick(v, a1);
 	case HC_SCHED_YIELD: host_yield(v); return 0;
@@ -133,7 +145,7 @@ void soft_pause(struct soft_vcpu *v)
 	uint64_t now, us = v->soft->cfg.tsc_khz / 1000;
 
 	__asm__ volatile("pause");
-	if (!offered(v) || !us)
+	if (!offered(v) || !us || v->lockstep) /* (lock-step: the others wait for this one) */
 		return;
 	now = soft_host_tsc();
 	if (now - v->pause_last > APART_US * us)

@@ -55,6 +55,7 @@ static bool redirect(struct soft_vcpu *v, ucontext_t *uc)
 	v->tr.fault_rip = b->va + s->off;
 	if (b->key & SOFT_KEY_COMPAT)
 		v->tr.fault_rip = (uint32_t)v->tr.fault_rip;
+	v->tr.fault_left = soft_block_left(b, s->off);
 	if (!(s->loc & LOC_SLOT))
 		v->tr.flags_slot = soft_slot_of_flags((uint64_t)g[REG_EFL]);
 	g[REG_RIP] = (greg_t)(uintptr_t)c->stub.fault;

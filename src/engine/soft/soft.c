@@ -43,8 +43,10 @@ struct soft_vcpu *soft_vcpu_of(struct engine_vcpu *ev)
 
 static void memory_written(void *ctx, gpa_t gpa, uint64_t len)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* as soft_store_done(), on a thread of its own */
-	soft_code_written(ctx, NULL, gpa, len);
+	struct soft *so = ctx;
+
+	__atomic_add_fetch(&so->n_written, 1, __ATOMIC_SEQ_CST); /* as soft_store_done() does, too */
+	soft_code_written(so, NULL, gpa, len);
 }
 
 static int make_view(struct soft *so, struct err *e)
@@ -69,18 +71,10 @@ static void soft_close(struct engine *en)
 		return;
 	if (en->so.mem)
 		en->so.mem->hook = (struct gmem_hook){0};
-	if (en->so.view && en->so.view != en->so.mem->base)
+	if (en->so.mem && en->so.view && en->so.view != en->so.mem->base)
 		munmap(en->so.view, en->so.mem->size_bytes);
 	soft_cache_destroy(&en->so);
 	free(en);
-}
-
-/* In lock-step the guest's TSC counts instructions; the board's timers run by the host's clock. */
-static void hide_tsc_deadline(struct cpuid_table *t)
-{
-	for (unsigned i = 0; i < t->n; i++)
-		if (t->entry[i].leaf == 1)
-			t->entry[i].reg[CPUID_ECX] &= ~(uint32_t)BIT(24);
 }
 
 static int soft_open(struct engine **out, const struct engine_config *cfg, struct err *e)
@@ -95,10 +89,6 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 		return err_set(e, EINVAL, "the software engine runs 1 to %zu vCPUs, not %u",
 			       ARRAY_SIZE(en->so.vcpu), cfg->n_vcpus);
 	}
-	if (cfg->soft_mode == SOFT_MODE_LOCKSTEP && cfg->n_vcpus != 1) {
-		free(en);
-		return err_set(e, EINVAL, "lock-step runs one vCPU, not %u: use -c 1", cfg->n_vcpus);
-	}
 	en->so.cfg = *cfg;
 	en->so.mem = cfg->mem;
 	en->so.host = cfg->host;
@@ -106,8 +96,6 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 	soft_fp_init();
 	cpuid_build(&en->so.cpuid, cpuid_host, cfg->n_vcpus, cfg->tsc_khz);
 	soft_pv_offer(&en->so.cpuid, cfg->n_vcpus);
-	if (cfg->soft_mode == SOFT_MODE_LOCKSTEP)
-		hide_tsc_deadline(&en->so.cpuid);
 	r = make_view(&en->so, e);
 	if (!r)
 		r = soft_cache_create(&en->so,
@@ -160,7 +148,7 @@ static void soft_vcpu_destroy(struct engine_vcpu *ev)
 	if (!v)
 		return;
 	v->soft->vcpu[v->index] = NULL;
-	free(v->lockstep_state);
+	soft_lockstep_destroy(v);
 	munmap(v, ALIGN_UP(sizeof(*v), 4096));
 }
 
@@ -230,62 +218,67 @@ static void deliver(struct soft_vcpu *v)
 	soft_interrupt(v, (unsigned)vector);
 }
 
+/* One turn at an instruction boundary; false: *exit says why the caller is to look. */
+static bool turn(struct soft_vcpu *v, struct engine_exit *exit)
+{
+	enum soft_mode mode = v->soft->cfg.soft_mode;
+	uint32_t req = 0;
+
+	soft_pv_awake(v);
+	if (__atomic_load_n(&v->req, __ATOMIC_SEQ_CST))
+		take_requests(v, &req);
+	deliver(v);
+	if (v->shutdown) {
+		exit->reason = ENGINE_EXIT_SHUTDOWN;
+		return false;
+	}
+	if (req & SOFT_REQ_OUT) {
+		exit->reason = ENGINE_EXIT_KICK;
+		return false;
+	}
+	if (v->s.ev.wait_for_sipi) {
+		exit->reason = ENGINE_EXIT_HALT;
+		return false;
+	}
+	if (v->s.ev.halted && v->s.ev.kicked)
+		v->s.ev.halted = v->s.ev.kicked = false;
+	if (v->s.ev.halted) {
+		if (__atomic_load_n(&v->req, __ATOMIC_SEQ_CST))
+			return true;
+		exit->reason = ENGINE_EXIT_HALT;
+		soft_pv_asleep(v);
+		return false;
+	}
+	if (mode == SOFT_MODE_LOCKSTEP) {
+		exit->reason = ENGINE_EXIT_ERROR;
+		return soft_lockstep_run(v, exit->why, sizeof(exit->why));
+	}
+	if (mode == SOFT_MODE_REFERENCE || !soft_tr_run(v)) {
+		/* A run of single steps; look around as often as the translator does. */
+		for (unsigned i = 0; i < 64 && soft_step(v); i++) {
+			if (__atomic_load_n(&v->req, __ATOMIC_RELAXED) || v->tr.irq_check ||
+			    mode == SOFT_MODE_TRANSLATE)
+				break;
+		}
+	}
+	return true;
+}
+
 static void soft_run(struct engine_vcpu *evcpu, struct engine_exit *exit)
 {
 	struct soft_vcpu *v = vcpu_of(evcpu);
-	enum soft_mode mode = v->soft->cfg.soft_mode;
+	bool lockstep = v->soft->cfg.soft_mode == SOFT_MODE_LOCKSTEP, more;
 
 	exit->why[0] = 0;
 	__atomic_store_n(&v->running, 1,
 			 __ATOMIC_SEQ_CST); /* then looks at v->req (soft_dirty_sync) */
-	if (v->halt_tsc) {		    /* lock-step: time goes on while the vCPU is halted */
-		v->soft->insn_clock += soft_host_tsc() - v->halt_tsc;
-		v->halt_tsc = 0;
-	}
-	soft_pv_awake(v);
-	for (;;) {
-		uint32_t req = 0;
-
-		if (__atomic_load_n(&v->req, __ATOMIC_SEQ_CST))
-			take_requests(v, &req);
-		deliver(v);
-		if (v->shutdown) {
-			exit->reason = ENGINE_EXIT_SHUTDOWN;
-			break;
-		}
-		if (req & SOFT_REQ_OUT) {
-			exit->reason = ENGINE_EXIT_KICK;
-			break;
-		}
-		if (v->s.ev.wait_for_sipi) {
-			exit->reason = ENGINE_EXIT_HALT;
-			break;
-		}
-		if (v->s.ev.halted && v->s.ev.kicked)
-			v->s.ev.halted = v->s.ev.kicked = false;
-		if (v->s.ev.halted) {
-			if (__atomic_load_n(&v->req, __ATOMIC_SEQ_CST))
-				continue;
-			exit->reason = ENGINE_EXIT_HALT;
-			if (mode == SOFT_MODE_LOCKSTEP)
-				v->halt_tsc = soft_host_tsc();
-			soft_pv_asleep(v);
-			break;
-		}
-		if (mode == SOFT_MODE_LOCKSTEP) {
-			if (!soft_lockstep_run(v, exit->why, sizeof(exit->why))) {
-				exit->reason = ENGINE_EXIT_ERROR;
-				break;
-			}
-		} else if (mode == SOFT_MODE_REFERENCE || !soft_tr_run(v)) {
-			/* A run of single steps; look around as often as the translator does. */
-			for (unsigned i = 0; i < 64 && soft_step(v); i++) {
-				if (__atomic_load_n(&v->req, __ATOMIC_RELAXED) || v->tr.irq_check ||
-				    mode == SOFT_MODE_TRANSLATE)
-					break;
-			}
-		}
-	}
+	do {
+		if (unlikely(lockstep))
+			soft_lockstep_enter(v);
+		more = turn(v, exit);
+		if (unlikely(lockstep))
+			soft_lockstep_leave(v);
+	} while (more);
 	soft_fp_save(v);
 	__atomic_store_n(&v->running, 0, __ATOMIC_SEQ_CST);
 }
@@ -331,8 +324,6 @@ static int soft_set_state(struct engine_vcpu *ev, uint64_t mask, const struct x8
 	v->shutdown = v->trap_pending = false;
 	v->trap_dr6 = 0;
 	v->tr.irq_check = true;
-	v->soft->insn_clock =
-		soft_host_tsc(); /* lock-step: counts on from the TSC that the state has */
 	soft_state_loaded(v);
 	return 0;
 }

@@ -202,6 +202,8 @@ struct soft_tr {
 	uint64_t group[SOFT_GROUPS]; /* host addresses of a block's groups of memory operands (tr_group.c) */
 	uint16_t flags_slot; /* status flags while translated code has them not in EFLAGS */
 	uint32_t exit;	     /* enum soft_tr_exit */
+	uint64_t count;	     /* lock-step: instructions; see lockstep.c */
+	uint32_t fault_left; /* host fault: instructions of the block from that one on */
 	struct soft_flow flow;
 	uint64_t fault_rip;   /* host fault: the guest instruction's address */
 	uint32_t in_code;     /* atomic: this thread may be inside translated code */
@@ -270,11 +272,9 @@ struct soft_vcpu {
 	uint64_t pause_first, pause_last, pause_yield; /* host TSC: of a run of PAUSEs (pvsched.c) */
 
 	struct soft_tr tr;
-	struct soft_lockstep *lockstep; /* while the reference way's stores are to be noted, else NULL */
+	struct soft_lockstep *lockstep;	      /* while a unit of lock-step runs, else NULL */
 	struct soft_lockstep *lockstep_state; /* lockstep.c */
-	uint64_t halt_tsc;    /* lock-step: host TSC when HLT was left for, else 0 */
-	uint32_t undef_flags; /* lockstep.c: flags not to compare */
-	uint64_t step_rip;    /* address of the last instruction that soft_step() began */
+	uint64_t step_rip; /* address of the last instruction that soft_step() began */
 	uint64_t n_steps, n_tlb_fill, n_flush, n_exc, n_irq, n_mmio, n_pio, n_yield; /* counters */
 	uint64_t n_space_hits;
 	struct soft_space space[SOFT_SPACES];
@@ -372,7 +372,8 @@ int soft_apic_msr(struct soft_vcpu *v, uint32_t msr, uint64_t *value, bool write
 unsigned soft_cr8_read(struct soft_vcpu *v);
 void soft_cr8_write(struct soft_vcpu *v, unsigned tpr);
 uint64_t soft_host_tsc(void);
-uint64_t soft_guest_tsc(struct soft_vcpu *v); /* virtual in lock-step mode */
+uint64_t soft_guest_tsc(struct soft_vcpu *v);
+uint64_t soft_random(struct soft_vcpu *v, bool seed, bool *ok); /* of the host's processor */
 /* Guest FPU state from the host's registers to s.fx and back; both idempotent by v->fp_live. */
 void soft_fp_save(struct soft_vcpu *v);
 void soft_fp_load(struct soft_vcpu *v);
@@ -446,7 +447,7 @@ struct soft {
 	struct soft_vcpu *vcpu[256];
 	struct soft_cache *cache; /* translator: code memory and blocks */
 	uint8_t *view; /* guest memory as TLB entries see it: mem->base, or a second mapping (smc.c) */
-	uint64_t insn_clock;	  /* lock-step: virtual TSC */
+	uint64_t n_written;	  /* atomic: stores of devices to guest memory */
 	struct cpuid_table cpuid; /* filled by cpuid_build() when the engine is opened */
 };
 

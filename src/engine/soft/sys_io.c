@@ -131,8 +131,8 @@ static void string_io(struct soft_vcpu *v, const struct x86_insn *in,
 		if (!count)
 			return;
 		/* Not before the first: an instruction that is begun makes progress. */
-		if (i && (i == IO_REP_MAX || __atomic_load_n(&v->req, __ATOMIC_RELAXED) ||
-			  v->trap_pending || (v->s.rflags & X86_TF)))
+		if (i && (i == IO_REP_MAX || v->trap_pending || (v->s.rflags & X86_TF) ||
+			  (!v->lockstep && __atomic_load_n(&v->req, __ATOMIC_RELAXED))))
 			break;
 		once(v, in, size);
 		sys_write_gpr(v, X86_RCX, count - 1, in->addr_bytes);

@@ -550,6 +550,8 @@ static bool must_be_by_c(const struct tr *t, const struct x86_insn *in)
 		return true;
 	if ((in->attr & X86_A_AVX) && !(t->key & SOFT_KEY_AVX))
 		return true;
+	if (tr_counts(t) && (in->op == X86_OP_RDRAND || in->op == X86_OP_RDSEED))
+		return true; /* for both sides the same number */
 	if (in->has_mem && in->addr_bytes == 2)
 		return true;
 	/* FS and GS are not flat; CS cannot be written. */
@@ -613,6 +615,17 @@ void tr_emit_one(struct tr *t, const struct x86_insn *in)
 	emit_one(t, in);
 	if (!t->keep_s0)
 		t->s0_group = 0;
+}
+
+void tr_count(struct tr *t, int n)
+{
+	struct emit *e = &t->e;
+
+	if (likely(!tr_counts(t)) || n == 0)
+		return;
+	emit_load_gs(e, true, S1, GS(tr.count));
+	emit_lea(e, true, S1, S1, HR_NONE, 0, n);
+	emit_store_gs(e, true, S1, GS(tr.count));
 }
 
 /* Follows emit_one(). */

@@ -13,6 +13,15 @@ static inline uint64_t tr_va(const struct tr *t, uint64_t va)
 	return t->mode == X86_MODE_32 ? (uint32_t)va : va;
 }
 
+/* Lock-step counts instructions as they are run (lockstep.c). */
+static inline bool tr_counts(const struct tr *t)
+{
+	return t->so->cfg.soft_mode == SOFT_MODE_LOCKSTEP;
+}
+
+/* n more (or less) are run. Clobbers S1, and no flags. */
+void tr_count(struct tr *t, int n);
+
 /* Privileged or serialising instructions that are nevertheless done inside a block. */
 bool tr_inline_system(const struct tr *t, const struct x86_insn *in);
 

@@ -317,6 +317,16 @@ static uint64_t go_on(struct soft_vcpu *v)
 	return v->tr.jc_code[a][i];
 }
 
+unsigned soft_block_left(const struct soft_block *b, unsigned off)
+{
+	unsigned i = 0;
+
+	/* The first sites are the instructions in order; copies in cold code come behind. */
+	while (i < b->n_insns && b->site[i].off != off)
+		i++;
+	return b->n_insns - i;
+}
+
 /* Runs the instruction of the record by the reference way. */
 static uint64_t by_step(struct soft_vcpu *v, const struct soft_rec *r)
 {
@@ -338,8 +348,11 @@ static uint64_t by_step(struct soft_vcpu *v, const struct soft_rec *r)
 	v->tr.slow_by_op[r->insn ? r->insn->op : v->insn.op]++;
 	flags_out(v);
 	if (!ok || (r->flags & REC_END) || !r->next || v->s.rip != next || b->dead ||
-	    v->s.ev.movss_shadow || v->s.ev.sti_shadow || soft_tr_key(v) != r->key)
+	    v->s.ev.movss_shadow || v->s.ev.sti_shadow || soft_tr_key(v) != r->key) {
+		if (unlikely(v->lockstep))
+			v->tr.count -= soft_block_left(b, r->off) - 1;
 		return go_on(v);
+	}
 	soft_fp_load(v);
 	return (uint64_t)(uintptr_t)((const uint8_t *)v->tr.rec + r->next);
 }
@@ -363,6 +376,8 @@ static uint64_t group_miss(struct soft_vcpu *v, const struct soft_rec *r, unsign
 	if (ok && write && !leader_writes)
 		ok = v->tlb[v->mmu][(va >> 12) & (SOFT_TLB_SIZE - 1)].tag_w ==
 		     (va & ~UINT64_C(0xfff));
+	if (unlikely(v->lockstep) && !ok)
+		v->tr.count -= soft_block_left(v->soft->cache->block[r->block], r->off);
 	return (uint64_t)(uintptr_t)((const uint8_t *)v->tr.rec + (ok ? r->retry : r->next));
 }
 
@@ -441,6 +456,7 @@ static void indirect(struct soft_vcpu *v)
 		v->s.gpr[X86_RSP] += (uint64_t)(int64_t)r.rsp_undo;
 		v->s.rip = v->soft->cache->block[r.block]->va + r.off;
 		v->tr.exit = TR_EXIT_FAULT; /* the caller steps */
+		v->tr.fault_left = 1;
 	}
 }
 
@@ -526,10 +542,13 @@ bool soft_tr_run(struct soft_vcpu *v)
 			return true; /* rflags are whole already, as after NEXT */
 		flags_in(v);
 		if (tr->exit == TR_EXIT_FAULT) {
+			tr->count -= tr->fault_left - 1;
 			(void)soft_step(v);
 			return true;
 		}
 		if (__atomic_load_n(&v->req, __ATOMIC_SEQ_CST))
+			return true;
+		if (unlikely(v->lockstep) && tr->count >> 32) /* the unit is full */
 			return true;
 	}
 }

@@ -63,6 +63,7 @@ static void sti(struct tr *t, const struct x86_insn *in)
 	struct tr_cold *c = tr_cold(t, TR_COLD_STI, emit_jcc32(e, CC_NE));
 
 	c->va = tr_va(t, t->va + t->off[t->i] + in->len);
+	c->i = (uint8_t)t->i;
 }
 
 static void rdtsc(struct tr *t, const struct x86_insn *in)

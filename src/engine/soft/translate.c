@@ -18,11 +18,7 @@ static bool ends_block(const struct tr *t, const struct x86_insn *in)
 /* Status flags as the translator sees them: an instruction run by C may look at all of them. */
 static unsigned flags_read(const struct tr *t, const struct x86_insn *in)
 {
-	bool lockstep = t->so->cfg.soft_mode ==
-			SOFT_MODE_LOCKSTEP; /* a REP may stop in the middle: compared there */
-
-	if (in->op == X86_OP_PUSHF || ((in->attr & X86_A_END) && !tr_inline_system(t, in)) ||
-	    (lockstep && (in->attr & X86_A_STRING)))
+	if (in->op == X86_OP_PUSHF || ((in->attr & X86_A_END) && !tr_inline_system(t, in)))
 		return X86_STATUS_FLAGS;
 	return in->flags_read & X86_STATUS_FLAGS;
 }
@@ -50,8 +46,8 @@ static unsigned peek_live(struct tr *t, uint64_t va)
 {
 	unsigned unknown = X86_STATUS_FLAGS, live = 0;
 
-	if (((va ^ t->va) & ~UINT64_C(0xfff)) || t->so->cfg.soft_mode == SOFT_MODE_LOCKSTEP)
-		return X86_STATUS_FLAGS; /* (lock-step compares the flags at the end of each block) */
+	if ((va ^ t->va) & ~UINT64_C(0xfff))
+		return X86_STATUS_FLAGS;
 	unsigned pos = va & 0xfff;
 
 	for (unsigned i = 0; i < PEEK_INSNS && unknown; i++) {
@@ -77,7 +73,7 @@ static void decode_crossing(struct tr *t, unsigned pos)
 	unsigned first = 4096 - pos;
 	uint8_t buf[X86_INSN_MAX];
 
-	if (!x || !x->host || t->so->cfg.soft_mode == SOFT_MODE_LOCKSTEP)
+	if (!x || !x->host)
 		return;
 	b->page[1].number = soft_page_number(t->so, x->gpa);
 	b->page[1].gpa = x->gpa;
@@ -109,8 +105,6 @@ static void decode_block(struct tr *t, unsigned max_insns)
 			decode_crossing(t, pos);
 		if (r != X86_DECODE_OK)
 			break; /* crosses the page, or #UD: by soft_step() */
-		if (t->n && (in->attr & X86_A_END) && t->so->cfg.soft_mode == SOFT_MODE_LOCKSTEP)
-			break; /* happens once: in a block of its own */
 		t->off[t->n] = (uint16_t)(pos - (t->va & 0xfff));
 		pos += in->len;
 		t->n++;
@@ -160,32 +154,46 @@ static bool body_wants_slot(const struct tr *t)
 	return false;
 }
 
-/* Poll at an entry: leaves to the dispatcher, which comes back to the block's address. */
-static void poll_flags_dead(struct tr *t)
+/* Poll of a word at an entry: leaves to the dispatcher, which comes back to the block's address. */
+static void poll_word(struct tr *t, uint32_t word)
 {
 	struct emit *e = &t->e;
 
-	emit8(e, 0x65); /* cmp dword gs:[req], 0 */
+	emit8(e, 0x65); /* cmp dword gs:[word], 0 */
 	emit8(e, 0x83);
 	emit8(e, 0x3c);
 	emit8(e, 0x25);
-	emit32(e, GS(req));
+	emit32(e, word);
 	emit8(e, 0);
 	tr_cold_exit(t, emit_jcc32(e, CC_NE), t->va, LOC_SLOT);
 }
 
+static void poll_flags_dead(struct tr *t)
+{
+	poll_word(t, GS(req));
+	if (unlikely(tr_counts(t)))
+		poll_word(t, GS(tr.count) + 4); /* the unit is full (lockstep.c) */
+}
+
 /* The same without touching EFLAGS. */
-static void poll_flags_live(struct tr *t)
+static void poll_word_live(struct tr *t, uint32_t word)
 {
 	struct emit *e = &t->e;
 
 	emit_mov_rr(e, true, S1, HR_RCX);
-	emit_load_gs(e, false, HR_RCX, GS(req));
+	emit_load_gs(e, false, HR_RCX, word);
 	emit8(e, 0xe3); /* jrcxz + 8 */
 	emit8(e, 8);
 	emit_mov_rr(e, true, HR_RCX, S1);		   /* 3 bytes */
 	tr_cold_exit(t, emit_jmp32(e), t->va, LOC_NATIVE); /* 5 bytes */
 	emit_mov_rr(e, true, HR_RCX, S1);
+}
+
+static void poll_flags_live(struct tr *t)
+{
+	poll_word_live(t, GS(req));
+	if (unlikely(tr_counts(t)))
+		poll_word_live(t, GS(tr.count) + 4);
 }
 
 static void emit_entries(struct tr *t)
@@ -244,6 +252,7 @@ static void emit_body(struct tr *t)
 {
 	if (t->crosses)
 		check_second_page(t);
+	tr_count(t, (int)t->n);
 	for (unsigned i = 0; i < t->n; i++) {
 		t->i = i;
 		t->live = t->live_after[i];

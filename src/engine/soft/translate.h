@@ -297,6 +297,7 @@ void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to
 /* Takes back the links to other pages, because a mapping of global pages changed: all; or those to the page of la. */
 void soft_cache_unlink_cross(struct soft *so);
 void soft_cache_unlink_cross_page(struct soft *so, uint64_t la);
+void soft_cache_unlink_all(struct soft *so);
 struct soft_block *soft_cache_block_at(struct soft_cache *c, const uint8_t *rx);
 
 /* smc.c */
@@ -348,6 +349,9 @@ void soft_tr_init_jc(struct soft_vcpu *v);
 void soft_tr_flush_jc(struct soft_vcpu *v);
 int soft_signal_init(struct err *e); /* signal.c */
 void soft_signal_attach(struct soft_vcpu *v);
+
+/* How many instructions the block has from the one at guest offset `off` to its end. */
+unsigned soft_block_left(const struct soft_block *b, unsigned off);
 
 /* For the tests: the vCPU behind the engine's handle; and one block (at most max_insns) from s.rip. */
 struct soft_vcpu *soft_vcpu_of(struct engine_vcpu *ev);

@@ -166,6 +166,7 @@ static const struct {
 	{FIELD(s.gpr[X86_R15]), false},
 	{FIELD(tr.flags_slot), false},
 	{FIELD(tr.tmp), false},
+	{FIELD(tr.count), false},
 	{FIELD(s.ev.sti_shadow), true},
 	{FIELD(mmu), true},
 	{FIELD(s.seg[X86_FS].base), false}, /* WRFSBASE, WRGSBASE */
