@@ -158,6 +158,12 @@ struct engine_class {
 	 * the guest has seen refuses it. Any time after vcpu_create(). NULL: not known, nothing is compared. */
 	void (*cpuid)(struct engine *en, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 
+	/*
+	 * From now on (`on` false: no longer) a guest's write to gpa, of `size` bytes (0: any) and of this value (`match`; NULL: any),
+	 * signals the eventfd and is not told to the host. Any thread. 0 or -errno. NULL: this engine tells every write.
+	 */
+	int (*doorbell)(struct engine *en, uint64_t gpa, unsigned size, const uint64_t *match,
+			int fd, bool on);
 	/* NULL: the controllers are the user's. */
 	const struct engine_irqchip *irqchip;
 	/* Counters for people: writes "name value\n" lines, returns as snprintf. */

@@ -350,6 +350,8 @@ uint64_t gmem_dirty_harvest(struct gmem *m, uint64_t *bitmap)
 	uint64_t *map = __atomic_load_n(&m->dirty, __ATOMIC_ACQUIRE);
 	uint64_t n = 0;
 
+	if (map && m->hook.collect)
+		m->hook.collect(m->hook.ctx);
 	for (uint64_t i = 0; i < n_words(m); i++) {
 		uint64_t w = 0;
 

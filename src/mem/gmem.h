@@ -32,8 +32,10 @@ struct gmem_region {
 
 /* Called after a host-side write (device DMA, loader) to [gpa, gpa+len). Any thread. */
 struct gmem_hook {
-	void (*written)(void *ctx, gpa_t gpa, uint64_t len);
+	void (*written)(void *ctx, gpa_t gpa, uint64_t len); /* NULL: nobody wants to know */
 	void *ctx;
+	/* At the beginning of gmem_dirty_harvest(): marks what an engine keeps in a log of its own. NULL: there is none. */
+	void (*collect)(void *ctx);
 };
 
 struct gmem {

@@ -451,6 +451,9 @@ static int build(struct hw *hw, struct err *e)
 		return err_set(e, ENOMEM, "out of memory");
 	if (first)
 		r = open_engine(hw, e);
+	if (r == 0 && first)
+		r = doorbell_set_create(&hw->doorbells, hw->cfg.engine, hw->engine, hw->cfg.loop,
+					&hw->env, e);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(hw->cfg.lock);
@@ -541,6 +544,7 @@ void hw_destroy(struct hw *hw)
 		lapic_destroy(hw->lapics);
 	pthread_mutex_unlock(hw->cfg.lock);
 	vmclock_apic_detach(hw->cfg.clock);
+	doorbell_set_destroy(hw->doorbells);
 	vcpu_set_destroy(vcpus);
 	hw->cfg.engine->close(hw->engine);
 	hw->cfg.mem->hook = (struct gmem_hook){0};

@@ -17,6 +17,7 @@
 #include "proto/config.h"
 #include "virtio/virtio.h"
 #include "vm/console.h"
+#include "vm/doorbell.h"
 #include "vm/disks.h"
 #include "vm/port_socket.h"
 #include "vm/vcpu.h"
@@ -79,6 +80,7 @@ struct hw {
 	struct boot_result boot;		      /* what was loaded */
 
 	struct engine *engine;
+	struct doorbell_set *doorbells; /* NULL: the engine has none */
 	struct engine_host host;
 	struct vcpu_owner vcpu_owner;
 	struct vcpu_set *vcpus;

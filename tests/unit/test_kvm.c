@@ -375,6 +375,131 @@ static void test_wait_for_sipi(void **state)
 	assert_false(s.ev.wait_for_sipi);
 }
 
+/* The local APIC: what is set comes back, a periodic timer counts on, an armed deadline stays. */
+static void test_lapic(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct irqchip_lapic l, one, two;
+
+	assert_int_equal(engine_kvm.get_lapic(f->v[0], &l), 0);
+	assert_int_equal(l.id, 0);
+	l.tpr = 0x20;
+	l.svr = 0x1ff;
+	l.irr[2] = BIT(5);
+	l.isr[3] = BIT(7);
+	l.tmr[2] = BIT(5);
+	l.lvt[IRQCHIP_LVT_TIMER] = 0x20000 | 0xec; /* periodic */
+	l.lvt[IRQCHIP_LVT_LINT0] = 0x10700;
+	l.timer_divide = 3; /* by 16 */
+	l.timer_initial = 1000000000;
+	l.timer_left_ns = UINT64_C(8000000000);
+	assert_int_equal(engine_kvm.set_lapic(f->v[0], &l), 0);
+	assert_int_equal(engine_kvm.get_lapic(f->v[0], &one), 0);
+	assert_int_equal(one.tpr, 0x20);
+	assert_int_equal(one.svr, 0x1ff);
+	assert_memory_equal(one.irr, l.irr, sizeof(l.irr));
+	assert_memory_equal(one.isr, l.isr, sizeof(l.isr));
+	assert_memory_equal(one.tmr, l.tmr, sizeof(l.tmr));
+	assert_memory_equal(one.lvt, l.lvt, sizeof(l.lvt));
+	assert_int_equal(one.timer_initial, l.timer_initial);
+	assert_true(one.timer_left_ns <= l.timer_left_ns);
+	assert_true(one.timer_left_ns > 0);
+	assert_int_equal(engine_kvm.set_lapic(f->v[0], &one), 0);
+	assert_int_equal(engine_kvm.get_lapic(f->v[0], &two), 0);
+	assert_true(two.timer_left_ns <= one.timer_left_ns);
+	two.timer_left_ns = one.timer_left_ns;
+	assert_memory_equal(&one, &two, sizeof(one));
+
+	l.lvt[IRQCHIP_LVT_TIMER] = 0x400ec; /* TSC-deadline: far away */
+	l.timer_left_ns = IRQCHIP_NEVER;
+	l.timer_initial = 0;
+	l.tsc_deadline = BIT(60);
+	assert_int_equal(engine_kvm.set_lapic(f->v[0], &l), 0);
+	assert_int_equal(engine_kvm.get_lapic(f->v[0], &one), 0);
+	assert_int_equal(one.tsc_deadline, BIT(60));
+	assert_int_equal(one.timer_left_ns, IRQCHIP_NEVER);
+	/* A pause takes it away from the kernel and brings it back. */
+	engine_kvm.irqchip->pause(f->en);
+	assert_int_equal(engine_kvm.get_lapic(f->v[0], &one), 0);
+	assert_int_equal(one.tsc_deadline, BIT(60));
+	engine_kvm.irqchip->resume(f->en);
+	assert_int_equal(engine_kvm.get_lapic(f->v[0], &one), 0);
+	assert_int_equal(one.tsc_deadline, BIT(60));
+}
+
+static void test_chips(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct irqchip_ioapic io, io2;
+	struct irqchip_pic pic, pic2;
+
+	assert_int_equal(engine_kvm.get_ioapic(f->en, &io), 0);
+	for (unsigned i = 0; i < IRQCHIP_IOAPIC_PINS; i++)
+		io.rte[i] = 0x10000 | (0x30 + i); /* masked */
+	io.rte[16] |= 0x8000;			  /* level */
+	io.select = 0x12;
+	io.id = 5u << 24;
+	io.line = BIT(16);
+	assert_int_equal(engine_kvm.set_ioapic(f->en, &io), 0);
+	assert_int_equal(engine_kvm.get_ioapic(f->en, &io2), 0);
+	assert_memory_equal(&io, &io2, sizeof(io));
+	engine_kvm.irqchip->line(f->en, ENGINE_LINE_IOAPIC(16), false);
+	engine_kvm.irqchip->line(f->en, ENGINE_LINE_BOTH(4, 4), true);
+	assert_int_equal(engine_kvm.get_ioapic(f->en, &io2), 0);
+	assert_int_equal(io2.line, BIT(4));
+
+	memset(&pic, 0, sizeof(pic));
+	pic.chip[0] = (struct irqchip_8259){
+		.base = 0x20, .imr = 0xfb, .isr = 0x04, .lowest = 7, .special_mask = true};
+	pic.chip[1] = (struct irqchip_8259){
+		.base = 0x28, .imr = 0xff, .lowest = 3, .elcr = 0x0c, .read_isr = true, .icw = 3};
+	assert_int_equal(engine_kvm.set_pic(f->en, &pic), 0);
+	assert_int_equal(engine_kvm.get_pic(f->en, &pic2), 0);
+	assert_memory_equal(&pic, &pic2, sizeof(pic));
+}
+
+/* kvmclock goes by the TSC: what is set for a TSC value is what is read for it. */
+static void test_clock(void **state)
+{
+	struct fixture *f = fixture(state);
+	uint64_t ns = 0, off;
+	struct x86_state s;
+
+	x86_state_reset(&s, true);
+	s.msr.tsc_offset = 0 - clock_tsc();
+	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_ALL, &s), 0);
+	assert_int_equal(engine_kvm.set_clock(f->en, 1000000, UINT64_C(3600000000000)), 0);
+	assert_int_equal(engine_kvm.get_clock(f->en, 1000000, &ns), 0);
+	off = ns > UINT64_C(3600000000000) ? ns - UINT64_C(3600000000000) :
+					     UINT64_C(3600000000000) - ns;
+	assert_true(off < 5000000); /* the kernel's clock is not the TSC's to the last digit */
+}
+
+/* A page that the guest has written is in the log, once; one that it has not is not. */
+static void test_dirty(void **state)
+{
+	struct fixture *f = fixture(state);
+	static const uint8_t code[] = {0xa2, 0x00, 0x30, /* mov [3000h], al */
+				       0xe6, PORT, 0xa2, 0x00, 0x50, 0xe6, PORT, 0xeb, 0xfe};
+	uint64_t map[MEMORY / GMEM_PAGE / 64];
+
+	f->kick_on_out = true;
+	start(f, code, sizeof(code));
+	assert_int_equal(gmem_dirty_start(f->mem), 0);
+	engine_kvm.dirty_sync(f->en);
+	gmem_dirty_harvest(f->mem, map);
+	assert_int_equal(run(f), ENGINE_EXIT_KICK);
+	gmem_dirty_harvest(f->mem, map);
+	assert_true(map[0] & BIT(3));
+	assert_false(map[0] & BIT(5));
+	assert_int_equal(run(f), ENGINE_EXIT_KICK);
+	gmem_dirty_harvest(f->mem, map);
+	assert_false(map[0] & BIT(3));
+	assert_true(map[0] & BIT(5));
+	gmem_dirty_stop(f->mem);
+	engine_kvm.dirty_sync(f->en);
+}
+
 static void test_refusals(void **state)
 {
 	struct fixture *f = fixture(state);
@@ -403,6 +528,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_kick_from_outside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wait_for_sipi, setup_two, teardown),
+		cmocka_unit_test_setup_teardown(test_lapic, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_chips, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_clock, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dirty, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 	};
 

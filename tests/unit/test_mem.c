@@ -271,7 +271,7 @@ static void test_hook(void **st)
 	struct seen s = {0};
 
 	(void)st;
-	m->hook = (struct gmem_hook){written, &s};
+	m->hook = (struct gmem_hook){.written = written, .ctx = &s};
 	assert_int_equal(gmem_write(m, 4 * P - 3, "abcdef", 6), 0);
 	assert_int_equal(s.n, 2);
 	assert_int_equal(s.gpa[0], 4 * P - 3);

@@ -99,6 +99,11 @@ static void irqchip_line(struct engine *en, unsigned input, bool level)
 	bool ioapic = input & ENGINE_LINE_IOAPIC(0), pic = input & ENGINE_LINE_PIC(0);
 	unsigned pin = input & 0x3f, n = (input >> 8) & 0xf;
 
+	if (ioapic && pin < PINS && level)
+		__atomic_or_fetch(&en->ioapic_line, 1u << pin, __ATOMIC_SEQ_CST);
+	else if (ioapic && pin < PINS)
+		__atomic_and_fetch(&en->ioapic_line, ~(1u << pin), __ATOMIC_SEQ_CST);
+
 	if (ioapic && pic && pin == (n == 0 ? PIN_PIT : n)) {
 		set_gsi(en, n, level);
 		return;
@@ -148,16 +153,30 @@ static int irqchip_virtual_wire(struct engine *en)
 
 /* ---- pause ---- */
 
-/* APIC timers of vCPUs that do not run are hrtimers of the kernel that may expire: they raise an interrupt then, which
- * waits. kvmclock would go on; it is set back at the resume. */
+/*
+ * A deadline timer is disarmed and set again at the resume, when the TSC has been set back: it would expire early. One-shot and
+ * periodic timers of the kernel go on: what expires in the pause comes at the resume. kvmclock would go on; it is
+ * set back.
+ */
 static void irqchip_pause(struct engine *en)
 {
 	struct kvm_clock_data clock;
+	uint64_t none = 0;
 
-	if (en->paused || !en->caps.adjust_clock || kvm_ioctl(en->vm, KVM_GET_CLOCK, &clock) < 0)
+	if (en->paused || !en->n_vcpus)
+		return;
+	kvm_run_late_writes(en, 0);
+	if (!en->caps.adjust_clock || kvm_ioctl(en->vm, KVM_GET_CLOCK, &clock) < 0)
 		return;
 	en->paused_clock = clock.clock;
 	en->paused = true;
+	for (unsigned i = 0; i < en->n_vcpus && en->caps.tsc_deadline; i++) {
+		struct engine_vcpu *v = en->vcpu[i];
+
+		v->paused_deadline = 0;
+		if (kvm_chips_deadline(v, &v->paused_deadline, false) == 0 && v->paused_deadline)
+			(void)kvm_chips_deadline(v, &none, true);
+	}
 }
 
 static void irqchip_resume(struct engine *en)
@@ -169,9 +188,15 @@ static void irqchip_resume(struct engine *en)
 	en->paused = false;
 	if (kvm_ioctl(en->vm, KVM_SET_CLOCK, &clock) < 0)
 		log_warn("KVM did not take kvmclock of before the pause");
-	/* Each guest's watchdog is told not to count the gap. */
-	for (unsigned i = 0; i < en->n_vcpus && en->caps.kvmclock_ctrl; i++)
-		(void)ioctl(en->vcpu[i]->fd, KVM_KVMCLOCK_CTRL, 0);
+	for (unsigned i = 0; i < en->n_vcpus; i++) {
+		struct engine_vcpu *v = en->vcpu[i];
+
+		if (v->paused_deadline)
+			(void)kvm_chips_deadline(v, &v->paused_deadline, true);
+		v->paused_deadline = 0;
+		if (en->caps.kvmclock_ctrl) /* the guest's watchdog shall not count the gap */
+			(void)ioctl(v->fd, KVM_KVMCLOCK_CTRL, 0);
+	}
 }
 
 /* ---- for people ---- */

@@ -164,7 +164,10 @@ static void kvm_close(struct engine *en)
 {
 	if (!en)
 		return;
+	if (en->cfg.mem->hook.ctx == en)
+		en->cfg.mem->hook = (struct gmem_hook){0};
 	pthread_mutex_destroy(&en->ring_lock);
+	pthread_mutex_destroy(&en->dirty_lock);
 	free(en->supported);
 	base_close_fd(&en->vm);
 	if (en->own_kvm)
@@ -183,6 +186,7 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 	en->cfg = *cfg;
 	en->kvm = en->vm = -1;
 	pthread_mutex_init(&en->ring_lock, NULL);
+	pthread_mutex_init(&en->dirty_lock, NULL);
 	en->tsc_khz = cfg->tsc_khz;
 	r = open_kvm(en, e);
 	if (r == 0)
@@ -198,6 +202,7 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 	reserve_pages(en);
 	take_unknown_msrs(en);
 	coalesce_latches(en);
+	cfg->mem->hook = (struct gmem_hook){.collect = kvm_dirty_collect, .ctx = en};
 	*out = en;
 	return 0;
 }
@@ -290,6 +295,27 @@ fail:
 	return r;
 }
 
+static void kvm_cpuid(struct engine *en, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	cpuid_get(&en->cpuid, leaf, sub, 0, &out[CPUID_EAX], &out[CPUID_EBX], &out[CPUID_ECX],
+		  &out[CPUID_EDX]);
+}
+
+static int kvm_doorbell(struct engine *en, uint64_t gpa, unsigned size, const uint64_t *match,
+			int fd, bool on)
+{
+	struct kvm_ioeventfd io = {
+		.addr = gpa,
+		.len = size,
+		.fd = fd,
+		.datamatch = match ? *match : 0,
+		.flags = (match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0) |
+			 (on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
+	};
+
+	return kvm_ioctl(en->vm, KVM_IOEVENTFD, &io);
+}
+
 static int kvm_stats_text(struct engine *en, char *buf, size_t size)
 {
 	struct kvm_stats sum = {0};
@@ -331,6 +357,17 @@ const struct engine_class engine_kvm = {
 	.nmi = kvm_run_nmi,
 	.get_state = kvm_state_get,
 	.set_state = kvm_state_set,
+	.dirty_sync = kvm_dirty_sync,
+	.get_lapic = kvm_chips_get_lapic,
+	.set_lapic = kvm_chips_set_lapic,
+	.get_ioapic = kvm_chips_get_ioapic,
+	.set_ioapic = kvm_chips_set_ioapic,
+	.get_pic = kvm_chips_get_pic,
+	.set_pic = kvm_chips_set_pic,
+	.get_clock = kvm_state_get_clock,
+	.set_clock = kvm_state_set_clock,
+	.cpuid = kvm_cpuid,
+	.doorbell = kvm_doorbell,
 	.irqchip = &kvm_irqchip,
 	.stats = kvm_stats_text,
 };

@@ -5,7 +5,9 @@
  *   kvm.c      the VM: opening it, memory slots, what the host's KVM can do; the engine_class
  *   run.c      the vCPU: its run loop, exits, kicks, what went wrong as a sentence
  *   state.c    architectural state to and from the kernel
- *   irqchip.c  the kernel's interrupt controllers: lines, messages, their state
+ *   irqchip.c  the kernel's interrupt controllers: lines, messages, pause
+ *   chips.c    their state
+ *   dirty.c    the log of written pages
  *   cpuid.c    what CPUID tells the guest
  *
  * Threads: as engine/engine.h says. What is in struct engine is set while it is opened and only read afterwards, but
@@ -48,9 +50,10 @@ struct engine_vcpu {
 	int fd;
 	struct kvm_run *run; /* shared with the kernel; en->run_size bytes */
 	pthread_t thread;
-	bool attached;	     /* `thread` is valid; atomic */
-	bool in_kernel;	     /* in KVM_RUN, or about to be; atomic */
-	uint64_t tsc_offset; /* as last set or read */
+	bool attached;		  /* `thread` is valid; atomic */
+	bool in_kernel;		  /* in KVM_RUN, or about to be; atomic */
+	uint64_t tsc_offset;	  /* as last set or read */
+	uint64_t paused_deadline; /* TSC deadline that was armed when the pause began */
 	struct kvm_stats stats;
 };
 
@@ -69,7 +72,11 @@ struct engine {
 	struct cpuid_table cpuid;
 	struct kvm_coalesced_mmio_ring *ring; /* late writes, in vCPU 0's mapping; NULL: none */
 	pthread_mutex_t ring_lock;	      /* of who empties it */
-	uint64_t paused_clock;		      /* kvmclock when the pause began */
+	uint32_t ioapic_line;		      /* levels of its inputs; atomic */
+	pthread_mutex_t dirty_lock;
+	bool dirty_on;	     /* the kernel's log is on; dirty_lock */
+	int64_t clock_delta; /* kvmclock less the time that the TSC shows, as set_clock() left it */
+	uint64_t paused_clock; /* kvmclock when the pause began */
 	bool paused;
 	uint8_t msr_ok[KVM_MSRS]; /* by index into the table of state.c: 0 not tried, 1 works, 2 does not */
 	unsigned n_vcpus;	  /* made so far */
@@ -90,6 +97,22 @@ int kvm_cpuid_set(struct engine_vcpu *v, struct err *e);
 extern const struct engine_irqchip kvm_irqchip;
 int kvm_irqchip_create(struct engine *en, struct err *e);
 
+/* ---- chips.c ---- */
+
+int kvm_chips_get_lapic(struct engine_vcpu *v, struct irqchip_lapic *l);
+int kvm_chips_set_lapic(struct engine_vcpu *v, const struct irqchip_lapic *l);
+int kvm_chips_get_ioapic(struct engine *en, struct irqchip_ioapic *io);
+int kvm_chips_set_ioapic(struct engine *en, const struct irqchip_ioapic *io);
+int kvm_chips_get_pic(struct engine *en, struct irqchip_pic *p);
+int kvm_chips_set_pic(struct engine *en, const struct irqchip_pic *p);
+/* IA32_TSC_DEADLINE. */
+int kvm_chips_deadline(struct engine_vcpu *v, uint64_t *tsc, bool set);
+
+/* ---- dirty.c ---- */
+
+void kvm_dirty_sync(struct engine *en);
+void kvm_dirty_collect(void *ctx);
+
 /* ---- run.c ---- */
 
 int kvm_run_attach(struct engine_vcpu *v, struct err *e);
@@ -102,6 +125,8 @@ void kvm_run_late_writes(struct engine *en, unsigned vcpu);
 /* ---- state.c ---- */
 
 void kvm_state_get(struct engine_vcpu *v, uint64_t mask, struct x86_state *s);
+int kvm_state_get_clock(struct engine *en, uint64_t tsc, uint64_t *ns);
+int kvm_state_set_clock(struct engine *en, uint64_t tsc, uint64_t ns);
 int kvm_state_set(struct engine_vcpu *v, uint64_t mask, const struct x86_state *s);
 
 #endif

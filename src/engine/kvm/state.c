@@ -385,17 +385,64 @@ static int tsc_set(struct engine_vcpu *v, uint64_t offset)
 	return r == 1 ? 0 : -EINVAL;
 }
 
-/* kvmclock as the TSC of the first vCPU says. */
+static uint64_t tsc_to_ns(const struct engine *en, uint64_t ticks)
+{
+	return (uint64_t)((unsigned __int128)ticks * 1000000 / en->tsc_khz);
+}
+
+static bool clock_by_tsc(const struct engine *en)
+{
+	return en->caps.adjust_clock && !en->tsc_scaled && en->tsc_khz;
+}
+
+/* kvmclock as the TSC of the first vCPU says. While the VM is paused it stands still, and is set when it goes on. */
 static void clock_set(struct engine_vcpu *v, const struct x86_msrs *m)
 {
+	struct engine *en = v->en;
 	struct kvm_clock_data clock = {0};
-	uint64_t ticks = clock_tsc() + m->tsc_offset - m->tsc_adjust;
 
-	if (v->index != 0 || !v->en->caps.adjust_clock || v->en->tsc_scaled || !v->en->tsc_khz)
+	if (v->index != 0 || !clock_by_tsc(en) || en->paused)
 		return;
-	clock.clock = (uint64_t)((unsigned __int128)ticks * 1000000 / v->en->tsc_khz);
-	v->en->paused_clock = clock.clock;
-	(void)kvm_ioctl(v->en->vm, KVM_SET_CLOCK, &clock);
+	clock.clock = tsc_to_ns(en, clock_tsc() + m->tsc_offset - m->tsc_adjust) +
+		      (uint64_t)en->clock_delta;
+	(void)kvm_ioctl(en->vm, KVM_SET_CLOCK, &clock);
+}
+
+/* How much the guest's TSC is ahead of `tsc` now, in ns (modulo 2^64). */
+static uint64_t ns_since(struct engine *en, uint64_t tsc)
+{
+	int64_t ticks = (int64_t)(clock_tsc() + en->vcpu[0]->tsc_offset - tsc);
+
+	return ticks < 0 ? 0 - tsc_to_ns(en, (uint64_t)-ticks) : tsc_to_ns(en, (uint64_t)ticks);
+}
+
+int kvm_state_get_clock(struct engine *en, uint64_t tsc, uint64_t *ns)
+{
+	struct kvm_clock_data clock;
+	int r;
+
+	if (!clock_by_tsc(en))
+		return -ENOTSUP;
+	if (en->paused) {
+		*ns = en->paused_clock;
+		return 0;
+	}
+	r = kvm_ioctl(en->vm, KVM_GET_CLOCK, &clock);
+	if (r == 0)
+		*ns = clock.clock - ns_since(en, tsc);
+	return r;
+}
+
+int kvm_state_set_clock(struct engine *en, uint64_t tsc, uint64_t ns)
+{
+	struct kvm_clock_data clock = {0};
+
+	if (!clock_by_tsc(en))
+		return -ENOTSUP;
+	en->clock_delta = (int64_t)(ns - tsc_to_ns(en, tsc));
+	en->paused_clock = ns;
+	clock.clock = ns + ns_since(en, tsc);
+	return kvm_ioctl(en->vm, KVM_SET_CLOCK, &clock);
 }
 
 /* ---- x87, SSE, AVX ---- */

@@ -1,0 +1,73 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# lifecycle.sh - machines on KVM begin, pause, go on, reset and end; run by tests/bed/lifecycle with busybox's shell, where
+# LODGE, GUEST_KERNEL and GUEST_INITRD are set.
+set -u
+work=$(mktemp -d)
+bad=0
+
+expect() { # WHAT GOT WANTED
+	if [ "$2" = "$3" ]; then
+		echo "ok   $1"
+	else
+		echo "FAIL $1: $2, not $3"
+		tail -n 5 "$work"/*.err "$work"/*.out
+		bad=1
+	fi
+}
+
+wait_for() { # SECONDS COMMAND...: until it succeeds
+	n=$(($1 * 10))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		n=$((n - 1))
+		[ $n -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+start() { # NAME MODE OPTION...
+	name=$1 mode=$2
+	shift 2
+	"$LODGE" run --engine kvm --no-probe --name "$name" --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M --control "$work/$name" \
+		--cmdline "console=ttyS0 quiet panic=-1 audit=0 lodge.mode=$mode" "$@" </dev/null >"$work/$name.out" 2>"$work/$name.err" &
+	pid=$!
+}
+
+ended() {
+	wait_for 90 sh -c "! kill -0 $pid" || kill -KILL $pid
+	status=0
+	wait $pid || status=$?
+}
+
+boots() { [ "$(grep -c 'lodge-init: user space' "$work/$1.out")" -ge "$2" ]; }
+ctl() { "$LODGE" ctl "$work/$1" "$2"; }
+number() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$2" | head -n 1; }
+
+start off off
+ended
+expect "power-off by the guest" "$status" 0
+
+start idle idle
+expect "boots" "$(wait_for 90 boots idle 1 && echo yes)" yes
+ctl idle pause >/dev/null
+expect "paused" "$(ctl idle query | grep -c paused)" 1
+ctl idle stats >"$work/one"
+ctl idle stats >"$work/two"
+expect "no vCPU time while paused" "$(number vcpu0.cpu_ms "$work/two")" "$(number vcpu0.cpu_ms "$work/one")"
+expect "dump of a vCPU" "$(ctl idle dump | grep -c 'lapic 0 (kernel)')" 1
+ctl idle resume >/dev/null
+expect "goes on" "$(ctl idle query | grep -c running)" 1
+ctl idle reset >/dev/null
+expect "a reset boots again" "$(wait_for 90 boots idle 2 && echo yes)" yes
+# The guest listens to the button when its driver is there.
+n=0
+while kill -0 $pid 2>/dev/null && [ $n -lt 180 ]; do
+	ctl idle powerdown >/dev/null 2>&1
+	n=$((n + 1))
+	sleep 0.5
+done
+ended
+expect "powers off by the button" "$status" 0
+exit $bad
