@@ -8,6 +8,7 @@
 #ifndef LODGE_CLI_CLI_H
 #define LODGE_CLI_CLI_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "proto/config.h"
@@ -51,6 +52,8 @@ int cli_version(int argc, char **argv);
 int cli_help(int argc, char **argv);
 int cli_run(int argc, char **argv); /* run.c */
 void cli_run_options(FILE *f);
+int cli_image(int argc, char **argv); /* imagecmd.c */
+void cli_image_options(FILE *f);
 int cli_ctl(int argc, char **argv); /* ctl.c */
 void cli_ctl_options(FILE *f);
 /* ctldisk.c: a request of the words behind "disk"; NULL: an error. */
@@ -94,8 +97,10 @@ struct run_nets {
 
 struct run_options {
 	const char *kernel, *initrd, *cmdline, *name, *console, *control;
-	uint64_t cpus, memory, timeout_s; /* timeout 0: none */
-	unsigned engine;		  /* enum run_engine */
+	const char *image;		    /* NULL: none */
+	char image_disk[2 * PATH_MAX + 16]; /* the --disk that it stands for */
+	uint64_t cpus, memory, timeout_s;   /* timeout 0: none */
+	unsigned engine;		    /* enum run_engine */
 	uint64_t soft_cache;
 	unsigned soft_mode; /* enum config_soft_mode */
 	const char *soft_trace;

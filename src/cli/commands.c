@@ -18,8 +18,10 @@ static bool json_errors;
 
 /* Ordered as the help shows them. */
 const struct cli_command cli_commands[] = {
-	{"run", "--kernel FILE [OPTION...]", "run a virtual machine on this terminal", cli_run,
+	{"run", "[IMAGE] [OPTION...]", "run a virtual machine on this terminal", cli_run,
 	 cli_run_options},
+	{"image", "COMMAND [NAME...] [OPTION...]", "make, list and remove images", cli_image,
+	 cli_image_options},
 	{"ctl", "PATH COMMAND [OPTION...]", "control a running machine through its socket", cli_ctl,
 	 cli_ctl_options},
 	{"doctor", "", "show what this host can do", cli_doctor, NULL},

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/image.h"
 #include "engine/kvm/probe.h"
 #include "proto/control.h"
 #include "util/log.h"
@@ -199,6 +200,8 @@ int cli_run(int argc, char **argv)
 		status = cli_fail_option(&e, CLI_EXIT_USAGE);
 	} else if (o.help) {
 		status = cli_own_help(cli_run);
+	} else if (o.image && image_ensure(o.image, o.quiet, &e) < 0) {
+		status = cli_fail(&e, CLI_EXIT_RUNTIME);
 	} else {
 		log_init("lodge", o.name);
 		status = run_choose_engine(&o, &c, &e) ? cli_fail(&e, CLI_EXIT_RUNTIME) :

@@ -101,6 +101,8 @@ int runfile_open_boot(const struct run_options *o, const struct vm_config *c,
 	uint64_t kernel_size = 0, initrd_size = 0;
 	char shown[160];
 
+	if (!o->kernel)
+		return 0; /* on the first disk */
 	fds->fd[CONFIG_FD_KERNEL] = runfile_open(o->kernel, "kernel", "--kernel", &kernel_size, e);
 	if (fds->fd[CONFIG_FD_KERNEL] < 0)
 		return fds->fd[CONFIG_FD_KERNEL];

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/image.h"
 
 static const char *const engine_words[] = {"auto", "kvm", "soft", NULL};
 
@@ -15,10 +16,11 @@ static const char *const on_off[] = {"off", "on", NULL};
 #define AT(field) offsetof(struct run_options, field)
 
 static const struct opt_def run_options[] = {
-	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE", "Linux kernel: bzImage or vmlinux", 0, 0, NULL},
+	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE",
+	 "Linux kernel: bzImage or vmlinux (from the first disk)", 0, 0, NULL},
 	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "initial RAM disk", 0, 0, NULL},
 	{"cmdline", 0, OPT_TEXT, AT(cmdline), "TEXT",
-	 "kernel command line (console=ttyS0, or hvc0)", 0, 0, NULL},
+	 "kernel command line (console=ttyS0 or hvc0, or what the disk says)", 0, 0, NULL},
 	{"cpus", 'c', OPT_UINT, AT(cpus), "N", "virtual CPUs (1)", 1, CONFIG_CPUS_MAX, NULL},
 	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "memory, for example 512M or 4G (512M)",
 	 CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, NULL},
@@ -139,6 +141,29 @@ static int runopt_file(const char *path, const char *option, struct err *e)
 	return err_field(e, option, path);
 }
 
+/* An image is a first disk that is thrown away, and a network if nothing is said about that. */
+static int runopt_image(struct run_options *o, struct err *e)
+{
+	char path[PATH_MAX], *to = o->image_disk;
+	int r = image_path(o->image, path, e);
+
+	if (r)
+		return r;
+	if (o->disk.n == OPT_LIST_MAX)
+		return err_set(e, E2BIG, "an image and %u disks are too many", o->disk.n);
+	for (const char *p = path; *p; p++) {
+		*to++ = *p;
+		if (*p == ',')
+			*to++ = ','; /* opt_parse_keys() */
+	}
+	strcpy(to, ",snapshot=on");
+	memmove(&o->disk.word[1], &o->disk.word[0], o->disk.n++ * sizeof(o->disk.word[0]));
+	o->disk.word[0] = o->image_disk;
+	if (!o->net.n)
+		o->net.word[o->net.n++] = "user";
+	return 0;
+}
+
 int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config *c,
 		 const char **console_path, struct err *e)
 {
@@ -160,27 +185,36 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	r = opt_parse(run_options, ARRAY_SIZE(run_options), argc, argv, o, &res, e);
 	if (r || o->help)
 		return r;
-	if (res.n_args) {
-		err_set(e, EINVAL, "`lodge run` takes no plain argument: what is \"%s\"?",
-			err_quote(shown, sizeof(shown), res.arg[0]));
-		err_hint(e, "a kernel is given by --kernel FILE");
+	if (res.n_args > 1) {
+		err_set(e, EINVAL, "`lodge run` takes one image: what is \"%s\"?",
+			err_quote(shown, sizeof(shown), res.arg[1]));
 		return err_field(e, NULL, NULL);
 	}
-	if (!o->kernel) {
-		err_set(e, EINVAL, "there is no kernel to boot: give one by --kernel FILE");
-		err_hint(e, "--kernel FILE");
+	o->image = res.n_args ? res.arg[0] : NULL;
+	if (o->image && o->kernel) {
+		err_set(e, EINVAL,
+			"an image has its own kernel: leave out either \"%s\" or --kernel",
+			err_quote(shown, sizeof(shown), o->image));
+		err_hint(e, "use --disk FILE for a disk beside a kernel");
+		return err_field(e, "--kernel", o->kernel);
+	}
+	if (!o->kernel && !o->image && !o->disk.n) {
+		err_set(e, EINVAL,
+			"there is nothing to boot: give an image (debian:12), a disk by --disk FILE, or a kernel by --kernel FILE");
+		err_hint(e, "lodge run debian:12");
 		return err_field(e, "--kernel", NULL);
 	}
 	r = config_check_name(o->name, e);
-	if (!r)
+	if (!r && o->kernel)
 		r = runopt_file(o->kernel, "--kernel", e);
 	if (!r && o->initrd)
 		r = runopt_file(o->initrd, "--initrd", e);
 	if (!r)
 		r = runopt_console(o->console, c, console_path, e);
+	if (!o->cmdline && o->console_device == CONFIG_CONSOLE_VIRTIO)
+		o->cmdline = "console=hvc0";
 	if (!o->cmdline)
-		o->cmdline = o->console_device == CONFIG_CONSOLE_VIRTIO ? "console=hvc0" :
-									  "console=ttyS0";
+		o->cmdline = o->kernel ? "console=ttyS0" : ""; /* "": the disk's own */
 	if (!r)
 		r = runopt_cmdline(o->cmdline, c, e);
 	if (r)
@@ -209,10 +243,13 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->balloon = o->balloon;
 	c->debug_exit = o->debug_exit;
 	c->no_reboot = o->no_reboot;
-	runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);
+	if (o->kernel)
+		runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);
 	if (o->initrd)
 		runopt_display(c->initrd_name, sizeof(c->initrd_name), o->initrd);
-	r = rundisk_parse(&o->disk, c, &o->disks, e);
+	r = o->image ? runopt_image(o, e) : 0;
+	if (!r)
+		r = rundisk_parse(&o->disk, c, &o->disks, e);
 	if (!r)
 		r = runnet_parse(&o->net, &o->publish, c, &o->nets, e);
 	return r ? r : config_check(c, e);

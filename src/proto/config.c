@@ -70,7 +70,8 @@ json_t *config_to_json(const struct vm_config *c)
 						      (unsigned long long)c->soft_trace_address));
 	r |= json_object_set_new(j, "cpus", json_integer(c->cpus));
 	r |= json_object_set_new(j, "memory", json_u64(c->memory_bytes));
-	r |= json_object_set_new(j, "boot.kernel", json_string(c->kernel_name));
+	if (c->kernel_name[0])
+		r |= json_object_set_new(j, "boot.kernel", json_string(c->kernel_name));
 	if (c->initrd_name[0])
 		r |= json_object_set_new(j, "boot.initrd", json_string(c->initrd_name));
 	r |= json_object_set_new(j, "boot.cmdline", json_string(c->cmdline));
@@ -119,7 +120,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_u64(j, "cpus", true, 1, CONFIG_CPUS_MAX, &cpus, e) < 0 ||
 	    json_get_u64(j, "memory", true, CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, &c->memory_bytes,
 			 e) < 0 ||
-	    json_get_text(j, "boot.kernel", true, c->kernel_name, sizeof(c->kernel_name), e) < 0 ||
+	    json_get_text(j, "boot.kernel", false, c->kernel_name, sizeof(c->kernel_name), e) < 0 ||
 	    json_get_text(j, "boot.initrd", false, c->initrd_name, sizeof(c->initrd_name), e) < 0 ||
 	    json_get_text(j, "boot.cmdline", true, c->cmdline, sizeof(c->cmdline), e) < 0 ||
 	    json_get_choice(j, "console", true, config_console_names, &console, e) < 0 ||
@@ -133,6 +134,10 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
 	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0)
 		return -EINVAL;
+	if (json_object_get(j, "boot.kernel") && !c->kernel_name[0]) {
+		err_set(e, EINVAL, "the kernel's name is empty");
+		return err_field(e, "boot.kernel", "");
+	}
 	c->soft_trace = json_object_get(j, "soft.trace");
 	if (c->soft_trace &&
 	    config_parse_address("soft.trace", trace, &c->soft_trace_address, e) < 0)
@@ -221,8 +226,12 @@ int config_check(const struct vm_config *c, struct err *e)
 	    (unsigned)c->console >= CONFIG_CONSOLES ||
 	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES)
 		return err_set(e, EINVAL, "the configuration has a choice out of range");
-	if (!c->kernel_name[0]) {
-		err_set(e, EINVAL, "there is no kernel to boot");
+	if (!c->kernel_name[0] && c->initrd_name[0]) {
+		err_set(e, EINVAL, "there is an initrd without a kernel");
+		return err_field(e, "boot.initrd", c->initrd_name);
+	}
+	if (!c->kernel_name[0] && !c->n_disks) {
+		err_set(e, EINVAL, "there is no kernel to boot, and no disk to take one from");
 		return err_field(e, "boot.kernel", NULL);
 	}
 	r = config_disk_check(c, e);

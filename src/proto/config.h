@@ -15,7 +15,8 @@
  *   soft.trace   string   soft_trace     optional: guest address, config_parse_address()
  *   cpus         integer  cpus           1..CONFIG_CPUS_MAX
  *   memory       integer  memory_bytes   whole pages, CONFIG_MEMORY_MIN..CONFIG_MEMORY_MAX
- *   boot.kernel  string   kernel_name    needs fd "kernel"
+ *   boot.kernel  string   kernel_name    needs fd "kernel"; optional if there are disks: then kernel, initrd and root
+ *                                        file system are looked for on the first one (board/boot_disk.h)
  *   boot.initrd  string   initrd_name    optional; needs fd "initrd"
  *   boot.cmdline string   cmdline        at most CONFIG_CMDLINE_MAX bytes
  *   console      string   console        "none", "stdio", "file", "pty"
@@ -145,7 +146,7 @@ struct vm_config {
 	uint64_t soft_trace_address; /* trace the translation of the code there */
 	unsigned cpus;
 	uint64_t memory_bytes;
-	char kernel_name[CONFIG_FILE_NAME_MAX + 1];
+	char kernel_name[CONFIG_FILE_NAME_MAX + 1]; /* "": it is on the first disk */
 	char initrd_name[CONFIG_FILE_NAME_MAX + 1]; /* "": no initrd */
 	char cmdline[CONFIG_CMDLINE_MAX + 1];
 	enum config_console console;

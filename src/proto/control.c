@@ -143,8 +143,11 @@ int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, ui
 		r = config_from_json(json_object_get(m.json, "config"), c, e);
 	if (!r)
 		r = control_take_roles(&m, fds, e);
-	if (!r)
+	if (!r && c->kernel_name[0])
 		r = control_check_file(fds->fd[CONFIG_FD_KERNEL], "kernel", e);
+	if (!r && !c->kernel_name[0] && fds->fd[CONFIG_FD_KERNEL] >= 0)
+		r = err_set(e, EINVAL,
+			    "the start message has a kernel that the configuration does not name");
 	if (!r && c->initrd_name[0])
 		r = control_check_file(fds->fd[CONFIG_FD_INITRD], "initrd", e);
 	if (!r && !c->initrd_name[0] && fds->fd[CONFIG_FD_INITRD] >= 0)

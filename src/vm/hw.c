@@ -22,6 +22,7 @@
 #include <sys/random.h>
 
 #include "board/acpi.h"
+#include "board/boot_disk.h"
 #include "board/debug_exit.h"
 #include "board/i8042.h"
 #include "board/layout.h"
@@ -338,11 +339,44 @@ static int build_devices(struct hw *hw, struct err *e)
 	return r;
 }
 
+/*
+ * Kernel and initrd of the first disk. Its file system is the root, whatever else the command line is: the configuration's, or
+ * the disk's own.
+ */
+static int kernel_from_disk(struct hw *hw, struct boot_disk *disk, struct boot_config *boot,
+			    char *cmdline, size_t size, struct err *e)
+{
+	const struct vm_config *vm = hw->cfg.vm;
+	const char *rest = vm->cmdline[0]   ? vm->cmdline :
+			   disk->cmdline[0] ? disk->cmdline :
+					      "console=ttyS0 quiet";
+	const char *root = strstr(rest, "root=");
+	int n;
+
+	if (root && (root == rest || root[-1] == ' '))
+		n = snprintf(cmdline, size, "%s", rest);
+	else
+		n = snprintf(cmdline, size, "%s ro %s", disk->root, rest);
+	if (n < 0 || (size_t)n >= size)
+		return err_set(
+			e, E2BIG,
+			"the kernel command line of the disk is too long: %d bytes, at most %zu are possible",
+			n, size - 1);
+	boot->kernel_fd = disk->kernel_fd;
+	boot->kernel_name = disk->kernel_name;
+	boot->initrd_fd = disk->initrd_fd;
+	boot->initrd_name = disk->initrd_name;
+	boot->cmdline = cmdline;
+	return 0;
+}
+
 /* ACPI tables, kernel and initrd into guest memory. */
 static int load_guest(struct hw *hw, struct err *e)
 {
 	const struct vm_config *vm = hw->cfg.vm;
 	struct acpi_config acpi = {.n_cpus = hw->n_cpus};
+	struct boot_disk disk = {.kernel_fd = -1, .initrd_fd = -1};
+	char cmdline[CONFIG_CMDLINE_MAX + 1];
 	uint8_t seed[BOOT_SEED_SIZE];
 	struct boot_config boot = {
 		.kernel_fd = hw->cfg.fds->fd[CONFIG_FD_KERNEL],
@@ -362,7 +396,15 @@ static int load_guest(struct hw *hw, struct err *e)
 		return r;
 	if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed))
 		boot.seed = seed;
-	return boot_load(&boot, hw->cfg.mem, &hw->boot, e);
+	if (!vm->kernel_name[0]) {
+		r = boot_disk_open(&disk, hw->cfg.fds->fd[CONFIG_FD_DISK], vm->memory_bytes, e);
+		if (r == 0)
+			r = kernel_from_disk(hw, &disk, &boot, cmdline, sizeof(cmdline), e);
+	}
+	if (r == 0)
+		r = boot_load(&boot, hw->cfg.mem, &hw->boot, e);
+	boot_disk_close(&disk);
+	return r;
 }
 
 /* The processors as firmware would leave them, the first one at the kernel's entry. */

@@ -52,7 +52,7 @@ at() { awk -F '\t' -v t="$1" '$1 == t {print $2}' "$bench_dir/report"; }
 median() { sort -g | awk '{v[NR] = $1} END {if (NR) print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
 
 # rounds FIGURE better-UP-or-DOWN UNIT FUNCTION: calls FUNCTION SIDE for each side in each round; it prints one number.
-# Prints the figure, the peer's, and the ratio.
+# Then the summary.
 rounds() {
 	local figure=$1 better=$2 unit=$3 fn=$4 n=${bench_rounds:-$bench_rounds_default} i s value
 	rm -f "$bench_dir"/values.*
@@ -71,20 +71,21 @@ rounds() {
 	summary "$figure" "$better" "$unit"
 }
 
-# summary FIGURE better-UP-or-DOWN UNIT: of the numbers in $bench_dir/values.SIDE, one a line.
+# summary FIGURE better-UP-or-DOWN UNIT [PREFIX]: of the numbers in PREFIX.SIDE (default $bench_dir/values.SIDE), one a line.
+# Prints the figure, the peer's, and the ratio.
 summary() {
-	local figure=$1 better=$2 unit=$3 s value lodge best=
+	local figure=$1 better=$2 unit=$3 values=${4:-$bench_dir/values} s value lodge best=
 	for s in "${qemu_cpus[@]}"; do
-		[ -e "$bench_dir/values.$s" ] || continue
-		value=$(median <"$bench_dir/values.$s")
+		[ -e "$values.$s" ] || continue
+		value=$(median <"$values.$s")
 		best=$(awk -v a="${best:-$value}" -v b="$value" -v up="$better" 'BEGIN {print (up == "up") == (b > a) ? b : a}')
 	done
-	[ -e "$bench_dir/values.lodge" ] || {
+	[ -e "$values.lodge" ] || {
 		say "bench: $figure: no figure for Lodge"
 		bench_failed=1
 		return 0
 	}
-	lodge=$(median <"$bench_dir/values.lodge")
+	lodge=$(median <"$values.lodge")
 	printf '%s\t%s\t%s\n' "$figure" "$lodge" "$unit"
 	[ -n "$best" ] || return 0
 	printf '%s.qemu\t%s\t%s\n' "$figure" "$best" "$unit"

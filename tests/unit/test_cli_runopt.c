@@ -111,7 +111,10 @@ static void test_refused(void **state)
 	} cases[] = {
 		{"-c1", "--kernel"},
 		{"--kernel|", "--kernel"},
-		{"--kernel|k|stray", ""},
+		{"--kernel|k|stray", "--kernel"},
+		{"one:1|two:2", ""},
+		{"One", "image"},
+		{"one:1|--disk|", "--disk"},
 		{"--kernel|k|--initrd|", "--initrd"},
 		{"--kernel|k|-c|0", "--cpus"},
 		{"--kernel|k|-c|256", "--cpus"},

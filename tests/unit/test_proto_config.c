@@ -147,12 +147,31 @@ static void refused(const char *key, json_t *value)
 	json_unref(&j);
 }
 
+/* Possible if there is a disk to take one from, and never with an initrd. */
+static void without_kernel(void)
+{
+	struct vm_config c;
+	struct err e = {0};
+
+	example(&c);
+	c.kernel_name[0] = '\0';
+	assert_int_equal(config_check(&c, &e), -EINVAL);
+	assert_string_equal(e.field, "boot.initrd");
+	c.initrd_name[0] = '\0';
+	memset(&e, 0, sizeof(e));
+	if (c.n_disks)
+		assert_int_equal(config_check(&c, &e), 0);
+	c.n_disks = 0;
+	assert_int_equal(config_check(&c, &e), -EINVAL);
+	assert_string_equal(e.field, "boot.kernel");
+}
+
 static void test_refused(void **state)
 {
 	static const char *const required[] = {"name",	     "engine",	      "soft.mode",
 					       "soft.cache", "soft.perf_map", "cpus",
-					       "memory",     "boot.kernel",   "boot.cmdline",
-					       "console",    "debug_exit",    "no_reboot"};
+					       "memory",     "boot.cmdline",  "console",
+					       "debug_exit", "no_reboot"};
 	char text[CONFIG_CMDLINE_MAX + 2];
 
 	(void)state;
@@ -161,6 +180,9 @@ static void test_refused(void **state)
 		refused(required[i], json_null());
 		refused(required[i], json_array());
 	}
+	refused("boot.kernel", json_integer(1));
+	refused("boot.kernel", json_array());
+	without_kernel();
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
 	refused("boot.cmdline", json_string(text));
