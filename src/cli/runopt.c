@@ -29,7 +29,7 @@ static const struct opt_def run_options[] = {
 	{"no-probe", 0, OPT_FLAG, AT(no_probe), "",
 	 "with --engine kvm: do not try out first whether KVM here runs guests", 0, 0, NULL},
 	{"soft-mode", 0, OPT_CHOICE, AT(soft_mode), "WORD",
-	 "software engine: translate, reference or lockstep", 0, 0, config_soft_mode_names},
+	 "software engine: translate, reference, lockstep or chaos", 0, 0, config_soft_mode_names},
 	{"soft-cache", 0, OPT_SIZE, AT(soft_cache), "SIZE",
 	 "software engine: translated code, at most (64M)", CONFIG_SOFT_CACHE_MIN,
 	 CONFIG_SOFT_CACHE_MAX, NULL},

@@ -66,7 +66,7 @@ struct engine_exit {
 	char why[400];
 };
 
-enum soft_mode { SOFT_MODE_TRANSLATE, SOFT_MODE_REFERENCE, SOFT_MODE_LOCKSTEP };
+enum soft_mode { SOFT_MODE_TRANSLATE, SOFT_MODE_REFERENCE, SOFT_MODE_LOCKSTEP, SOFT_MODE_CHAOS };
 
 struct engine_config {
 	struct gmem *mem;

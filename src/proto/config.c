@@ -12,7 +12,7 @@
 #include "util/opt.h"
 
 const char *const config_engine_names[] = {"soft", "kvm", NULL};
-const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", NULL};
+const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", "chaos", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
 const char *const config_console_device_names[] = {"serial", "virtio", NULL};
 const char *const config_fd_names[] = {

@@ -9,7 +9,7 @@
  *   key          JSON     field          notes
  *   name         string   name           config_check_name()
  *   engine       string   engine         "soft", "kvm"
- *   soft.mode    string   soft_mode      "translate", "reference", "lockstep"
+ *   soft.mode    string   soft_mode      "translate", "reference", "lockstep", "chaos"
  *   soft.cache   integer  soft_cache_bytes
  *   soft.perf_map boolean soft_perf_map  names of translated code for `perf`; needs fd "perf-map"
  *   soft.trace   string   soft_trace     optional: guest address, config_parse_address()
@@ -62,6 +62,7 @@ enum config_soft_mode {
 	CONFIG_SOFT_TRANSLATE,
 	CONFIG_SOFT_REFERENCE,
 	CONFIG_SOFT_LOCKSTEP,
+	CONFIG_SOFT_CHAOS,
 	CONFIG_SOFT_MODES
 };
 /* What the console is for the operator; lodge-vm only looks at which console fds it got. */

@@ -519,7 +519,8 @@ static int build(struct hw *hw, struct err *e)
 
 _Static_assert((int)CONFIG_SOFT_TRANSLATE == (int)SOFT_MODE_TRANSLATE &&
 		       (int)CONFIG_SOFT_REFERENCE == (int)SOFT_MODE_REFERENCE &&
-		       (int)CONFIG_SOFT_LOCKSTEP == (int)SOFT_MODE_LOCKSTEP,
+		       (int)CONFIG_SOFT_LOCKSTEP == (int)SOFT_MODE_LOCKSTEP &&
+		       (int)CONFIG_SOFT_CHAOS == (int)SOFT_MODE_CHAOS,
 	       "the configuration's modes are the engine's");
 
 int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e)

@@ -90,6 +90,9 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 			       ARRAY_SIZE(en->so.vcpu), cfg->n_vcpus);
 	}
 	en->so.cfg = *cfg;
+	en->so.chaos = cfg->soft_mode == SOFT_MODE_CHAOS;
+	if (en->so.chaos)
+		en->so.cfg.soft_mode = SOFT_MODE_TRANSLATE;
 	en->so.mem = cfg->mem;
 	en->so.host = cfg->host;
 	en->so.n_vcpus = cfg->n_vcpus;
@@ -136,6 +139,8 @@ static int soft_vcpu_create(struct engine *en, unsigned index, struct engine_vcp
 	soft_mode_changed(v);
 	en->so.vcpu[index] = v;
 	soft_tr_init_jc(v);
+	if (en->so.chaos)
+		soft_chaos_init(v);
 	soft_tlb_flush_all(v);
 	*out = p;
 	return 0;

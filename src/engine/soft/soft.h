@@ -272,6 +272,7 @@ struct soft_vcpu {
 	uint64_t pause_first, pause_last, pause_yield; /* host TSC: of a run of PAUSEs (pvsched.c) */
 
 	struct soft_tr tr;
+	uint64_t chaos_state;		      /* chaos.c; 0: off */
 	struct soft_lockstep *lockstep;	      /* while a unit of lock-step runs, else NULL */
 	struct soft_lockstep *lockstep_state; /* lockstep.c */
 	uint64_t step_rip; /* address of the last instruction that soft_step() began */
@@ -447,6 +448,7 @@ struct soft {
 	struct soft_vcpu *vcpu[256];
 	struct soft_cache *cache; /* translator: code memory and blocks */
 	uint8_t *view; /* guest memory as TLB entries see it: mem->base, or a second mapping (smc.c) */
+	bool chaos;    /* SOFT_MODE_CHAOS */
 	uint64_t n_written;	  /* atomic: stores of devices to guest memory */
 	struct cpuid_table cpuid; /* filled by cpuid_build() when the engine is opened */
 };

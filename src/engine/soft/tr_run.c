@@ -389,8 +389,11 @@ uint64_t soft_tr_miss(struct soft_vcpu *v, unsigned write)
 	v->tr.n_miss++;
 	if (r.flags & REC_GROUP)
 		return group_miss(v, &r, write);
-	if (soft_tlb_fill(v, v->tr.va, r.size, write ? SOFT_WRITE : SOFT_READ))
+	if (soft_tlb_fill(v, v->tr.va, r.size, write ? SOFT_WRITE : SOFT_READ)) {
+		if (unlikely(v->chaos_state))
+			soft_chaos_miss(v);
 		return (uint64_t)(uintptr_t)((const uint8_t *)v->tr.rec + r.retry);
+	}
 	return by_step(v, &r);
 }
 
@@ -494,6 +497,8 @@ bool soft_tr_run(struct soft_vcpu *v)
 		uint32_t key = soft_tr_key(v), plain = 0;
 		bool global = false;
 
+		if (unlikely(v->chaos_state))
+			soft_chaos(v);
 		if (key == SOFT_KEY_NONE || v->s.ev.sti_shadow || v->s.ev.movss_shadow ||
 		    v->trap_pending)
 			return false;

@@ -350,6 +350,11 @@ void soft_tr_flush_jc(struct soft_vcpu *v);
 int soft_signal_init(struct err *e); /* signal.c */
 void soft_signal_attach(struct soft_vcpu *v);
 
+/* chaos.c: throws away at random what may go. Out of translated code, no lock held; and when a miss was answered. */
+void soft_chaos_init(struct soft_vcpu *v);
+void soft_chaos(struct soft_vcpu *v);
+void soft_chaos_miss(struct soft_vcpu *v);
+
 /* How many instructions the block has from the one at guest offset `off` to its end. */
 unsigned soft_block_left(const struct soft_block *b, unsigned off);
 
