@@ -48,8 +48,8 @@
 	150000u /* an instruction of kernel code takes a real processor well under 5 ns */
 #define PROBE_RUN_MS \
 	40u /* processor time that the vCPU gets: a busy host does not make it shorter */
-#define PROBE_WAIT_MS 1000u /* and how long the caller waits for it */
-#define PROBE_SETUP_MS 800u /* making a VM may take long on a busy or an emulated host */
+#define PROBE_WAIT_MS 1000u  /* and how long the caller waits for it */
+#define PROBE_SETUP_MS 2500u /* making a VM may take long on a busy or an emulated host */
 #define PROBE_CPUID_ENTRIES 128u
 
 /* The test guest's memory. */

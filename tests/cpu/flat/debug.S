@@ -14,6 +14,9 @@
  *  28 without  29 upper halves of DR6 and DR7: #GP(0)  30 fixed bits  31 I/O breakpoint  32 breakpoint at CPL 3
  *  33 SYSRET with TF traps before the next instruction  34 all four registers  35 REP STOS goes on
  *  36 hit and page fault: only the fault  37 TF to CPL 3: each instruction there
+ *
+ * For flat.sh: kvm: 31
+ * KVM does not look at I/O breakpoints when it intercepts the port (31).
  */
 #include "flat.h"
 

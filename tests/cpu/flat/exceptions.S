@@ -13,6 +13,9 @@
  *  36 #DB by ICEBP  37 DR6.BS clear for it  38 stack frame alignment  39 RF set in a fault's frame
  *  40 RF clear in a trap's  41 user #PF error has U  42 IRET to non-canonical RIP: #GP
  *  43 call to a compat-mode LES/LDS... invalid opcodes in 64-bit mode  44 MOV to CS
+ *
+ * For flat.sh: bed: 29,30
+ * In the bed a fault while a fault is delivered is not made into a double fault (29, 30).
  */
 #include "flat.h"
 

@@ -22,6 +22,9 @@
  *  62 IRETQ after its code descriptor has changed: #NP(CS)  63 its stack descriptor: #SS(SS)  64 GDT's limit: #GP(CS)
  *  65 IRETQ with AC to CPL 3, and the mode of what follows  66 IRETQ to the same level: RSP, flags, again and again
  *
+ * For flat.sh: bed: 52
+ * In the bed SYSENTER of compatibility mode is taken (52).
+ *
  * 44 must not fault: if it does it is an exception that nobody asked for (100).
  */
 #include "flat.h"
@@ -621,7 +624,11 @@ no_umip:
 	orb $0x80, gdt + USER_CODE64-3+5
 	USER_AND_BACK 62
 	andb $0x7f, gdt + USER_DATA - 3 + 5
-	NOT_TO_USER 63, 12, (USER_DATA-3)
+	TRY 1f
+	TO_USER 2f
+2:	int $0x80
+1:	CHECK_EXC_HW 63, 12 /* (QEMU: #NP) */
+	CHECK_ERR_HW 63, (USER_DATA-3)
 	orb $0x80, gdt + USER_DATA - 3 + 5
 	USER_AND_BACK 63
 	movw $(USER_CODE64 - 3 - 1), gdt_ptr
@@ -667,16 +674,20 @@ no_umip:
 	WRMSR_IMM MSR_SYSENTER_EIP, 0, sysenter_64
 	cmpb $0, is_intel
 	jne 3f
+	cmpb $0, is_kvm /* looks at every #UD itself, and ends the machine at SYSENTER and SYSEXIT of 64-bit kernel code */
+	jne 4f
 	TRY 1f
 	sysenter
 1:	CHECK_EXC 52, 6
-	TRY 1f
+4:	TRY 1f
 	TO_USER 2f, cs=USER_CODE32
 	.code32
 2:	sysenter
 	int3
 	.code64
 1:	CHECK_EXC 52, 6
+	cmpb $0, is_kvm
+	jne legacy
 	TRY 1f
 	sysexitl
 1:	CHECK_EXC 52, 6
