@@ -237,6 +237,37 @@ static void test_link(void **state)
 	assert_non_null(strstr(exit.why, "no block of them differs when it runs alone"));
 }
 
+/* A 16-byte operand that is not aligned: #GP, both ways, at the instruction, and no store. */
+static void test_misaligned(void **state)
+{
+	static const uint8_t code[] = {
+		0xbe, 0x08, 0x10, 0x02, 0x00, /* mov esi, DATA + 8 */
+		0xf0, 0x48, 0x0f, 0xc7, 0x0e, /* lock cmpxchg16b [rsi] */
+		0xf4,			      /* hlt */
+	};
+	static const uint8_t hlt = 0xf4;
+	struct fix *f = start(state);
+	struct engine_exit exit;
+	struct err e = {0};
+
+	assert_int_equal(soft_signal_init(&e),
+			 0); /* cmocka has put its own handlers in their place */
+	assert_int_equal(gmem_write(f->mem, CODE, code, sizeof(code)), 0);
+	assert_int_equal(gmem_write(f->mem, HANDLER(X86_EXC_GP), &hlt, 1), 0);
+	for (unsigned i = 0; i < 2; i++) { /* without and with the TLB entry and the block there */
+		again(f);
+		f->v->s.gpr[X86_RSP] = STACK;
+		exit = run_guest(f);
+		assert_string_equal(exit.why, "");
+		assert_int_equal(exit.reason, ENGINE_EXIT_HALT);
+		assert_int_equal(f->v->s.rip, HANDLER(X86_EXC_GP) + 1);
+		assert_int_equal(fix_get(f, f->v->s.gpr[X86_RSP], 8), 0);
+		assert_int_equal(fix_get(f, f->v->s.gpr[X86_RSP] + 8, 8), CODE + 5);
+		assert_int_equal(fix_get(f, DATA + 8, 8), 0);
+	}
+	assert_true(f->v->tr.n_fault != 0 || f->v->tr.n_slow != 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +278,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_vector, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_call, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_misaligned, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
