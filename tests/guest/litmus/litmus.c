@@ -88,11 +88,14 @@ void litmus_meet(unsigned me, uint64_t n, unsigned skew)
 {
 	__atomic_store_n(&meet[me].v, n, __ATOMIC_SEQ_CST);
 	/* One that is not run just now is waited for politely. */
-	for (unsigned spins = 0; __atomic_load_n(&meet[!me].v, __ATOMIC_ACQUIRE) < n;)
-		if (++spins == 100000) {
+	for (unsigned spins = 0; __atomic_load_n(&meet[!me].v, __ATOMIC_ACQUIRE) < n;) {
+		if (++spins > 1000)
+			__builtin_ia32_pause();
+		if (spins == 100000) {
 			sched_yield();
 			spins = 0;
 		}
+	}
 	while (skew--)
 		barrier();
 }
