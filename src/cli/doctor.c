@@ -70,6 +70,13 @@ int cli_doctor(int argc, char **argv)
 		 kvm_probe_usable(&probe) ? "usable" : "not usable", probe.why,
 		 (double)probe.took_ns / 1e6);
 	doctor_line("kvm", text);
+	if (probe.has[0]) {
+		snprintf(text, sizeof(text), "%s; %u vCPUs in a VM", probe.has, probe.max_vcpus);
+		doctor_line("kvm has", text);
+	}
+	snprintf(text, sizeof(text), "x86-64-v3 as far as the processor has it; %u vCPUs in a VM",
+		 CONFIG_CPUS_MAX);
+	doctor_line("soft has", text);
 	doctor_line("engines", kvm_probe_usable(&probe) ? "kvm soft" : "soft");
 	doctor_line("auto", kvm_probe_usable(&probe) ? "kvm" : "soft");
 	if (launch_find("lodge-vm", path, sizeof(path), &e))

@@ -35,6 +35,9 @@ static void test_probe(void **state)
 		assert_int_equal(p.result, first.result);
 		assert_true(p.why[0] && strlen(p.why) < sizeof(p.why));
 		assert_null(strchr(p.why, '\n'));
+		assert_true(strlen(p.has) < sizeof(p.has));
+		assert_string_equal(p.has, first.has);
+		assert_true(!kvm_probe_usable(&p) || strstr(p.has, "interrupt controllers"));
 		assert_true(p.took_ns < 5000 * CLOCK_NS_PER_MS);
 		assert_true(!kvm_probe_usable(&p) || (p.sysret_works && p.kernel_insn_ps < 150000));
 	}

@@ -507,15 +507,43 @@ static void probe_run(struct kvm_probe *p, int kvm)
 	close(pipe_fd[0]);
 }
 
+/* What the engine would use (docs/engines.md), whether or not guests run. */
+static void probe_features(struct kvm_probe *p, int kvm)
+{
+	static const struct {
+		int cap;
+		const char *name;
+	} known[] = {
+		{KVM_CAP_IRQCHIP, "interrupt controllers"},
+		{KVM_CAP_SIGNAL_MSI, "MSI"},
+		{KVM_CAP_IOEVENTFD, "doorbells"},
+		{KVM_CAP_TSC_DEADLINE_TIMER, "TSC-deadline timer"},
+		{KVM_CAP_TSC_CONTROL, "TSC scaling"},
+		{KVM_CAP_COALESCED_PIO, "late port writes"},
+		{KVM_CAP_X86_USER_SPACE_MSR, "MSRs of ours"},
+		{KVM_CAP_XSAVE, "AVX state"},
+	};
+	int max = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	size_t at = 0;
+
+	p->max_vcpus = max > 0 ? (unsigned)max : 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(known) && at < sizeof(p->has); i++)
+		if (ioctl(kvm, KVM_CHECK_EXTENSION, known[i].cap) > 0)
+			at += (size_t)snprintf(p->has + at, sizeof(p->has) - at, "%s%s",
+					       at ? ", " : "", known[i].name);
+}
+
 void kvm_probe(struct kvm_probe *out)
 {
 	uint64_t start = clock_ns();
 	_autoclose int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	memset(out, 0, sizeof(*out));
-	if (kvm < 0)
+	if (kvm < 0) {
 		probe_open_failed(out, errno);
-	else
+	} else {
+		probe_features(out, kvm);
 		probe_run(out, kvm);
+	}
 	out->took_ns = clock_ns() - start;
 }

@@ -22,7 +22,9 @@ struct kvm_probe {
 	uint64_t kernel_insn_ps; /* picoseconds an instruction of guest kernel code; 0: not measured */
 	bool sysret_works;	 /* SYSRET, IRETQ to CPL 3 and SYSCALL back did what they should */
 	uint64_t took_ns;	 /* the whole probe */
-	char why[256];		 /* one sentence without a final full stop, always set */
+	unsigned max_vcpus;	 /* in one VM; 0: not asked */
+	char has[256]; /* what the engine can use of it, a list in words; "" if /dev/kvm did not open */
+	char why[256]; /* one sentence without a final full stop, always set */
 };
 
 /* Never hangs: a few ms on most hosts, about a second on the worst. Leaves nothing open. Not to be
