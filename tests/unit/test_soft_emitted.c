@@ -178,11 +178,12 @@ static void test_translated(void **state)
 		unsigned n = 0, left = 64;
 
 		random_mode(f);
+		v->soft->cache->host_bmi2 = done & 1 && __builtin_cpu_supports("bmi2");
 		while (n < 4096)
 			n += random_insn(page + n, (enum x86_mode)v->mode);
 		assert_int_equal(gmem_write(f->mem, CODE, page, 4096), 0);
 		for (v->s.rip = CODE; v->s.rip < CODE + 4096 && left--;) {
-			b = soft_tr_block(v, soft_tr_key(v));
+			b = soft_tr_block(v, soft_tr_key(v) | (left & 1 ? SOFT_KEY_PLAIN : 0));
 			if (!b) {
 				v->s.rip++;
 				continue;

@@ -64,6 +64,7 @@ int soft_cache_create(struct soft *so, size_t size, struct err *e)
 		return err_set(e, ENOMEM, "no memory for the code cache");
 	so->cache = c;
 	pthread_mutex_init(&c->lock, NULL);
+	c->host_bmi2 = __builtin_cpu_supports("bmi2");
 	c->memfd = -1;
 
 	int r = map_code(c, size, e);

@@ -45,11 +45,7 @@ void tr_look_up(struct tr *t, unsigned flags, int rsp_undo)
 	struct emit *e = &t->e;
 	uint32_t part = (uint32_t)(jc_array(t->key) * SOFT_JC_SIZE * sizeof(uint64_t));
 
-	emit_mov_rr(e, false, S1, S0); /* soft_jc_index() */
-	emit_rex(e, false, 0, 0, S1);
-	emit8(e, 0xc1);
-	emit8(e, 0xe8 | (S1 & 7));
-	emit8(e, SOFT_JC_SHIFT);
+	tr_s0_shifted(t, SOFT_JC_SHIFT); /* soft_jc_index() */
 	emit_rr(e, false, 0x31, S0, S1);
 	emit_alu_imm(e, false, 4, S1, SOFT_JC_SIZE - 1);
 	emit8(e, 0x65); /* cmp S0, gs:[S1 * 8 + tags] */

@@ -102,6 +102,25 @@ void tr_address(struct tr *t, const struct x86_insn *in, unsigned dst, bool with
 	}
 }
 
+void tr_s0_shifted(struct tr *t, unsigned n)
+{
+	struct emit *e = &t->e;
+
+	if (t->so->cache->host_bmi2) {
+		static const uint8_t rorx[] = {0xc4, 0x43, 0x7b, 0xf0, 0xda}; /* r11d, r10d, n */
+
+		for (unsigned i = 0; i < sizeof(rorx); i++)
+			emit8(e, rorx[i]);
+		emit8(e, n);
+		return;
+	}
+	emit_mov_rr(e, false, S1, S0);
+	emit_rex(e, false, 0, 0, S1); /* shr r11d, n */
+	emit8(e, 0xc1);
+	emit8(e, 0xe8 | (S1 & 7));
+	emit8(e, n);
+}
+
 /* S0: guest address in, host address out. Clobbers S1 and EFLAGS. Returns the cold entry, to set `next`. */
 struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size,
 			     uint8_t *retry)
@@ -109,11 +128,7 @@ struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write
 	struct emit *e = &t->e;
 	unsigned mmu = t->key & SOFT_KEY_MMU;
 
-	emit_mov_rr(e, false, S1, S0);
-	emit_rex(e, false, 0, 0, S1); /* shr r11d, 7: page number times the size of an entry */
-	emit8(e, 0xc1);
-	emit8(e, 0xe8 | (S1 & 7));
-	emit8(e, 7);
+	tr_s0_shifted(t, 7); /* page number times the size of an entry */
 	emit_alu_imm(e, false, 4, S1, (SOFT_TLB_SIZE - 1) * (int)sizeof(struct soft_tlb_entry));
 	emit_gs_base(e, true, 0x2b, S0, S1, write ? GS_TLB(mmu, tag_w) : GS_TLB(mmu, tag_r));
 	emit_alu_imm(e, true, 7, S0, 4096 - (int)size);
@@ -223,7 +238,11 @@ static void jcc(struct tr *t, const struct x86_insn *in)
 
 	uint8_t *site = emit_jcc32(&t->e, in->cond);
 
-	tr_emit_edge(t, branch_target(t, in), t->live_taken, site);
+	tr_emit_edge(t, branch_target(t, in), t->live_taken[t->i], site);
+	if (t->i + 1 < t->n) {
+		t->keep_s0 = true;
+		return;
+	}
 	tr_emit_edge(t, tr_va(t, t->va + t->off[t->i + 1]), t->live_next, NULL);
 	t->ended = true;
 }
@@ -355,7 +374,7 @@ static void call_body(struct tr *t, const struct x86_insn *in, int32_t disp)
 static void call(struct tr *t, const struct x86_insn *in)
 {
 	(void)tr_stack_access(t, in, X86_RSP, -(int32_t)stack_bytes(t), true, call_body);
-	tr_emit_edge(t, branch_target(t, in), t->live_taken, NULL);
+	tr_emit_edge(t, branch_target(t, in), t->live_taken[t->i], NULL);
 	t->ended = true;
 }
 
@@ -584,7 +603,7 @@ static void emit_one(struct tr *t, const struct x86_insn *in)
 	case X86_OP_SYSRET:
 	case X86_OP_IRET: flow(t, in); return;
 	case X86_OP_JMP:
-		tr_emit_edge(t, branch_target(t, in), t->live_taken, NULL);
+		tr_emit_edge(t, branch_target(t, in), t->live_taken[t->i], NULL);
 		t->ended = true;
 		return;
 	case X86_OP_JCC: jcc(t, in); return;

@@ -41,6 +41,8 @@ void tr_flags_to_native(struct tr *t);
 unsigned tr_gpr(struct tr *t, unsigned g, unsigned scratch);
 /* Effective address (with_segment: linear, FS or GS base added) into dst: S0, or a guest's register. */
 void tr_address(struct tr *t, const struct x86_insn *in, unsigned dst, bool with_segment);
+/* The low half of S0 from bit n on into S1, whose upper bits are of no use: RORX (BMI2), where the host has it. */
+void tr_s0_shifted(struct tr *t, unsigned n);
 /* S0: guest address in, host address out. Clobbers S1 and EFLAGS. `retry`: where the address is computed. */
 struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size,
 			     uint8_t *retry);

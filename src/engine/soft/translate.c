@@ -93,10 +93,21 @@ static void decode_crossing(struct tr *t, unsigned pos)
 	t->n = 1;
 }
 
+/* A conditional jump forward does not end the block: what is found out before it goes on to hold where it is not
+ * taken. (Behind one backward, the end of a loop, other code begins.) */
+static bool goes_on(const struct tr *t, const struct x86_insn *in)
+{
+	if (tr_counts(t)) /* a block is left at its end, or by C */
+		return false;
+	return in->op == X86_OP_JCC && in->imm > 0 && t->n_side < SOFT_BLOCK_SIDES &&
+	       in->opnd_bytes == (t->mode == X86_MODE_64 ? 8 : 4);
+}
+
 static void decode_block(struct tr *t, unsigned max_insns)
 {
 	unsigned pos = t->va & 0xfff;
 
+	t->n_side = 0;
 	for (t->n = 0; t->n < max_insns;) {
 		struct x86_insn *in = &t->insn[t->n];
 		enum x86_decode_result r = decode_at(t, pos, in);
@@ -108,6 +119,10 @@ static void decode_block(struct tr *t, unsigned max_insns)
 		t->off[t->n] = (uint16_t)(pos - (t->va & 0xfff));
 		pos += in->len;
 		t->n++;
+		if (pos < 4096 && t->n < max_insns && goes_on(t, in)) {
+			t->n_side++;
+			continue;
+		}
 		if (ends_block(t, in) || pos >= 4096)
 			break;
 	}
@@ -119,21 +134,29 @@ static void liveness(struct tr *t)
 	const struct x86_insn *last = &t->insn[t->n - 1];
 	uint64_t next = tr_va(t, t->va + t->off[t->n]);
 
-	t->live_taken = t->live_next = X86_STATUS_FLAGS;
-	if (last->op == X86_OP_JCC || last->op == X86_OP_JMP || last->op == X86_OP_CALL)
-		t->live_taken = peek_live(t, tr_va(t, next + (uint64_t)last->imm));
+	t->live_next = X86_STATUS_FLAGS;
+	for (unsigned i = 0; i < t->n; i++) {
+		const struct x86_insn *in = &t->insn[i];
+		uint64_t end = t->va + t->off[i] + in->len;
+
+		t->live_taken[i] = X86_STATUS_FLAGS;
+		if (in->op == X86_OP_JCC || in->op == X86_OP_JMP || in->op == X86_OP_CALL)
+			t->live_taken[i] = (uint16_t)peek_live(t, tr_va(t, end + (uint64_t)in->imm));
+	}
 	if (last->op == X86_OP_JCC || !ends_block(t, last))
 		t->live_next = peek_live(t, next);
 
 	unsigned live = X86_STATUS_FLAGS;
 
 	if (last->op == X86_OP_JCC)
-		live = t->live_taken | t->live_next;
+		live = t->live_next;
 	else if (last->op == X86_OP_JMP || last->op == X86_OP_CALL)
-		live = t->live_taken;
+		live = t->live_taken[t->n - 1];
 	else if (!ends_block(t, last))
 		live = t->live_next;
 	for (unsigned i = t->n; i-- > 0;) {
+		if (t->insn[i].op == X86_OP_JCC)
+			live |= t->live_taken[i];
 		t->live_after[i] = (uint16_t)live;
 		live = live_before(t, &t->insn[i], live);
 	}
@@ -336,7 +359,7 @@ static struct soft_block *translate_locked(struct soft_vcpu *v, uint64_t va,
 	b->index = c->n_blocks;
 	liveness(t);
 	tr_find_groups(t);
-	b->link = soft_cache_alloc(c, (2 + t->n_groups) * sizeof(*b->link));
+	b->link = soft_cache_alloc(c, (2 + t->n_side + t->n_groups) * sizeof(*b->link));
 	if (!b->link) {
 		*full = true;
 		return NULL;

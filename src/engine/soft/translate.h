@@ -19,7 +19,8 @@
  *
  * A block is guest code of one page (or one instruction that crosses into the next; its code first checks that
  * the second page is still where it was), keyed by (virtual address, physical address, mode key), up to a control
- * transfer or an instruction after which the run loop must look around. It has an entry for each place the
+ * transfer or an instruction after which the run loop must look around; some conditional jumps forward may be
+ * in it, which leave it when they are taken. It has an entry for each place the
  * flags may be, each with and without a poll of v->req. Backward and indirect jumps use the polled entries,
  * so no guest loop runs for ever without looking.
  *
@@ -47,6 +48,7 @@
 #include "engine/soft/soft.h"
 
 #define SOFT_BLOCK_INSNS 64u
+#define SOFT_BLOCK_SIDES 4u /* conditional jumps in the middle */
 
 /* Host registers by role. */
 #define S0 HR_R10
@@ -137,7 +139,7 @@ struct soft_block {
 		struct soft_block *next;
 	} page[2];
 	struct soft_link *in;
-	struct soft_link *link; /* two edges, and the groups' ways out */
+	struct soft_link *link; /* edges, and the groups' ways out */
 	uint8_t n_links;
 	uint16_t n_sites;
 	struct soft_site *site;
@@ -210,7 +212,9 @@ struct tr {
 	unsigned n_sites;
 	struct soft_site
 		site[2 * SOFT_BLOCK_INSNS]; /* in order of `host`; an instruction may have a copy in cold code */
-	unsigned live_in, live_taken, live_next;
+	uint16_t live_taken[SOFT_BLOCK_INSNS];
+	unsigned live_in, live_next;
+	unsigned n_side; /* conditional jumps that do not end the block */
 	unsigned loc, live,
 		live_before; /* flags: where, needed after and before the current instruction */
 	bool ended, overflow;
@@ -252,6 +256,7 @@ struct soft_cache {
 	size_t used, stubs_end; /* bytes; blocks begin behind stubs and thunk areas */
 	size_t thunks;		/* where the thunk areas begin, SOFT_THUNK_SIZE for each vCPU */
 	struct soft_stubs stub;
+	bool host_bmi2;
 	struct tr tr; /* the block under translation */
 	struct soft_block *hash[SOFT_HASH_SIZE];
 	struct soft_block **block; /* by index, in order of code address */
