@@ -7,7 +7,8 @@
  * instruction by the host address (block, then site), and sends the thread to the `fault` stub, which leaves
  * translated code with the guest registers as they were before the instruction; the dispatcher then runs it by
  * soft_step(), which raises the exact exception. A page fault means a store through a stale write tag to a page that
- * another vCPU put code into (smc.c): the stale tags go, and the instruction runs again.
+ * another vCPU put code into (smc.c): the stale tags go, and the instruction runs again. In a string stub likewise,
+ * which goes on where it says (stubs_string.c).
  *
  * In a thunk of native.c the trap number is handed over and the thunk ends. Any other fault is our own bug and
  * kills the process as it would without us.
@@ -30,6 +31,23 @@ static const struct soft_site *find_site(const struct soft_block *b, uint32_t ho
 	return best;
 }
 
+/* In a string stub: a page that got code under its stores. */
+static bool in_stub(struct soft_vcpu *v, const uint8_t *pc, greg_t *g)
+{
+	const struct soft_stubs *st = &v->soft->cache->stub;
+
+	if (g[REG_TRAPNO] != X86_EXC_PF)
+		return false;
+	for (unsigned i = 0; i < st->n_fault_at; i++) {
+		if (pc != st->fault_at[i].insn)
+			continue;
+		soft_tlb_drop_write_tags(v);
+		g[REG_RIP] = (greg_t)(uintptr_t)st->fault_at[i].go_on;
+		return true;
+	}
+	return false;
+}
+
 /* True: the thread goes on somewhere else. */
 static bool redirect(struct soft_vcpu *v, ucontext_t *uc)
 {
@@ -38,8 +56,10 @@ static bool redirect(struct soft_vcpu *v, ucontext_t *uc)
 	const uint8_t *pc = (const uint8_t *)(uintptr_t)g[REG_RIP];
 	size_t off = (size_t)(pc - c->rx);
 
-	if (pc < c->rx || off >= c->size || off < c->thunks)
+	if (pc < c->rx || off >= c->size)
 		return false;
+	if (off < c->thunks)
+		return in_stub(v, pc, g);
 	if (off < c->stubs_end) {
 		v->tr.native_trap = (uint32_t)g[REG_TRAPNO] + 1;
 		g[REG_RIP] = (greg_t)(uintptr_t)c->stub.native_done;

@@ -7,6 +7,9 @@
  * Source and destination keep their distance when they overlap, because both addresses of a page go to the
  * same host page. Everything else (DF set, page crossing, TLB miss, device memory) goes by C, which works page by page.
  *
+ * With several vCPUs the store may fault on the host, because another vCPU has found code in the page (smc.c). The
+ * signal handler then goes on at `fault`: what has been moved so far is done, and C does the rest.
+ *
  * Called with a record two bytes behind the return address (a short jump over the record stands there), so that
  * call and return pair up on the host. EFLAGS are clobbered. S0, S1 as everywhere; rdx is saved and holds the bytes.
  */
@@ -41,9 +44,10 @@ static void translate(struct emit *e, unsigned reg, unsigned mmu, bool write, ui
 	emit_gs_base(e, true, 0x03, reg, S1, GS_TLB(mmu, host));
 }
 
-static uint8_t *string_stub(struct emit *e, const struct soft_stubs *st, unsigned mmu, bool movs,
+static uint8_t *string_stub(struct emit *e, struct soft_stubs *st, unsigned mmu, bool movs,
 			    unsigned lg, bool rep)
 {
+	struct soft_stub_fault *fault = &st->fault_at[st->n_fault_at++];
 	uint8_t *slow[6], *too_many = NULL;
 	unsigned n = 0;
 
@@ -81,6 +85,7 @@ static uint8_t *string_stub(struct emit *e, const struct soft_stubs *st, unsigne
 	if (movs)
 		translate(e, HR_RSI, mmu, false, slow, &n);
 	translate(e, HR_RDI, mmu, true, slow, &n);
+	fault->insn = emit_here(e);
 	if (lg == 1)
 		emit8(e, 0x66);
 	if (rep)
@@ -96,11 +101,33 @@ static uint8_t *string_stub(struct emit *e, const struct soft_stubs *st, unsigne
 	pop(e, HR_RDX);
 	emit8(e, 0xc3);
 
+	/* rdx: bytes done, of all less those to do; rcx is as the guest's would be. */
+	fault->go_on = emit_here(e);
+	if (rep) {
+		emit_mov_rr(e, true, S0, HR_RCX);
+		emit_rex(e, true, 0, 0, S0); /* shl r10, lg */
+		emit8(e, 0xc1);
+		emit8(e, 0xe0 | (S0 & 7));
+		emit8(e, lg);
+		emit_rr(e, true, 0x29, S0, HR_RDX);
+	} else {
+		emit_mov_imm(e, HR_RDX, 0);
+	}
+	pop(e, HR_RDI);
+	pop(e, HR_RSI);
+	emit_lea(e, true, HR_RDI, HR_RDI, HR_RDX, 0, 0);
+	if (movs)
+		emit_lea(e, true, HR_RSI, HR_RSI, HR_RDX, 0, 0);
+	pop(e, HR_RDX);
+
+	uint8_t *by_c = emit_jmp32(e);
+
 	for (unsigned i = 0; i < n; i++)
 		emit_patch32(e, slow[i], e->p);
 	pop(e, HR_RDI);
 	pop(e, HR_RSI);
 	pop(e, HR_RDX);
+	emit_patch32(e, by_c, e->p);
 	emit_patch32(e, down, e->p);
 	if (rep)
 		emit_patch32(e, too_many, e->p);

@@ -233,12 +233,19 @@ struct tr {
 #define SOFT_THUNK_SIZE 4096u
 #define SOFT_MAX_BLOCKS (1u << 18)
 
+/* An instruction of a stub that may fault on the host, and where it goes on then. */
+struct soft_stub_fault {
+	const uint8_t *insn, *go_on;
+};
+
 struct soft_stubs {
 	uint8_t *enter, *leave, *resume, *step, *link, *exit_pc, *fault, *native_done;
 	uint8_t *step_popped, *ind_popped[SOFT_JCS]; /* the same with the record popped */
 	uint8_t *ind[SOFT_JCS];			     /* S0: target */
 	uint8_t *syscall[2], *sysret, *iret[2];	     /* [mmu]: SYSCALL's new one, IRET's old one */
 	uint8_t *miss[SOFT_MMUS][2];		     /* [mmu][write] */
+	unsigned n_fault_at;
+	struct soft_stub_fault fault_at[SOFT_MMUS * 2 * 4 * 2];
 	uint8_t *string[SOFT_MMUS][2][4][2]; /* [mmu][0 STOS, 1 MOVS][log2 of the element's bytes][REP] */
 };
 

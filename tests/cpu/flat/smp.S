@@ -13,6 +13,7 @@
  *  34 INIT stops a processor that runs without interrupts  35 it starts again elsewhere  36 INIT of a halted one
  *  37 start-up IPI to a running one is ignored  38 TSC does not go back from one to the next
  *  39 the APIC timer of another processor comes there
+ *  40 string stores over code that the other processor has run: each ends where it must, what they wrote is run
  *
  * For flat.sh: cpus: 2, seconds: 120, modes: reference,translate
  * Known of QEMU's TCG, and not checked there: 30, the running processor may keep the old code for ever.
@@ -268,6 +269,60 @@ p_patch:
 	je 5b
 	ret
 
+/* ---- strings over code: pair ---- */
+#define STR_PAGES 8
+
+p_strings:
+	xor %ebp, %ebp
+1:	mov %ebp, %ebx
+	shl $12, %ebx
+	add $str_pages, %ebx
+	test %r12d, %r12d
+	jnz 3f
+	mov $2, %esi /* the page is written, and written again while the TLB knows it */
+	mov $0xc3, %al
+2:	mov %ebx, %edi
+	mov $4096, %ecx
+	rep stosb
+	dec %esi
+	jnz 2b
+3:	call barrier
+	test %r12d, %r12d
+	jz 4f
+	call *%rbx
+4:	call barrier
+	test %r12d, %r12d
+	jnz 7f
+	lea 8(%rbx), %edi
+	mov $511, %ecx
+	test $1, %ebp
+	jnz 5f
+	movabs $0xc301578dc301578d, %rax /* lea 1(%rdi), %edx; ret */
+	rep stosq
+	jmp 6f
+5:	mov $str_source, %esi
+	rep movsq
+	cmp $str_source + 8 * 511, %esi
+	ACHECK 40, e
+6:	test %rcx, %rcx
+	ACHECK 40, z
+	add $4096, %ebx
+	cmp %rbx, %rdi
+	ACHECK 40, e
+	sub $4096, %ebx
+7:	call barrier
+	mov $16, %edi /* both run what was written */
+	xor %edx, %edx
+	lea 4088(%rbx), %eax
+	call *%rax
+	cmp $17, %edx
+	ACHECK 40, e
+	call barrier
+	inc %ebp
+	cmp $STR_PAGES, %ebp
+	jb 1b
+	ret
+
 /* ---- HLT, NMI ---- */
 p_hlt:	test %r12d, %r12d
 	jnz 3f
@@ -509,6 +564,11 @@ messages:
 	movl $0, patch_seen
 	movl $0, patched + 1
 	PAIR 29, p_patch
+	mov $str_source, %edi
+	mov $512, %ecx
+	movabs $0xc301578dc301578d, %rax
+	rep stosq
+	PAIR 40, p_strings
 	movl $0, stop
 	movl $0, woken
 	PAIR 31, p_hlt
@@ -582,7 +642,9 @@ pd1: .skip 4096
 pt: .skip 4096
 page_a: .skip 4096
 page_b: .skip 4096
-	.align 64
+	.align 4096
+str_pages: .skip STR_PAGES * 4096
+str_source: .skip 4096
 flag: .skip 64
 stamp: .skip 8
 go: .skip 4
