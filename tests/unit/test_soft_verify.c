@@ -469,6 +469,27 @@ static void test_jump_cache(void **state)
 	begin(&t, *state, 0);
 	look_up(&t, SOFT_JC_SIZE - 1, 1, 1, CC_E);
 	refused(&t, "wrong condition", "compared the tag");
+
+	/* At a place that is known. */
+	for (unsigned i = 0; i < 5; i++) {
+		struct soft_rec r = rec(&t);
+		uint8_t *jne;
+
+		begin(&t, *state, 0);
+		emit_mov_imm(&t.e, S0, 0x402000);
+		emit_gs(&t.e, true, 0x3b, i == 1 ? HR_RAX : S0, GS(tr.jc_tag) + 8 * 5);
+		if (i == 2)
+			emit_rr(&t.e, true, 0x39, S0, S0);
+		jne = emit_jcc32(&t.e, i == 3 ? CC_E : CC_NE);
+		emit_gs(&t.e, false, 0xff, 4, GS(tr.jc_code) + 8 * (i == 4 ? 6 : 5));
+		emit_patch32(&t.e, jne, t.e.p);
+		emit_call(&t.e, t.c->stub.ind[0]);
+		bytes(&t, &r, sizeof(r));
+		if (i)
+			refused(&t, "known place", "compared the tag");
+		else
+			passes(&t);
+	}
 }
 
 static void test_branches(void **state)

@@ -61,6 +61,22 @@ void tr_look_up(struct tr *t, unsigned flags, int rsp_undo)
 	emit_rm(e, false, 0xff, 4, HR_NONE, S1, 3, (int32_t)(GS(tr.jc_code) + part));
 }
 
+/* The same to a target that is known: it has one place in the jump cache. */
+static void look_up_known(struct tr *t, uint64_t target)
+{
+	struct emit *e = &t->e;
+	uint32_t at = (uint32_t)(sizeof(uint64_t) *
+				 (jc_array(t->key) * SOFT_JC_SIZE + soft_jc_index(target)));
+	struct tr_cold *c;
+
+	emit_mov_imm(e, S0, target);
+	emit_gs(e, true, 0x3b, S0, GS(tr.jc_tag) + at);
+	c = tr_cold(t, TR_COLD_IND, emit_jcc32(e, CC_NE));
+	c->off = t->off[t->i];
+	c->len = t->insn[t->i].len;
+	emit_gs(e, false, 0xff, 4, GS(tr.jc_code) + at); /* jmp */
+}
+
 void tr_emit_edge(struct tr *t, uint64_t target, unsigned live, uint8_t *jcc)
 {
 	struct emit *e = &t->e;
@@ -79,8 +95,7 @@ void tr_emit_edge(struct tr *t, uint64_t target, unsigned live, uint8_t *jcc)
 		}
 		if (live && !(t->loc & LOC_SLOT))
 			soft_emit_flags_save(e);
-		emit_mov_imm(e, S0, target);
-		tr_look_up(t, 0, 0);
+		look_up_known(t, target);
 		return;
 	}
 	struct soft_link *l = &t->b->link[t->b->n_links++];
@@ -203,8 +218,7 @@ void tr_emit_cold(struct tr *t)
 			t->key = c->key;
 			if (c->live && !(c->loc & LOC_SLOT))
 				soft_emit_flags_save(e);
-			emit_mov_imm(e, S0, c->va);
-			tr_look_up(t, 0, 0);
+			look_up_known(t, c->va);
 			break;
 		}
 	}

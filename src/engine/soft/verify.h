@@ -119,7 +119,7 @@ struct verify_flow {
 	uint32_t s0, mmu, write, size;
 	uint32_t s1;
 	int32_t s1_value;
-	uint32_t jc; /* array + 1 of the jump cache whose entry S1 was just compared; + 8: JNE must follow */
+	uint32_t jc; /* array + 1 of the jump cache whose entry S1 was just compared, or (entry + 1) << 4; + 8: JNE must follow */
 	uint16_t group[SOFT_GROUPS]; /* tr.group[] holds an S0 that was HOST: its size, 0 for none */
 	uint16_t group_write;	     /* bit a group: its write */
 };

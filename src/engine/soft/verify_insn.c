@@ -295,6 +295,26 @@ static const char *indexed(const struct soft_block *b, const struct x86_insn *in
 	return "it reaches its vCPU by an address that is not known";
 }
 
+/* The jump cache at a place that was known: CMP S0 with a tag, JMP by the code beside it. */
+static const char *known_place(const struct x86_insn *in, struct verify_flow *f, bool *done)
+{
+	uint64_t tag = (uint64_t)in->disp - offsetof(struct soft_vcpu, tr.jc_tag);
+	uint64_t code = (uint64_t)in->disp - offsetof(struct soft_vcpu, tr.jc_code);
+	const uint64_t size = SOFT_JCS * SOFT_JC_SIZE * sizeof(uint64_t);
+
+	if (in->op == X86_OP_JMP_IND && code < size) {
+		if (code % 8 || f->jc != (uint32_t)(code / 8 + 1) << 4)
+			return "it uses the jump cache without having compared the tag";
+		*done = true;
+	} else if (tag < size && tag % 8 == 0 && in->map == X86_MAP_1 && in->opcode == 0x3b &&
+		   in->reg == S0 && in->opnd_bytes == 8) {
+		compared_gone(f);
+		f->jc = (uint32_t)(tag / 8 + 1) << 4 | 8;
+		*done = true;
+	}
+	return NULL;
+}
+
 static const char *guest_access(const struct x86_insn *in, const struct verify_flow *f)
 {
 	if (in->base != S0 || in->index != 0xff || in->seg_override || in->addr_bytes != 8)
@@ -354,8 +374,11 @@ static const char *memory(const struct soft_block *b, const struct x86_insn *in,
 	if (in->base == 0xff && in->index == 0xff &&
 	    (uint64_t)in->disp - offsetof(struct soft_vcpu, tr.group) < SOFT_GROUPS * 8)
 		return group(in, f, done);
-	if (in->base == 0xff && in->index == 0xff)
-		return vcpu_access(b, in);
+	if (in->base == 0xff && in->index == 0xff) {
+		const char *why = known_place(in, f, done);
+
+		return why || *done ? why : vcpu_access(b, in);
+	}
 	return indexed(b, in, f, done);
 }
 
@@ -404,7 +427,7 @@ static void flow_on(const struct x86_insn *in, struct verify_flow *f, unsigned v
 	}
 	compared_gone(f);
 	if (f->jc & 8) /* after the comparison: JNE, or nothing is known */
-		f->jc = in->op == X86_OP_JCC && in->cond == CC_NE ? f->jc & 7 : 0;
+		f->jc = in->op == X86_OP_JCC && in->cond == CC_NE ? f->jc & ~8u : 0;
 	else
 		f->jc = 0;
 	if (names(in, S0, X86_ACC_W) || vex_reg == S0)
