@@ -7,6 +7,7 @@
 
 #include "board/bus.h"
 #include "board/layout.h"
+#include "state/state.h"
 
 struct debug_exit {
 	struct device dev;
@@ -33,6 +34,14 @@ static void debug_exit_write(void *ctx, uint64_t offset, uint64_t value, unsigne
 
 static const struct bus_ops debug_exit_ops = {.read = debug_exit_read, .write = debug_exit_write};
 
+/* There is nothing to remember, but that it is there. */
+static int debug_exit_state(struct device *d, struct state *s)
+{
+	(void)d;
+	state_begin(s, "debug-exit", NULL, 1);
+	return state_end(s);
+}
+
 static void debug_exit_destroy(struct device *d)
 {
 	struct debug_exit *x = container_of(d, struct debug_exit, dev);
@@ -45,6 +54,7 @@ static const struct dev_class debug_exit_class = {
 	.name = "debug-exit",
 	.help = "test guests end the machine by writing a code to port 0xf4",
 	.destroy = debug_exit_destroy,
+	.state = debug_exit_state,
 };
 
 int debug_exit_create(struct device **out, const struct dev_env *env, struct err *e)

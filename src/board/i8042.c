@@ -14,6 +14,7 @@
 
 #include "board/bus.h"
 #include "board/layout.h"
+#include "state/state.h"
 
 #define STATUS_OBF 0x01u     /* a byte waits at port 0x60 */
 #define STATUS_SYS 0x04u     /* self-test passed */
@@ -167,6 +168,22 @@ static void i8042_reset(struct device *d)
 	k->output = k->pending = 0;
 }
 
+/* No byte of it can be wrong: each is only shown, or looked up in a switch. */
+static int i8042_state(struct device *d, struct state *s)
+{
+	struct i8042 *k = container_of(d, struct i8042, dev);
+
+	state_begin(s, "i8042", NULL, 1);
+	state_u8(s, &k->status);
+	state_u8(s, &k->config);
+	state_u8(s, &k->output);
+	state_u8(s, &k->out_port);
+	state_u8(s, &k->port92);
+	state_u8(s, &k->pending);
+	state_bytes(s, k->ram, sizeof(k->ram));
+	return state_end(s);
+}
+
 static void i8042_destroy(struct device *d)
 {
 	struct i8042 *k = container_of(d, struct i8042, dev);
@@ -190,6 +207,7 @@ static const struct dev_class i8042_class = {
 	.help = "keyboard controller: reset, A20; no keyboard",
 	.destroy = i8042_destroy,
 	.reset = i8042_reset,
+	.state = i8042_state,
 	.dump = i8042_dump,
 };
 

@@ -152,6 +152,19 @@ void ioapic_reset(struct ioapic *io)
 		io->rte[pin] = RTE_MASKED;
 }
 
+void ioapic_loaded(struct ioapic *io, const struct irqchip_ioapic *in)
+{
+	_Static_assert(IRQCHIP_IOAPIC_PINS == LAYOUT_IOAPIC_PINS, "as many pins");
+	io->select = in->select;
+	io->id = in->id;
+	io->line = in->line;
+	for (unsigned pin = 0; pin < LAYOUT_IOAPIC_PINS; pin++) {
+		io->rte[pin] = in->rte[pin] & (RTE_WRITABLE | RTE_REMOTE_IRR);
+		if (!is_level(io->rte[pin]))
+			io->rte[pin] &= ~RTE_REMOTE_IRR;
+	}
+}
+
 void ioapic_dump(const struct ioapic *io, struct dev_text *t)
 {
 	dev_print(t, "ioapic: select %02x lines %06x sent %" PRIu64 " eoi %" PRIu64 "\n",

@@ -27,6 +27,8 @@ void ioapic_set(struct ioapic *io, unsigned pin, bool level);
 void ioapic_eoi(struct ioapic *io, uint8_t vector);
 uint32_t ioapic_read(struct ioapic *io, uint64_t offset);
 void ioapic_write(struct ioapic *io, uint64_t offset, uint32_t value);
+/* Registers and lines as they were, nothing is sent; `in` was checked. */
+void ioapic_loaded(struct ioapic *io, const struct irqchip_ioapic *in);
 void ioapic_dump(const struct ioapic *io, struct dev_text *t);
 
 #endif

@@ -19,6 +19,7 @@
 #include "board/lapic.h"
 #include "board/layout.h"
 #include "board/pic.h"
+#include "state/state_x86.h"
 
 #define PIN_INTR 0u /* IOAPIC input that has the PIC's output */
 #define PIN_PIT 2u
@@ -351,6 +352,61 @@ void irq_router_reset(struct irq_router *r)
 	pthread_mutex_unlock(&r->lock);
 	for (unsigned i = 0; i < IRQ_PIRQS; i++)
 		irq_pirq_route(r, i, -1);
+}
+
+/* ---- saved state ---- */
+
+int irq_state(struct irq_router *r, struct state *s)
+{
+	pthread_mutex_lock(&r->lock);
+	state_begin(s, "irq", NULL, 1);
+	state_u32_max(s, &r->line, (1u << IRQ_GSIS) - 1);
+	state_u16s(s, r->routed, IRQ_PIRQS);
+	for (unsigned i = 0; i < IRQ_PIRQS; i++) {
+		if (!(r->routed[i] & (r->routed[i] - 1u)))
+			continue;
+		state_fail(s, "an interrupt line is routed to two inputs");
+		r->routed[i] = 0;
+	}
+	state_end(s);
+	/* The sink gets its levels in its own state. */
+	r->told = (uint16_t)r->line;
+	for (unsigned i = 0; i < IRQ_PIRQS; i++)
+		if (r->line & (1u << (IRQ_PIRQ_FIRST + i)))
+			r->told |= r->routed[i];
+	pthread_mutex_unlock(&r->lock);
+	return state_error(s);
+}
+
+void irq_get_chips(struct irq_router *r, struct irqchip_pic *pic, struct irqchip_ioapic *io)
+{
+	pthread_mutex_lock(&r->lock);
+	for (unsigned i = 0; i < 2; i++)
+		pic->chip[i] = r->pic.chip[i];
+	*io = (struct irqchip_ioapic){.select = r->ioapic.select,
+				      .id = r->ioapic.id,
+				      .line = r->ioapic.line};
+	for (unsigned i = 0; i < IRQCHIP_IOAPIC_PINS; i++)
+		io->rte[i] = r->ioapic.rte[i];
+	pthread_mutex_unlock(&r->lock);
+}
+
+int irq_set_chips(struct irq_router *r, const struct irqchip_pic *pic,
+		  const struct irqchip_ioapic *io, struct err *e)
+{
+	int ret = state_pic_check(pic, e);
+	bool intr;
+
+	if (ret == 0)
+		ret = state_ioapic_check(io, e);
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(&r->lock);
+	intr = pic_loaded(&r->pic, pic);
+	ioapic_loaded(&r->ioapic, io);
+	pthread_mutex_unlock(&r->lock);
+	lapic_lint_loaded(r->lapics, intr);
+	return 0;
 }
 
 int irq_dump(struct irq_router *r, char *buf, size_t size)

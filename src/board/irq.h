@@ -14,6 +14,7 @@
 #define LODGE_BOARD_IRQ_H
 
 #include "board/device.h"
+#include "x86/irqchip.h"
 
 struct lapic_set;
 struct pic;
@@ -52,6 +53,15 @@ void irq_line_pulse(struct irq_router *r, unsigned gsi);
 bool irq_msi(struct irq_router *r, uint64_t addr, uint32_t data);
 /* PIRQ n (0..7) also drives PIC input `isa_irq`; -1: none. */
 void irq_pirq_route(struct irq_router *r, unsigned pirq, int isa_irq);
+
+/* ---- saved state; every vCPU parked ---- */
+
+/* Lines and PIRQ routes. Loaded before the controllers and the devices. */
+int irq_state(struct irq_router *r, struct state *s);
+void irq_get_chips(struct irq_router *r, struct irqchip_pic *pic, struct irqchip_ioapic *io);
+/* Takes them as they were: no line gets an edge by it. After lapic_set() of all. 0, or -EINVAL. */
+int irq_set_chips(struct irq_router *r, const struct irqchip_pic *pic,
+		  const struct irqchip_ioapic *io, struct err *e);
 
 /* Text about PIC, IOAPIC and lines; returns as snprintf. */
 int irq_dump(struct irq_router *r, char *buf, size_t size);

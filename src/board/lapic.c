@@ -376,6 +376,30 @@ void lapic_virtual_wire(struct lapic_set *s, unsigned cpu)
 	lvt_write(s, l, LVT_LINT1, LAPIC_NMI << 8);
 }
 
+int lapic_registers_set(struct lapic_set *s, struct lapic *l, const struct irqchip_lapic *in,
+			struct err *e)
+{
+	bool enabled = in->svr & SVR_ENABLED;
+
+	if (in->apic_base & s->base_reserved)
+		return err_set(e, EINVAL, "the saved local APIC %u has an impossible base address",
+			       l->cpu);
+	__atomic_store_n(&l->base, in->apic_base, __ATOMIC_SEQ_CST);
+	lapic_store(&l->ldr, lapic_is_x2(l) ? (l->cpu >> 4) << 16 | 1u << (l->cpu & 0xf) :
+					      in->ldr & 0xff000000);
+	lapic_store(&l->dfr, in->dfr | 0x0fffffff);
+	lapic_store(&l->svr, in->svr & SVR_MASK);
+	l->esr = in->esr & 0xff;
+	lapic_store(&l->esr_new, in->esr_pending & 0xff);
+	l->icr = in->icr;
+	for (unsigned i = 0; i < LVTS; i++) {
+		uint32_t keep = lvt_mask[i] | (lvt_mask[i] & LVT_LEVEL ? LVT_REMOTE_IRR : 0);
+
+		lapic_store(&l->lvt[i], (in->lvt[i] & keep) | (enabled ? 0 : LVT_MASKED));
+	}
+	return 0;
+}
+
 void lapic_pause(struct lapic_set *s)
 {
 	__atomic_store_n(&s->paused, true, __ATOMIC_SEQ_CST);

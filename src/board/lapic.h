@@ -15,6 +15,7 @@
 #define LODGE_BOARD_LAPIC_H
 
 #include "board/device.h"
+#include "x86/irqchip.h"
 
 #define LAPIC_MAX_CPUS 255
 /* The timer counts at 1 GHz before division, as KVM's does: CPUID 0x40000010 EBX = 1000000 kHz. */
@@ -126,6 +127,14 @@ struct lapic_intc {
 	int (*inta)(void *ctx); /* the PIC's vector; always one (spurious if need be) */
 };
 void lapic_connect(struct lapic_set *s, const struct lapic_intc *intc);
+
+/* ---- saved state; every vCPU parked, the set paused (or not started yet) ---- */
+
+void lapic_get(struct lapic_set *s, unsigned cpu, struct irqchip_lapic *out);
+/* Takes it after a look at every field; 0 or -EINVAL. The timer is armed by lapic_resume(). */
+int lapic_set(struct lapic_set *s, unsigned cpu, const struct irqchip_lapic *in, struct err *e);
+/* The level of LINT0 (the PIC's INTR) as it was, without an edge. After lapic_set() of all. */
+void lapic_lint_loaded(struct lapic_set *s, bool intr);
 
 /* Many lines for a person; returns as snprintf. */
 int lapic_dump(const struct lapic_set *s, unsigned cpu, char *buf, size_t size);

@@ -144,7 +144,20 @@ void lapic_icr_write(struct lapic_set *s, struct lapic *l, uint64_t icr);
 /* Clears IRR, ISR, TMR, TPR. Own thread. */
 void lapic_irq_reset(struct lapic *l);
 
+/* After IRR, ISR and TMR were loaded: what follows from them. */
+void lapic_irq_loaded(struct lapic *l, uint32_t tpr, bool extint);
+
+/* ---- lapic.c ---- */
+
+/* Registers other than interrupt sets and timer, from a saved state that was checked. -EINVAL: not this machine's. */
+int lapic_registers_set(struct lapic_set *s, struct lapic *l, const struct irqchip_lapic *in,
+			struct err *e);
+
 /* ---- lapic_timer.c; take the lock themselves ---- */
+
+/* Between the timer and its saved form; LVT set before. Loading does not arm the host's timer. */
+void lapic_timer_get(struct lapic_set *s, struct lapic *l, struct irqchip_lapic *out);
+void lapic_timer_loaded(struct lapic_set *s, struct lapic *l, const struct irqchip_lapic *in);
 
 void lapic_timer_reset(struct lapic_set *s, struct lapic *l);
 void lapic_timer_set_initial(struct lapic_set *s, struct lapic *l, uint32_t initial);

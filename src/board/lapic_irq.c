@@ -168,6 +168,17 @@ void lapic_irq_reset(struct lapic *l)
 	update_ppr(l);
 }
 
+void lapic_irq_loaded(struct lapic *l, uint32_t tpr, bool extint)
+{
+	uint32_t hot = extint ? HOT_EXTINT_MSG : 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		hot |= __atomic_load_n(&l->irr[i], __ATOMIC_SEQ_CST) ? 1u << i : 0;
+	lapic_store(&l->hot, hot);
+	lapic_store(&l->tpr, tpr);
+	update_ppr(l);
+}
+
 /* ---- into IRR ---- */
 
 bool lapic_accept(struct lapic_set *s, struct lapic *l, uint8_t vector, bool level)

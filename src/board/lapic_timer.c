@@ -67,10 +67,12 @@ static uint32_t current_locked(struct lapic_set *s, const struct lapic *l)
 {
 	uint64_t gone;
 
-	if (l->initial == 0 || LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER])) >= TIMER_DEADLINE)
+	/* Not armed: a one-shot that has expired. */
+	if (!l->armed || l->initial == 0 ||
+	    LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER])) >= TIMER_DEADLINE)
 		return 0;
 	gone = (now_ns(s) - l->start_ns) / divisor(l->divide);
-	if (LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER])) == TIMER_PERIODIC && l->armed)
+	if (LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER])) == TIMER_PERIODIC)
 		return l->initial - (uint32_t)(gone % l->initial);
 	return gone >= l->initial ? 0 : l->initial - (uint32_t)gone;
 }
@@ -217,6 +219,46 @@ void lapic_timer_reset(struct lapic_set *s, struct lapic *l)
 	cancel_locked(s, l);
 	l->initial = l->divide = 0;
 	l->start_ns = l->deadline_ns = 0;
+	pthread_mutex_unlock(&l->lock);
+}
+
+void lapic_timer_get(struct lapic_set *s, struct lapic *l, struct irqchip_lapic *out)
+{
+	uint64_t now, period;
+
+	pthread_mutex_lock(&l->lock);
+	now = now_ns(s);
+	period = period_ns(l);
+	out->timer_initial = l->initial;
+	out->timer_divide = l->divide;
+	out->tsc_deadline = l->tsc_deadline;
+	out->timer_left_ns = IRQCHIP_NEVER;
+	if (l->armed && period) {
+		if (l->deadline_ns <= now)
+			out->timer_left_ns = 0;
+		else if (LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER])) == TIMER_PERIODIC)
+			out->timer_left_ns = period - (now - l->start_ns) % period;
+		else
+			out->timer_left_ns = MIN(l->deadline_ns - now, period);
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+void lapic_timer_loaded(struct lapic_set *s, struct lapic *l, const struct irqchip_lapic *in)
+{
+	unsigned mode = LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER]));
+	bool counts = mode < TIMER_DEADLINE;
+	uint64_t now;
+
+	pthread_mutex_lock(&l->lock);
+	now = now_ns(s);
+	l->initial = counts ? in->timer_initial : 0;
+	l->divide = in->timer_divide;
+	l->tsc_deadline = mode == TIMER_DEADLINE ? in->tsc_deadline : 0;
+	l->armed = counts && in->timer_left_ns != IRQCHIP_NEVER;
+	/* The beginning may be before board time 0: only differences are looked at. */
+	l->deadline_ns = l->armed ? now + in->timer_left_ns : 0;
+	l->start_ns = now + (l->armed ? in->timer_left_ns : 0) - period_ns(l);
 	pthread_mutex_unlock(&l->lock);
 }
 

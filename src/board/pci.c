@@ -15,6 +15,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "state/state.h"
+
 #define COMMAND_WRITABLE                                                                 \
 	(PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY | \
 	 PCI_COMMAND_SERR | PCI_COMMAND_INTX_OFF)
@@ -316,6 +318,40 @@ void pci_reset(struct pci_device *d)
 	memcpy(d->cfg, d->initial, sizeof(d->cfg));
 	sync_bars(d);
 	sync_intx(d);
+}
+
+/* The bytes that are not the machine's: what the guest has written, and status bits that it can clear. */
+static uint8_t guest_bits(const struct pci_device *d, unsigned i)
+{
+	return d->wmask[i] | d->w1c[i];
+}
+
+int pci_device_state(struct pci_device *d, struct state *s)
+{
+	state_begin(s, "pci", d->dev.id, 1);
+	state_same(s, d->devfn, "the PCI function number");
+	state_same(s, pci_get32(d, PCI_VENDOR_ID), "the PCI vendor and device id");
+	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++) {
+		uint8_t mask = guest_bits(d, i), v = d->cfg[i] & mask;
+
+		if (!mask)
+			continue;
+		state_u8(s, &v);
+		d->cfg[i] = (uint8_t)((d->cfg[i] & ~mask) | (v & mask));
+	}
+	state_bool(s, &d->intx);
+	pci_msix_state(d, s);
+	return state_end(s);
+}
+
+int pci_device_loaded(struct pci_device *d, struct err *e)
+{
+	(void)e;
+	if (d->msix.n)
+		pci_msix_loaded(d);
+	sync_bars(d);
+	pci_intx(d, d->intx);
+	return 0;
 }
 
 void pci_fini(struct pci_device *d)

@@ -151,6 +151,14 @@ void pci_msix_notify(struct pci_device *d, unsigned n);
 void pci_intx(struct pci_device *d, bool level);
 bool pci_bus_master(const struct pci_device *d);
 
+/*
+ * Saved state of what a function is made of, for its device's state() and loaded(): section "pci:ID". Of configuration space
+ * only what the guest can write travels, so identity, capabilities and BAR sizes are the machine's. Loading maps BARs and drives
+ * INTx again; a MSI-X vector that is pending and unmasked is sent by pci_device_loaded().
+ */
+int pci_device_state(struct pci_device *d, struct state *s);
+int pci_device_loaded(struct pci_device *d, struct err *e);
+
 /* Tries again to map BARs that were held back. */
 void pci_bars_retry(struct pci_device *d);
 /* For pci.c and pci_msix.c: what an access to a BAR with MSI-X structures does first. False: not one of them. */
@@ -158,6 +166,8 @@ bool pci_msix_read(struct pci_device *d, unsigned bar, uint64_t off, unsigned si
 bool pci_msix_write(struct pci_device *d, unsigned bar, uint64_t off, unsigned size, uint64_t value);
 void pci_msix_control(struct pci_device *d); /* message control was written */
 void pci_msix_reset(struct pci_device *d);
+void pci_msix_state(struct pci_device *d, struct state *s); /* in the function's section */
+void pci_msix_loaded(struct pci_device *d);
 void pci_msix_fini(struct pci_device *d);
 /* For pci.c: the INTx output of a function changed; a BAR gave up its place. */
 void pci_root_intx(struct pci_root *r, const struct pci_device *d, bool level);
@@ -189,6 +199,9 @@ void pci_root_reset(struct pci_root *r);
 int pci_root_add(struct pci_root *r, struct pci_device *d, int devfn, struct err *e);
 void pci_root_remove(struct pci_root *r, struct pci_device *d);
 struct pci_device *pci_root_get(struct pci_root *r, uint8_t devfn);
+/* Registers of the root, and the state() and loaded() of every function on it. */
+int pci_root_state(struct pci_root *r, struct state *s);
+int pci_root_loaded(struct pci_root *r, struct err *e);
 int pci_root_dump(struct pci_root *r, char *buf, size_t size);
 
 /* INTx wiring, for _PRT as well: pin 0..3 (INTA..INTD) of a slot -> PIRQ 0..7 -> GSI 16..23. */

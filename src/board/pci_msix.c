@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "state/state.h"
+
 #define ENTRY_SIZE 16u
 #define CONTROL_MASKED 1u
 #define MC_ENABLE 0x8000u
@@ -226,6 +228,36 @@ void pci_msix_reset(struct pci_device *d)
 	__atomic_store_n(&x->enabled, false, __ATOMIC_RELAXED);
 	x->masked = false;
 	pthread_mutex_unlock(&x->lock);
+}
+
+void pci_msix_state(struct pci_device *d, struct state *s)
+{
+	struct pci_msix *x = &d->msix;
+
+	state_same(s, x->n, "the number of MSI-X vectors");
+	pthread_mutex_lock(&x->lock);
+	for (unsigned i = 0; i < x->n; i++) {
+		state_u64(s, &x->entry[i].addr);
+		state_u32(s, &x->entry[i].data);
+		state_u32(s, &x->entry[i].control);
+	}
+	state_u64s(s, x->pending, (x->n + 63) / 64);
+	pthread_mutex_unlock(&x->lock);
+}
+
+void pci_msix_loaded(struct pci_device *d)
+{
+	struct pci_msix *x = &d->msix;
+
+	pthread_mutex_lock(&x->lock);
+	for (unsigned i = 0; i < x->n; i++) {
+		x->entry[i].addr &= ~UINT64_C(3);
+		x->entry[i].control &= CONTROL_MASKED;
+	}
+	if (x->n % 64)
+		x->pending[x->n / 64] &= BIT(x->n % 64) - 1;
+	pthread_mutex_unlock(&x->lock);
+	pci_msix_control(d);
 }
 
 void pci_msix_fini(struct pci_device *d)

@@ -95,16 +95,43 @@ static void lpc_reset(struct device *d)
 	lpc_sync(p);
 }
 
+static int bridge_state(struct device *d, struct state *s)
+{
+	return pci_device_state(container_of(d, struct pci_device, dev), s);
+}
+
+static int mch_loaded(struct device *d, struct err *e)
+{
+	struct pci_device *p = container_of(d, struct pci_device, dev);
+	int r = pci_device_loaded(p, e);
+
+	mch_sync(p);
+	return r;
+}
+
+static int lpc_loaded(struct device *d, struct err *e)
+{
+	struct pci_device *p = container_of(d, struct pci_device, dev);
+	int r = pci_device_loaded(p, e);
+
+	lpc_sync(p);
+	return r;
+}
+
 static const struct dev_class mch_class = {
 	.name = "q35-mch",
 	.help = "Q35 host bridge",
 	.reset = mch_reset,
+	.state = bridge_state,
+	.loaded = mch_loaded,
 };
 
 static const struct dev_class lpc_class = {
 	.name = "ich9-lpc",
 	.help = "ICH9 LPC bridge",
 	.reset = lpc_reset,
+	.state = bridge_state,
+	.loaded = lpc_loaded,
 };
 
 static void set_mch(struct pci_device *d)

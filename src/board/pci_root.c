@@ -14,6 +14,7 @@
 
 #include "board/layout.h"
 #include "board/pm.h"
+#include "state/state.h"
 
 #define CF8_ENABLE 0x80000000u
 #define CF9_HARD 0x02u
@@ -234,6 +235,30 @@ void pci_root_reset(struct pci_root *r)
 		if (r->fn[i])
 			device_reset(&r->fn[i]->dev);
 	}
+}
+
+int pci_root_state(struct pci_root *r, struct state *s)
+{
+	state_begin(s, "pci-root", NULL, 1);
+	state_u32(s, &r->cf8);
+	state_u8(s, &r->cf9);
+	state_end(s);
+	for (unsigned i = 0; i < ARRAY_SIZE(r->fn); i++)
+		if (r->fn[i])
+			device_state(&r->fn[i]->dev, s);
+	return state_error(s);
+}
+
+int pci_root_loaded(struct pci_root *r, struct err *e)
+{
+	int ret = 0;
+
+	r->cf8 &= ~0x7f000003u;
+	r->cf9 &= 0x0e;
+	for (unsigned i = 0; i < ARRAY_SIZE(r->fn) && ret == 0; i++)
+		if (r->fn[i])
+			ret = device_loaded(&r->fn[i]->dev, e);
+	return ret;
 }
 
 int pci_root_dump(struct pci_root *r, char *buf, size_t size)

@@ -19,7 +19,7 @@
 static const uint8_t elcr_mask[2] = {0xf8, 0xde}; /* ICH9 §13.4.13: IRQ 0, 1, 2, 8, 13 are edge */
 
 /* Distance of the highest-priority bit in `set` from the top; 8 if none. */
-static unsigned top_priority(const struct pic_chip *c, uint8_t set)
+static unsigned top_priority(const struct irqchip_8259 *c, uint8_t set)
 {
 	unsigned p = 0;
 
@@ -29,7 +29,7 @@ static unsigned top_priority(const struct pic_chip *c, uint8_t set)
 }
 
 /* The input that should interrupt now, or -1. */
-static int chip_pending(const struct pic_chip *c, bool master)
+static int chip_pending(const struct irqchip_8259 *c, bool master)
 {
 	uint8_t in_service = c->isr;
 	unsigned p = top_priority(c, c->irr & (uint8_t)~c->imr);
@@ -45,7 +45,7 @@ static int chip_pending(const struct pic_chip *c, bool master)
 	return (int)((c->lowest + 1 + p) & 7);
 }
 
-static void chip_set(struct pic_chip *c, unsigned n, bool level)
+static void chip_set(struct irqchip_8259 *c, unsigned n, bool level)
 {
 	uint8_t bit = (uint8_t)(1u << n);
 
@@ -58,7 +58,7 @@ static void chip_set(struct pic_chip *c, unsigned n, bool level)
 
 static void pic_update(struct pic *p)
 {
-	struct pic_chip *m = &p->chip[0];
+	struct irqchip_8259 *m = &p->chip[0];
 	bool slave = chip_pending(&p->chip[1], false) >= 0, intr;
 
 	m->irr = slave ? m->irr | 1u << CASCADE : m->irr & (uint8_t) ~(1u << CASCADE);
@@ -69,7 +69,7 @@ static void pic_update(struct pic *p)
 	p->output(p->ctx, intr);
 }
 
-static void chip_ack(struct pic_chip *c, unsigned n)
+static void chip_ack(struct irqchip_8259 *c, unsigned n)
 {
 	uint8_t bit = (uint8_t)(1u << n);
 
@@ -83,7 +83,7 @@ static void chip_ack(struct pic_chip *c, unsigned n)
 
 uint8_t pic_inta(struct pic *p)
 {
-	struct pic_chip *m = &p->chip[0], *s = &p->chip[1];
+	struct irqchip_8259 *m = &p->chip[0], *s = &p->chip[1];
 	int n = chip_pending(m, true);
 	uint8_t vector;
 
@@ -112,7 +112,7 @@ void pic_set(struct pic *p, unsigned irq, bool level)
 	pic_update(p);
 }
 
-static void chip_init(struct pic_chip *c)
+static void chip_init(struct irqchip_8259 *c)
 {
 	c->irr = c->line & c->elcr;
 	c->imr = c->isr = 0;
@@ -121,14 +121,14 @@ static void chip_init(struct pic_chip *c)
 	c->read_isr = c->poll = false;
 }
 
-static void chip_eoi(struct pic_chip *c, unsigned n, bool rotate)
+static void chip_eoi(struct irqchip_8259 *c, unsigned n, bool rotate)
 {
 	c->isr &= (uint8_t) ~(1u << n);
 	if (rotate)
 		c->lowest = (uint8_t)n;
 }
 
-static void ocw2(struct pic_chip *c, uint8_t v)
+static void ocw2(struct irqchip_8259 *c, uint8_t v)
 {
 	unsigned n = v & 7, p;
 
@@ -147,7 +147,7 @@ static void ocw2(struct pic_chip *c, uint8_t v)
 	}
 }
 
-static void ocw3(struct pic_chip *c, uint8_t v)
+static void ocw3(struct irqchip_8259 *c, uint8_t v)
 {
 	if (v & 0x40)
 		c->special_mask = v & 0x20;
@@ -158,7 +158,7 @@ static void ocw3(struct pic_chip *c, uint8_t v)
 
 void pic_write(struct pic *p, unsigned chip, unsigned reg, uint8_t v)
 {
-	struct pic_chip *c = &p->chip[chip & 1];
+	struct irqchip_8259 *c = &p->chip[chip & 1];
 
 	if (reg == 0) {
 		if (v & 0x10) { /* ICW1 */
@@ -191,7 +191,7 @@ void pic_write(struct pic *p, unsigned chip, unsigned reg, uint8_t v)
 
 uint8_t pic_read(struct pic *p, unsigned chip, unsigned reg)
 {
-	struct pic_chip *c = &p->chip[chip & 1];
+	struct irqchip_8259 *c = &p->chip[chip & 1];
 
 	if (c->poll) {
 		int n = chip_pending(c, chip == 0);
@@ -215,7 +215,7 @@ uint8_t pic_elcr_read(const struct pic *p, unsigned chip)
 
 void pic_elcr_write(struct pic *p, unsigned chip, uint8_t v)
 {
-	struct pic_chip *c = &p->chip[chip & 1];
+	struct irqchip_8259 *c = &p->chip[chip & 1];
 
 	c->elcr = v & elcr_mask[chip & 1];
 	c->irr = (c->irr & (uint8_t)~c->elcr) | (c->line & c->elcr);
@@ -233,7 +233,7 @@ void pic_init(struct pic *p, void (*output)(void *ctx, bool level), void *ctx)
 void pic_reset(struct pic *p)
 {
 	for (unsigned i = 0; i < 2; i++) {
-		struct pic_chip *c = &p->chip[i];
+		struct irqchip_8259 *c = &p->chip[i];
 
 		c->elcr = 0;
 		chip_init(c);
@@ -244,10 +244,20 @@ void pic_reset(struct pic *p)
 	pic_update(p);
 }
 
+bool pic_loaded(struct pic *p, const struct irqchip_pic *in)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		p->chip[i] = in->chip[i];
+		p->chip[i].elcr &= elcr_mask[i];
+	}
+	p->intr = chip_pending(&p->chip[0], true) >= 0;
+	return p->intr;
+}
+
 void pic_dump(const struct pic *p, struct dev_text *t)
 {
 	for (unsigned i = 0; i < 2; i++) {
-		const struct pic_chip *c = &p->chip[i];
+		const struct irqchip_8259 *c = &p->chip[i];
 
 		dev_print(t,
 			  "pic%u: irr %02x imr %02x isr %02x line %02x elcr %02x base %02x lowest %u icw %u\n",

@@ -21,6 +21,7 @@
 #include "board/bus.h"
 #include "board/irq.h"
 #include "board/layout.h"
+#include "state/state_x86.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 #define MIN_INTERVAL_NS 100000u
@@ -55,6 +56,7 @@ struct pit {
 	struct dev_timer timer;
 	uint64_t edge_ns; /* when channel 0's output rises next; NO_EDGE */
 	uint64_t n_irqs;
+	struct irqchip_pit loading; /* between state() and loaded() */
 };
 
 static uint64_t clocks_to_ns(uint64_t clocks)
@@ -425,6 +427,84 @@ static void pit_resume(struct device *d)
 	arm(container_of(d, struct pit, dev), 0);
 }
 
+/* Fields of a channel that are the same in its saved form; the rest are times. */
+#define SAME_FIELDS(X)    \
+	X(mode)           \
+	X(rw)             \
+	X(bcd)            \
+	X(gate)           \
+	X(loaded)         \
+	X(triggered)      \
+	X(frozen)         \
+	X(has_next)       \
+	X(count)          \
+	X(next)           \
+	X(frozen_clocks)  \
+	X(latch)          \
+	X(latched)        \
+	X(status)         \
+	X(status_latched) \
+	X(read_high)      \
+	X(write_high)     \
+	X(write_low)
+
+static void get_saved(struct pit *p, struct irqchip_pit *out)
+{
+	uint64_t now = dev_now(&p->env->clock);
+
+	*out = (struct irqchip_pit){.port61 = p->port61, .edge_left_ns = IRQCHIP_NEVER};
+	if (p->edge_ns != NO_EDGE)
+		out->edge_left_ns = p->edge_ns > now ? p->edge_ns - now : 0;
+	for (unsigned i = 0; i < 3; i++) {
+		const struct pit_channel *c = &p->ch[i];
+		struct irqchip_8254 *o = &out->ch[i];
+
+#define COPY(field) o->field = c->field;
+		SAME_FIELDS(COPY)
+#undef COPY
+		o->next_at_clocks = c->next_at;
+		/* What runs in a channel that does not count is of no interest. */
+		if (counting(c) && !c->frozen)
+			o->elapsed_ns = MIN(now - c->start_ns, IRQCHIP_TIME_MAX);
+	}
+}
+
+static int pit_state(struct device *d, struct state *s)
+{
+	struct pit *p = container_of(d, struct pit, dev);
+
+	state_begin(s, "pit", NULL, 1);
+	if (!state_loading(s))
+		get_saved(p, &p->loading);
+	state_pit(s, &p->loading);
+	return state_end(s);
+}
+
+static int pit_loaded(struct device *d, struct err *e)
+{
+	struct pit *p = container_of(d, struct pit, dev);
+	uint64_t now = dev_now(&p->env->clock);
+	const struct irqchip_pit *in = &p->loading;
+	int r = state_pit_check(in, e);
+
+	if (r < 0)
+		return r;
+	p->port61 = in->port61;
+	p->edge_ns = in->edge_left_ns == IRQCHIP_NEVER ? NO_EDGE : now + in->edge_left_ns;
+	for (unsigned i = 0; i < 3; i++) {
+		const struct irqchip_8254 *c = &in->ch[i];
+		struct pit_channel *o = &p->ch[i];
+
+#define COPY(field) o->field = c->field;
+		SAME_FIELDS(COPY)
+#undef COPY
+		o->next_at = c->next_at_clocks;
+		/* May be before board time 0: only differences are looked at. */
+		o->start_ns = now - c->elapsed_ns;
+	}
+	return 0;
+}
+
 static void pit_destroy(struct device *d)
 {
 	struct pit *p = container_of(d, struct pit, dev);
@@ -458,6 +538,8 @@ static const struct dev_class pit_class = {
 	.reset = pit_reset,
 	.pause = pit_pause,
 	.resume = pit_resume,
+	.state = pit_state,
+	.loaded = pit_loaded,
 	.dump = pit_dump,
 };
 

@@ -18,6 +18,7 @@
 #include "board/bus.h"
 #include "board/irq.h"
 #include "board/layout.h"
+#include "state/state.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -206,6 +207,38 @@ static void pm_resume(struct device *d)
 	update(container_of(d, struct pm, dev));
 }
 
+/* Where the registers are is the LPC bridge's. */
+static int pm_state(struct device *d, struct state *s)
+{
+	struct pm *p = container_of(d, struct pm, dev);
+
+	state_begin(s, "pm", NULL, 1);
+	state_same(s, p->timer_bits, "the width of the ACPI timer");
+	state_u16(s, &p->sts);
+	state_u16(s, &p->en);
+	state_u16(s, &p->cnt);
+	state_u64(s, &p->gpe_sts);
+	state_u64(s, &p->gpe_en);
+	state_u32(s, &p->smi_en);
+	state_u64(s, &p->half);
+	state_u64(s, &p->base_ns);
+	return state_end(s);
+}
+
+static int pm_loaded(struct device *d, struct err *e)
+{
+	struct pm *p = container_of(d, struct pm, dev);
+
+	if (p->base_ns > dev_now(&p->env->clock))
+		return err_set(e, EINVAL, "the saved ACPI timer began in the future");
+	p->half = MIN(p->half, timer_count(p) >> (p->timer_bits - 1));
+	p->sts &= PM1_EVENTS | PM1_WAK_STS;
+	p->en &= PM1_EVENTS;
+	p->cnt = (p->cnt & PM1_CNT_KEPT) | PM1_CNT_SCI_EN;
+	update(p);
+	return 0;
+}
+
 static void pm_destroy(struct device *d)
 {
 	struct pm *p = container_of(d, struct pm, dev);
@@ -233,6 +266,8 @@ static const struct dev_class pm_class = {
 	.reset = pm_reset,
 	.pause = pm_pause,
 	.resume = pm_resume,
+	.state = pm_state,
+	.loaded = pm_loaded,
 	.dump = pm_dump,
 };
 

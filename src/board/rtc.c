@@ -21,6 +21,7 @@
 #include "board/bus.h"
 #include "board/irq.h"
 #include "board/layout.h"
+#include "state/state.h"
 
 #define NS_PER_S INT64_C(1000000000)
 #define UIP_NS 244000 /* update-in-progress comes this long before the update */
@@ -390,6 +391,15 @@ void rtc_cmos_set(struct device *d, uint8_t index, uint8_t value)
 		container_of(d, struct rtc, dev)->cmos[index] = value;
 }
 
+void rtc_get_battery(const struct device *d, struct rtc_battery *out)
+{
+	const struct rtc *r = container_of(d, const struct rtc, dev);
+
+	memcpy(out->cmos, r->cmos, sizeof(out->cmos));
+	out->offset_ns = r->offset_ns;
+	out->frozen_sub_ns = r->frozen_sub_ns;
+}
+
 /* Sizes where PC firmware looks for them, in the units it expects. */
 static void set_memory_size(struct rtc *r)
 {
@@ -441,6 +451,41 @@ static void rtc_resume(struct device *d)
 	fired(container_of(d, struct rtc, dev));
 }
 
+static int rtc_state(struct device *d, struct state *s)
+{
+	struct rtc *r = container_of(d, struct rtc, dev);
+
+	state_begin(s, "rtc", NULL, 1);
+	state_bytes(s, r->index, sizeof(r->index));
+	state_bytes(s, r->cmos, sizeof(r->cmos));
+	state_u8(s, &r->flags);
+	state_i64(s, &r->offset_ns);
+	state_i64(s, &r->frozen_sub_ns);
+	state_i64(s, &r->seen_s);
+	state_u64(s, &r->seen_period);
+	return state_end(s);
+}
+
+/* The clock goes on with the host's: time that passed while the machine was a file has passed, as with a battery. */
+static int rtc_loaded(struct device *d, struct err *e)
+{
+	struct rtc *r = container_of(d, struct rtc, dev);
+	int64_t wall = r->env->clock.wall(r->env->clock.ctx), now;
+	uint64_t p = period_count(r);
+
+	if (__builtin_add_overflow(wall, r->offset_ns, &now) || now > LAST_S * NS_PER_S ||
+	    now < -LAST_S * NS_PER_S || r->frozen_sub_ns < 0 || r->frozen_sub_ns >= NS_PER_S)
+		return err_set(e, EINVAL, "the saved real time clock has an impossible time");
+	r->index[0] &= 0x7f;
+	r->cmos[R_A] &= 0x7f;
+	r->flags &= C_PERIODIC | C_ALARM | C_UPDATE | C_IRQ;
+	if (r->seen_s > floor_s(now) || r->seen_s < -LAST_S)
+		r->seen_s = floor_s(now);
+	r->seen_period = MIN(r->seen_period, p);
+	update(r);
+	return 0;
+}
+
 static void rtc_destroy(struct device *d)
 {
 	struct rtc *r = container_of(d, struct rtc, dev);
@@ -468,6 +513,8 @@ static const struct dev_class rtc_class = {
 	.reset = rtc_reset,
 	.pause = rtc_pause,
 	.resume = rtc_resume,
+	.state = rtc_state,
+	.loaded = rtc_loaded,
 	.dump = rtc_dump,
 };
 
@@ -488,6 +535,11 @@ int rtc_create(struct device **out, const struct dev_env *env, const struct rtc_
 	r->offset_ns = cfg->offset_ns;
 	r->cmos[R_A] = 0x26; /* 32.768 kHz, 1024 Hz */
 	r->cmos[R_B] = B_24H;
+	if (cfg->battery) {
+		memcpy(r->cmos, cfg->battery->cmos, sizeof(r->cmos));
+		r->offset_ns = cfg->battery->offset_ns;
+		r->frozen_sub_ns = cfg->battery->frozen_sub_ns;
+	}
 	set_memory_size(r);
 	rtc_reset(&r->dev);
 	r->range = (struct bus_range){"rtc", LAYOUT_PORT_RTC, 4, &rtc_ops, r};

@@ -19,6 +19,7 @@
 
 #include "board/bus.h"
 #include "board/irq.h"
+#include "state/state.h"
 
 #define FIFO 16u
 
@@ -394,6 +395,46 @@ static void uart_resume(struct device *d)
 	tell_room(u);
 }
 
+static void fifo_state(struct state *s, struct fifo *f)
+{
+	state_bytes(s, f->byte, sizeof(f->byte));
+	state_u32_max(s, &f->head, FIFO - 1);
+	state_u32_max(s, &f->len, FIFO);
+}
+
+/* Characters that the guest has sent and the back-end has not taken stay in the FIFO and go out after the load. */
+static int uart_state(struct device *d, struct state *s)
+{
+	struct uart *u = container_of(d, struct uart, dev);
+
+	state_begin(s, "uart", d->id, 1);
+	fifo_state(s, &u->rx);
+	fifo_state(s, &u->tx);
+	state_u16(s, &u->divisor);
+	state_u8(s, &u->ier);
+	state_u8(s, &u->fcr);
+	state_u8(s, &u->lcr);
+	state_u8(s, &u->mcr);
+	state_u8(s, &u->scratch);
+	state_u8(s, &u->lsr_errors);
+	state_u8(s, &u->msr);
+	state_bool(s, &u->thre_pending);
+	return state_end(s);
+}
+
+static int uart_loaded(struct device *d, struct err *e)
+{
+	struct uart *u = container_of(d, struct uart, dev);
+
+	(void)e;
+	u->ier &= 0x0f;
+	u->fcr = u->fcr & FCR_ENABLE ? u->fcr & 0xc9 : 0;
+	u->mcr &= 0x1f;
+	u->lsr_errors &= LSR_ERRORS;
+	update(u);
+	return 0;
+}
+
 static void uart_destroy(struct device *d)
 {
 	struct uart *u = container_of(d, struct uart, dev);
@@ -421,6 +462,8 @@ static const struct dev_class uart_class = {
 	.reset = uart_reset,
 	.pause = uart_pause,
 	.resume = uart_resume,
+	.state = uart_state,
+	.loaded = uart_loaded,
 	.dump = uart_dump,
 };
 

@@ -114,7 +114,12 @@ struct run_options {
 	bool no_probe;
 	struct opt_list net, publish;
 	struct run_nets nets; /* made of them; runnet_end() */
+	const char *restore;  /* a saved machine instead of a kernel */
+	unsigned on_crash;    /* enum config_on_crash */
 	bool debug_exit, no_reboot, quiet, json_errors, help;
+	struct {
+		bool engine, name, no_reboot, on_crash, soft_mode, soft_cache;
+	} given; /* on the command line; looked at with `restore` */
 };
 
 /* Parses and checks what can be told from the words alone; what fails here is a usage error. Fills
@@ -163,6 +168,13 @@ int runnet_open(struct run_nets *nets, const struct vm_config *c, struct config_
 /* Ends the helpers and frees what runnet_parse() made. Also after an error, and twice. */
 void runnet_end(struct run_nets *nets);
 void runnet_print_help(FILE *f);
+/* ---- restore.c, save.c: saved machines ---- */
+
+/* Opens the file of --restore and completes c, which has the options, from it. */
+int restore_config(const struct run_options *o, struct vm_config *c, int *fd, struct err *e);
+/* `lodge ctl PATH save FILE [--stop]`. *result is the caller's. */
+int save_run(int sock, const char *path, bool stop, uint64_t deadline_ns, json_t **result,
+	     struct err *e);
 
 /* ---- launch.c: the VM process ---- */
 

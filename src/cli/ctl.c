@@ -16,14 +16,16 @@ struct ctl_options {
 	uint64_t timeout_s, vcpu;
 	const char *size_text; /* balloon: what it is to take; NULL: only look */
 	uint64_t size;
-	bool json, json_errors, help;
+	bool stop, json, json_errors, help;
 };
 
 #define AT(field) offsetof(struct ctl_options, field)
 
 static const struct opt_def ctl_options[] = {
-	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS", "wait this long for the answer (10)", 1,
-	 86400, NULL},
+	{"stop", 0, OPT_FLAG, AT(stop), "", "save: end the VM when its state is on the disk", 0, 0,
+	 NULL},
+	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS",
+	 "wait this long for the answer (10; save: 600)", 1, 86400, NULL},
 	{"vcpu", 0, OPT_UINT, AT(vcpu), "N", "dump: which vCPU (0)", 0, CONFIG_CPUS_MAX - 1, NULL},
 	{"json", 0, OPT_FLAG, AT(json), "", "print the result as JSON", 0, 0, NULL},
 	{"json-errors", 0, OPT_FLAG, AT(json_errors), "", "errors as JSON objects", 0, 0, NULL},
@@ -133,6 +135,21 @@ static int ctl_talk(int sock, enum control_cmd cmd, json_t *req, const struct ct
 	return 0;
 }
 
+static int ctl_save(int sock, const char *path, const struct ctl_options *o, struct err *e)
+{
+	uint64_t deadline = clock_ns() + o->timeout_s * CLOCK_NS_PER_S;
+	_autojson json_t *result = NULL;
+	int r = save_run(sock, path, o->stop, deadline, &result, e);
+
+	if (r < 0)
+		return r;
+	if (o->json)
+		ctl_print_json(result);
+	else
+		ctl_print(result);
+	return 0;
+}
+
 static int ctl_command(const char *word, unsigned *cmd, struct err *e)
 {
 	const char *near;
@@ -174,18 +191,26 @@ static int ctl_size(const struct opt_result *res, unsigned cmd, struct ctl_optio
 
 int cli_ctl(int argc, char **argv)
 {
-	struct ctl_options o = {.timeout_s = 10};
+	struct ctl_options o = {0};
 	struct opt_result res = {0};
 	struct err e = {0};
 	_autojson json_t *req = NULL;
 	_autoclose int sock = -1;
-	unsigned cmd;
+	unsigned cmd = CONTROL_CMDS;
+	bool save = false;
 
 	if (opt_parse(ctl_options, ARRAY_SIZE(ctl_options), argc, argv, &o, &res, &e))
 		return cli_fail(&e, CLI_EXIT_USAGE);
 	if (o.help)
 		return cli_own_help(cli_ctl);
-	if (res.n_args >= 2 && !strcmp(res.arg[1], "disk")) {
+	if (res.n_args >= 2 && !strcmp(res.arg[1], "save")) {
+		save = true;
+		if (res.n_args != 3) {
+			err_set(&e, EINVAL,
+				"`lodge ctl PATH save` needs the file to save to: lodge ctl PATH save FILE");
+			return cli_fail(&e, CLI_EXIT_USAGE);
+		}
+	} else if (res.n_args >= 2 && !strcmp(res.arg[1], "disk")) {
 		cmd = CONTROL_DISK_GROW; /* no other answer needs to be known here */
 		req = ctldisk_request(res.n_args - 2, res.arg + 2, &e);
 		if (!req)
@@ -201,8 +226,16 @@ int cli_ctl(int argc, char **argv)
 		if (cmd == CONTROL_DUMP)
 			(void)json_object_set_new(req, "vcpu", json_u64(o.vcpu));
 	}
+	if (o.stop && !save) {
+		err_set(&e, EINVAL, "--stop is for save only");
+		err_field(&e, "--stop", NULL);
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	}
+	if (!o.timeout_s)
+		o.timeout_s = save ? 600 : 10;
 	sock = control_connect(res.arg[0], &e);
-	if (sock < 0 || ctl_talk(sock, (enum control_cmd)cmd, req, &o, &e))
+	if (sock < 0 || (save ? ctl_save(sock, res.arg[2], &o, &e) :
+				ctl_talk(sock, (enum control_cmd)cmd, req, &o, &e)))
 		return cli_fail(&e, CLI_EXIT_RUNTIME);
 	return CLI_EXIT_OK;
 }

@@ -93,7 +93,7 @@ static int run_open(struct run_options *o, const struct vm_config *c, const char
 {
 	int r = runfile_check_memory(c->memory_bytes, e), pair[2];
 
-	if (!r)
+	if (!r && !o->restore)
 		r = runfile_open_boot(o, c, fds, e);
 	if (!r && c->engine == CONFIG_ENGINE_KVM)
 		r = runfile_open_kvm(fds, e);
@@ -150,7 +150,9 @@ static void run_remove_name(const struct run_name *n)
 		unlink(n->path);
 }
 
-static int run_vm(struct run_options *o, const struct vm_config *c, const char *console_path)
+/* state_fd: of --restore, or -1; consumed. */
+static int run_vm(struct run_options *o, const struct vm_config *c, const char *console_path,
+		  int state_fd)
 {
 	struct attach_options at = {.pid = -1,
 				    .control = -1,
@@ -165,6 +167,7 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 	int status, r;
 
 	config_fds_init(&fds);
+	fds.fd[CONFIG_FD_STATE] = state_fd;
 	attach_hold_signals();
 	r = run_open(o, c, console_path, &fds, &at.console, &at.opener, &e);
 	run_note_name(&names[0], o->control, fds.fd[CONFIG_FD_CONTROL_LISTEN]);
@@ -186,27 +189,42 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 	return status;
 }
 
+/* Consumes state_fd. */
+static int run_parsed(struct run_options *o, struct vm_config *c, const char *console_path,
+		      int state_fd)
+{
+	struct err e = {0};
+
+	log_init("lodge", c->name);
+	if (o->restore && !o->given.engine && !run_wants_soft(o, c))
+		o->engine = c->engine == CONFIG_ENGINE_KVM ? RUN_ENGINE_KVM : RUN_ENGINE_SOFT;
+	if (run_choose_engine(o, c, &e)) {
+		base_close_fd(&state_fd);
+		return cli_fail(&e, CLI_EXIT_RUNTIME);
+	}
+	return run_vm(o, c, console_path, state_fd);
+}
+
 int cli_run(int argc, char **argv)
 {
 	const char *console_path = NULL;
 	struct run_options o;
 	struct vm_config c;
 	struct err e = {0};
-	int status;
+	int state_fd = -1, status;
 
 	if (run_fill_stdio() < 0)
 		return CLI_EXIT_RUNTIME;
-	if (runopt_parse(argc, argv, &o, &c, &console_path, &e)) {
+	if (runopt_parse(argc, argv, &o, &c, &console_path, &e))
 		status = cli_fail_option(&e, CLI_EXIT_USAGE);
-	} else if (o.help) {
+	else if (o.help)
 		status = cli_own_help(cli_run);
-	} else if (o.image && image_ensure(o.image, o.quiet, &e) < 0) {
+	else if (o.image && image_ensure(o.image, o.quiet, &e) < 0)
 		status = cli_fail(&e, CLI_EXIT_RUNTIME);
-	} else {
-		log_init("lodge", o.name);
-		status = run_choose_engine(&o, &c, &e) ? cli_fail(&e, CLI_EXIT_RUNTIME) :
-							 run_vm(&o, &c, console_path);
-	}
+	else if (o.restore && restore_config(&o, &c, &state_fd, &e) < 0)
+		status = cli_fail(&e, CLI_EXIT_RUNTIME);
+	else
+		status = run_parsed(&o, &c, console_path, state_fd);
 	runnet_end(&o.nets);
 	rundisk_end(&o.disks);
 	return status;

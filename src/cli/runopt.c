@@ -18,6 +18,8 @@ static const char *const on_off[] = {"off", "on", NULL};
 static const struct opt_def run_options[] = {
 	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE",
 	 "Linux kernel: bzImage or vmlinux (from the first disk)", 0, 0, NULL},
+	{"restore", 0, OPT_TEXT, AT(restore), "FILE",
+	 "go on with a machine that was saved, instead", 0, 0, NULL},
 	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "initial RAM disk", 0, 0, NULL},
 	{"cmdline", 0, OPT_TEXT, AT(cmdline), "TEXT",
 	 "kernel command line (console=ttyS0 or hvc0, or what the disk says)", 0, 0, NULL},
@@ -62,6 +64,8 @@ static const struct opt_def run_options[] = {
 	 "end the VM after this time, exit status 124", 1, UINT32_MAX, NULL},
 	{"no-reboot", 0, OPT_FLAG, AT(no_reboot), "", "end the VM when the guest resets", 0, 0,
 	 NULL},
+	{"on-crash", 0, OPT_CHOICE, AT(on_crash), "WORD",
+	 "triple fault: stop the VM, or reset it as a PC would (stop)", 0, 0, config_on_crash_names},
 	{"debug-exit", 0, OPT_FLAG, AT(debug_exit), "", "test device: port 0xf4 ends the VM", 0, 0,
 	 NULL},
 	{"quiet", 'q', OPT_FLAG, AT(quiet), "", "only errors and what the guest says", 0, 0, NULL},
@@ -164,6 +168,45 @@ static int runopt_image(struct run_options *o, struct err *e)
 	return 0;
 }
 
+static bool runopt_given(const struct opt_result *res, const char *name)
+{
+	return opt_given(run_options, ARRAY_SIZE(run_options), res, name);
+}
+
+/* With --restore the machine is as it was saved: only what is the host's can be chosen. */
+static int runopt_restore(struct run_options *o, const struct opt_result *res, struct err *e)
+{
+	static const char *const allowed[] = {
+		"restore",  "engine", "no-probe",    "soft-mode", "soft-cache", "soft-trace",
+		"perf-map", "name",   "console",     "control",	  "timeout",	"no-reboot",
+		"on-crash", "quiet",  "json-errors", "help",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {
+		const char *name = run_options[i].name;
+		unsigned k = 0;
+		char option[40];
+
+		while (k < ARRAY_SIZE(allowed) && strcmp(allowed[k], name))
+			k++;
+		if (k < ARRAY_SIZE(allowed) || !runopt_given(res, name))
+			continue;
+		snprintf(option, sizeof(option), "--%s", name);
+		err_set(e, EINVAL,
+			"%s cannot be used with --restore: the machine is as it was when it was saved",
+			option);
+		err_hint(e, "leave out %s", option);
+		return err_field(e, option, NULL);
+	}
+	o->given.engine = runopt_given(res, "engine");
+	o->given.name = runopt_given(res, "name");
+	o->given.no_reboot = runopt_given(res, "no-reboot");
+	o->given.on_crash = runopt_given(res, "on-crash");
+	o->given.soft_mode = runopt_given(res, "soft-mode");
+	o->given.soft_cache = runopt_given(res, "soft-cache");
+	return *o->restore ? 0 : err_set(e, EINVAL, "--restore is empty: give the path of a file");
+}
+
 int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config *c,
 		 const char **console_path, struct err *e)
 {
@@ -191,6 +234,11 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 		return err_field(e, NULL, NULL);
 	}
 	o->image = res.n_args ? res.arg[0] : NULL;
+	if (o->restore && o->image)
+		return err_set(e, EINVAL, "--restore takes no image: what is \"%s\"?",
+			       err_quote(shown, sizeof(shown), o->image));
+	if (o->restore && runopt_restore(o, &res, e) < 0)
+		return -EINVAL;
 	if (o->image && o->kernel) {
 		err_set(e, EINVAL,
 			"an image has its own kernel: leave out either \"%s\" or --kernel",
@@ -198,7 +246,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 		err_hint(e, "use --disk FILE for a disk beside a kernel");
 		return err_field(e, "--kernel", o->kernel);
 	}
-	if (!o->kernel && !o->image && !o->disk.n) {
+	if (!o->kernel && !o->image && !o->disk.n && !o->restore) {
 		err_set(e, EINVAL,
 			"there is nothing to boot: give an image (debian:12), a disk by --disk FILE, or a kernel by --kernel FILE");
 		err_hint(e, "lodge run debian:12");
@@ -243,6 +291,9 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->balloon = o->balloon;
 	c->debug_exit = o->debug_exit;
 	c->no_reboot = o->no_reboot;
+	c->on_crash = (enum config_on_crash)o->on_crash;
+	if (o->restore)
+		return 0; /* the rest comes from the file */
 	if (o->kernel)
 		runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);
 	if (o->initrd)

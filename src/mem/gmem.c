@@ -211,7 +211,7 @@ int gmem_read(const struct gmem *m, gpa_t gpa, void *buf, uint64_t len)
  * each. Half the cost when a kernel is loaded. */
 static void copy_in(struct gmem *m, uint8_t *to, const uint8_t *from, uint64_t n)
 {
-	while (n >= BY_FILE) {
+	while (n >= BY_FILE && !m->from_file) {
 		ssize_t r = pwrite(m->memfd, from, MIN(n, MIB), to - m->base);
 
 		if (r <= 0)
@@ -260,10 +260,12 @@ int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len)
 	if (first >= end)
 		return 0;
 	off = (uint64_t)(hva - m->base) + (first - gpa);
-	if (m->memfd == GMEM_PRIVATE ?
-		    madvise(m->base + off, end - first, MADV_DONTNEED) < 0 :
-		    fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
-			      (off_t)(end - first)) < 0)
+	if (m->from_file) /* to give it back would bring back what is in the file */
+		memset(m->base + off, 0, end - first);
+	else if (m->memfd == GMEM_PRIVATE ?
+			 madvise(m->base + off, end - first, MADV_DONTNEED) < 0 :
+			 fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+				   (off_t)(end - first)) < 0)
 		return -errno;
 	gmem_written(m, first, end - first);
 	return 0;
@@ -275,7 +277,7 @@ uint64_t gmem_resident(const struct gmem *m)
 	struct stat st;
 	uint64_t n = 0;
 
-	if (m->memfd != GMEM_PRIVATE)
+	if (m->memfd != GMEM_PRIVATE && !m->from_file)
 		return fstat(m->memfd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 	for (uint64_t at = 0; at < m->size_bytes; at += sizeof(present) * GMEM_PAGE) {
 		uint64_t len = MIN(m->size_bytes - at, sizeof(present) * GMEM_PAGE);
@@ -292,6 +294,8 @@ int gmem_clear(struct gmem *m)
 {
 	for (unsigned i = 0; i < m->n_regions; i++)
 		gmem_dirty_mark(m, m->region[i].gpa, m->region[i].size);
+	if (m->from_file)
+		return gmem_unload(m);
 	if (m->memfd == GMEM_PRIVATE)
 		return madvise(m->base, m->size_bytes, MADV_DONTNEED) < 0 ? -errno : 0;
 	if (fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,

@@ -42,7 +42,8 @@ struct gmem {
 	int memfd;	     /* owned; GMEM_PRIVATE: none */
 	uint64_t size_bytes; /* sum of regions */
 	uint8_t *base;	     /* the whole memfd mapped at once, regions one after the other */
-	void *area;	     /* the reservation around base: the mapping and its guards */
+	bool from_file; /* base is a private view of a file of saved memory; the memfd is empty */
+	void *area;	/* the reservation around base: the mapping and its guards */
 	unsigned n_regions;
 	struct gmem_region region[GMEM_MAX_REGIONS]; /* ascending gpa */
 	struct gmem_hook hook;
@@ -88,6 +89,20 @@ uint64_t gmem_resident(const struct gmem *m);
 /* Makes all memory zero and not resident, as after gmem_create(). Nothing may use it meanwhile; the hook is not told.
  * 0 or -errno; memory is undefined then. */
 int gmem_clear(struct gmem *m);
+
+/* ---- saved state, gmem_file.c; nothing runs meanwhile ---- */
+
+/* Writes memory to fd from `offset` on (a multiple of the page size), leaving out pages that are zero: there the file is to
+ * have a hole, or zeroes. 0 or -errno; *n_pages: how many were written. */
+int gmem_save(const struct gmem *m, int fd, uint64_t offset, uint64_t *n_pages);
+/*
+ * Memory shall be what gmem_save() wrote; before anything else uses it. `copy`: reads it into the memfd. Else it takes no
+ * time: pages are read when they are touched, so the file must not change or shrink as long as the memory lives (the fd may
+ * be closed, the name may go), and nobody else can share this memory by its memfd.
+ */
+int gmem_load(struct gmem *m, int fd, uint64_t offset, bool copy, struct err *e);
+/* Back to the (empty) memfd, or to private memory. For gmem_clear(). */
+int gmem_unload(struct gmem *m);
 
 /* Dirty log: pages written since the last harvest. For the stores of vCPUs see engine_class.dirty_sync. */
 int gmem_dirty_start(struct gmem *m);

@@ -15,18 +15,25 @@ const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", "chaos", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
 const char *const config_console_device_names[] = {"serial", "virtio", NULL};
-const char *const config_fd_names[] = {
-	"kernel",	"initrd",	"console-in",	"console-out",	  "perf-map",  "kvm",
-	"agent-listen", "vsock-listen", "vsock-opener", "control-listen", "disk.0",    "disk.1",
-	"disk.2",	"disk.3",	"disk.4",	"disk.5",	  "disk.6",    "disk.7",
-	"overlay.0",	"overlay.1",	"overlay.2",	"overlay.3",	  "overlay.4", "overlay.5",
-	"overlay.6",	"overlay.7",	"net.0",	"net.1",	  "net.2",     "net.3",
-	"net.4",	"net.5",	"net.6",	"net.7",	  NULL};
+const char *const config_fd_names[] = {"kernel",       "initrd",	 "console-in",
+				       "console-out",  "perf-map",	 "kvm",
+				       "agent-listen", "vsock-listen",	 "vsock-opener",
+				       "state",	       "control-listen", "disk.0",
+				       "disk.1",       "disk.2",	 "disk.3",
+				       "disk.4",       "disk.5",	 "disk.6",
+				       "disk.7",       "overlay.0",	 "overlay.1",
+				       "overlay.2",    "overlay.3",	 "overlay.4",
+				       "overlay.5",    "overlay.6",	 "overlay.7",
+				       "net.0",	       "net.1",		 "net.2",
+				       "net.3",	       "net.4",		 "net.5",
+				       "net.6",	       "net.7",		 NULL};
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
 _Static_assert(ARRAY_SIZE(config_console_device_names) == CONFIG_CONSOLE_DEVICES + 1,
 	       "a name for each device");
+const char *const config_on_crash_names[] = {"stop", "reset", NULL};
+_Static_assert(ARRAY_SIZE(config_on_crash_names) == CONFIG_ON_CRASHES + 1, "a name for each");
 _Static_assert(ARRAY_SIZE(config_fd_names) == CONFIG_FDS + 1, "a name for each fd");
 
 #define CONFIG_PAGE 4096u
@@ -88,6 +95,7 @@ json_t *config_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "vsock.cid", json_u64(c->vsock_cid));
 	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
 	r |= json_object_set_new(j, "no_reboot", json_boolean(c->no_reboot));
+	r |= json_object_set_new(j, "on_crash", json_string(config_on_crash_names[c->on_crash]));
 	if (r) {
 		json_decref(j);
 		return NULL;
@@ -102,9 +110,9 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 		"soft.trace",	"cpus",	   "memory",	     "boot.kernel", "boot.initrd",
 		"boot.cmdline", "console", "console.device", "rng",	    "balloon",
 		"disk",		"net",	   "vsock.cid",	     "debug_exit",  "no_reboot",
-		NULL,
+		"on_crash",	NULL,
 	};
-	unsigned engine = 0, mode = 0, console = 0, device = 0;
+	unsigned engine = 0, mode = 0, console = 0, device = 0, on_crash = 0;
 	uint64_t cpus = 0, cid = 0;
 	char trace[24] = "";
 
@@ -132,7 +140,8 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_u64(j, "vsock.cid", false, CONFIG_VSOCK_CID_MIN, CONFIG_VSOCK_CID_MAX, &cid,
 			 e) < 0 ||
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
-	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0)
+	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0 ||
+	    json_get_choice(j, "on_crash", true, config_on_crash_names, &on_crash, e) < 0)
 		return -EINVAL;
 	if (json_object_get(j, "boot.kernel") && !c->kernel_name[0]) {
 		err_set(e, EINVAL, "the kernel's name is empty");
@@ -146,9 +155,55 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	c->soft_mode = (enum config_soft_mode)mode;
 	c->console = (enum config_console)console;
 	c->console_device = (enum config_console_device)device;
+	c->on_crash = (enum config_on_crash)on_crash;
 	c->cpus = (unsigned)cpus;
 	c->vsock_cid = (uint32_t)cid;
 	return config_check(c, e);
+}
+
+/* Keys that the guest does not see. */
+static bool config_host_key(const char *key)
+{
+	static const char *const keys[] = {"name", "engine", "console", "no_reboot", "on_crash"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+		if (!strcmp(key, keys[i]))
+			return true;
+	return !strncmp(key, "soft.", 5);
+}
+
+static int config_differs(const char *key, const json_t *saved, const json_t *now, struct err *e)
+{
+	_autofree char *was = json_dumps(saved, JSON_COMPACT | JSON_ENCODE_ANY);
+	_autofree char *is = json_dumps(now, JSON_COMPACT | JSON_ENCODE_ANY);
+	char shown[64], shown_was[64], shown_is[64];
+
+	err_set(e, EINVAL,
+		"the saved state is of a machine with another configuration: %s was %s and is %s",
+		err_quote(shown, sizeof(shown), key),
+		err_quote(shown_was, sizeof(shown_was), was ? was : "not there"),
+		err_quote(shown_is, sizeof(shown_is), is ? is : "not there"));
+	return err_field(e, key, is);
+}
+
+int config_same_machine(const json_t *saved, const json_t *now, struct err *e)
+{
+	const char *key;
+	const json_t *value;
+
+	json_object_foreach((json_t *)(uintptr_t)saved, key, value)
+	{
+		const json_t *other = json_object_get(now, key);
+
+		if (!config_host_key(key) && !json_equal(value, other))
+			return config_differs(key, value, other, e);
+	}
+	json_object_foreach((json_t *)(uintptr_t)now, key, value)
+	{
+		if (!config_host_key(key) && !json_object_get(saved, key))
+			return config_differs(key, NULL, value, e);
+	}
+	return 0;
 }
 
 int config_parse_address(const char *what, const char *text, uint64_t *out, struct err *e)
@@ -224,7 +279,8 @@ int config_check(const struct vm_config *c, struct err *e)
 	}
 	if ((unsigned)c->engine >= CONFIG_ENGINES || (unsigned)c->soft_mode >= CONFIG_SOFT_MODES ||
 	    (unsigned)c->console >= CONFIG_CONSOLES ||
-	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES)
+	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES ||
+	    (unsigned)c->on_crash >= CONFIG_ON_CRASHES)
 		return err_set(e, EINVAL, "the configuration has a choice out of range");
 	if (!c->kernel_name[0] && c->initrd_name[0]) {
 		err_set(e, EINVAL, "there is an initrd without a kernel");

@@ -32,6 +32,10 @@
  *   vsock.cid    integer  vsock_cid      3..0xfffffffe; absent: no vsock device
  *   debug_exit   boolean  debug_exit     the test device at port 0xf4
  *   no_reboot    boolean  no_reboot      a guest reset ends the VM
+ *   on_crash     string   on_crash       triple fault: "stop" the VM, or "reset" it as a PC would
+ *
+ * Of these the host's own are name, engine, soft.*, console, no_reboot and on_crash. The others are what the guest sees; with a saved
+ * state (fd "state") they must be as they were when it was saved. Then the fds "kernel" and "initrd" are not there.
  */
 #ifndef LODGE_PROTO_CONFIG_H
 #define LODGE_PROTO_CONFIG_H
@@ -76,12 +80,14 @@ enum config_console {
 
 /* Which device of the guest the console is. */
 enum config_console_device { CONFIG_CONSOLE_SERIAL, CONFIG_CONSOLE_VIRTIO, CONFIG_CONSOLE_DEVICES };
+enum config_on_crash { CONFIG_ON_CRASH_STOP, CONFIG_ON_CRASH_RESET, CONFIG_ON_CRASHES };
 
 /* Names, NULL-terminated, indexed by the enums. */
 extern const char *const config_engine_names[];
 extern const char *const config_soft_mode_names[];
 extern const char *const config_console_names[];
 extern const char *const config_console_device_names[];
+extern const char *const config_on_crash_names[];
 extern const char *const config_net_kind_names[];
 
 /* What is behind a network card. For lodge-vm both are an open fd. */
@@ -160,6 +166,7 @@ struct vm_config {
 	unsigned n_nets;
 	bool debug_exit;
 	bool no_reboot;
+	enum config_on_crash on_crash;
 };
 
 /* Files that go with it, in the start message's "fds" array by these names. */
@@ -174,6 +181,7 @@ enum config_fd {
 	CONFIG_FD_AGENT_LISTEN, /* "agent-listen": listening SOCK_STREAM socket; its clients talk to the guest agent */
 	CONFIG_FD_VSOCK_LISTEN, /* "vsock-listen": listening SOCK_STREAM socket; its clients connect to the guest */
 	CONFIG_FD_VSOCK_OPENER, /* "vsock-opener": asks for connections of the guest, proto/opener.h */
+	CONFIG_FD_STATE, /* "state": regular file, read-only: the saved state to begin with, kept open */
 	CONFIG_FD_CONTROL_LISTEN, /* "control-listen": listening SOCK_SEQPACKET socket for more control clients */
 	CONFIG_FD_DISK, /* "disk.0" to "disk.7": raw file or block device, locked, blocking; writable unless ro or snapshot */
 	CONFIG_FD_DISK_LAST = CONFIG_FD_DISK + (int)CONFIG_DISKS_MAX - 1,
@@ -200,6 +208,8 @@ json_t *config_to_json(const struct vm_config *c);
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e);
 /* The same checks on a struct, in the words of the keys above: for who fills one in by hand. */
 int config_check(const struct vm_config *c, struct err *e);
+/* Do two configurations in JSON describe the same machine for the guest? 0, or -EINVAL with a sentence that names the key. */
+int config_same_machine(const json_t *saved, const json_t *now, struct err *e);
 /* A 64-bit number, as in a kernel's symbol table: "0xffffffff81000000", or without the 0x. `what` begins the sentence. */
 int config_parse_address(const char *what, const char *text, uint64_t *out, struct err *e);
 /* 1..CONFIG_ID_MAX bytes of a-z 0-9 and -, beginning with a letter. */

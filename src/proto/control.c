@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *const control_cmd_names[] = {"query",  "pause",   "resume",	    "powerdown",
-					 "reset",  "quit",    "dump",	    "stats",
-					 "events", "balloon", "disk-limit", "disk-grow",
-					 NULL};
+const char *const control_cmd_names[] = {"query",     "pause",	"resume",  "powerdown",
+					 "reset",     "quit",	"dump",	   "stats",
+					 "save",      "events", "balloon", "disk-limit",
+					 "disk-grow", NULL};
 const char *const control_event_names[] = {"started",  "paused",  "resumed",	"powerdown",
 					   "reset",    "halted",  "disk-error", "disk-size",
 					   "shutdown", "crashed", "guest-exit", "error",
@@ -143,12 +143,18 @@ int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, ui
 		r = config_from_json(json_object_get(m.json, "config"), c, e);
 	if (!r)
 		r = control_take_roles(&m, fds, e);
-	if (!r && c->kernel_name[0])
+	if (!r && fds->fd[CONFIG_FD_STATE] >= 0)
+		r = control_check_file(fds->fd[CONFIG_FD_STATE], "state", e);
+	if (!r && fds->fd[CONFIG_FD_STATE] >= 0 &&
+	    (fds->fd[CONFIG_FD_KERNEL] >= 0 || fds->fd[CONFIG_FD_INITRD] >= 0))
+		r = err_set(e, EINVAL,
+			    "the start message has a saved state and a kernel or initrd beside it");
+	if (!r && fds->fd[CONFIG_FD_STATE] < 0 && c->kernel_name[0])
 		r = control_check_file(fds->fd[CONFIG_FD_KERNEL], "kernel", e);
 	if (!r && !c->kernel_name[0] && fds->fd[CONFIG_FD_KERNEL] >= 0)
 		r = err_set(e, EINVAL,
 			    "the start message has a kernel that the configuration does not name");
-	if (!r && c->initrd_name[0])
+	if (!r && fds->fd[CONFIG_FD_STATE] < 0 && c->initrd_name[0])
 		r = control_check_file(fds->fd[CONFIG_FD_INITRD], "initrd", e);
 	if (!r && !c->initrd_name[0] && fds->fd[CONFIG_FD_INITRD] >= 0)
 		r = err_set(e, EINVAL,
@@ -214,7 +220,7 @@ json_t *control_error_json(const struct err *e)
 
 int control_parse_request(const json_t *msg, struct control_request *r, struct err *e)
 {
-	static const char *const keys[] = {"id",  "cmd",       "vcpu", "disk",	     "size",
+	static const char *const keys[] = {"id",  "cmd",       "vcpu", "disk",	     "size", "hold",
 					   "bps", "bps_burst", "iops", "iops_burst", NULL};
 	uint64_t vcpu = 0;
 	unsigned cmd = 0;
@@ -229,7 +235,8 @@ int control_parse_request(const json_t *msg, struct control_request *r, struct e
 			 &r->size, e) < 0 ||
 	    json_get_text(msg, "disk", cmd == CONTROL_DISK_LIMIT || cmd == CONTROL_DISK_GROW,
 			  r->disk, sizeof(r->disk), e) < 0 ||
-	    config_disk_limits_from_json(msg, &r->limits, e) < 0)
+	    config_disk_limits_from_json(msg, &r->limits, e) < 0 ||
+	    json_get_bool(msg, "hold", false, &r->hold, e) < 0)
 		return -EINVAL;
 	r->has_size = json_object_get(msg, "size") != NULL;
 	r->given.bps = json_object_get(msg, "bps");
@@ -342,18 +349,23 @@ json_t *control_request_json(uint64_t id, enum control_cmd cmd)
 	return j;
 }
 
-int control_call(int sock, enum control_cmd cmd, uint64_t deadline_ns, json_t **result,
-		 struct err *e)
+static uint64_t control_next_id(void)
 {
 	static uint64_t last_id;
-	uint64_t id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
-	_autojson json_t *req = control_request_json(id, cmd);
+
+	return __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
+}
+
+/* Sends a request, with an fd or -1, and waits for its reply. */
+static int control_talk(int sock, const json_t *req, uint64_t id, int fd, uint64_t deadline_ns,
+			json_t **result, struct err *e)
+{
 	struct control_msg m;
 	json_t *got = NULL;
 	int r;
 
 	control_msg_init(&m);
-	r = control_send(sock, req, NULL, 0, deadline_ns, e);
+	r = control_send(sock, req, &fd, fd >= 0 ? 1 : 0, deadline_ns, e);
 	if (r)
 		return r;
 	for (;;) {
@@ -370,4 +382,24 @@ int control_call(int sock, enum control_cmd cmd, uint64_t deadline_ns, json_t **
 		*result = json_incref(got);
 	control_msg_fini(&m);
 	return r > 0 ? 0 : r;
+}
+
+int control_call(int sock, enum control_cmd cmd, uint64_t deadline_ns, json_t **result,
+		 struct err *e)
+{
+	uint64_t id = control_next_id();
+	_autojson json_t *req = control_request_json(id, cmd);
+
+	return control_talk(sock, req, id, -1, deadline_ns, result, e);
+}
+
+int control_call_save(int sock, int fd, bool hold, uint64_t deadline_ns, json_t **result,
+		      struct err *e)
+{
+	uint64_t id = control_next_id();
+	_autojson json_t *req = control_request_json(id, CONTROL_SAVE);
+
+	if (!req || json_object_set_new(req, "hold", json_boolean(hold)))
+		return err_errno(e, ENOMEM, "cannot make the request");
+	return control_talk(sock, req, id, fd, deadline_ns, result, e);
 }

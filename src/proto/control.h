@@ -23,12 +23,14 @@
  *   stats      result {"name":number,...}
  *   disk-limit result {}; "disk":id, and of "bps", "bps_burst", "iops", "iops_burst" those that change (0: none)
  *   disk-grow  result {"size":bytes}; "disk":id, "size":bytes optional: else what its file has grown to
+ *   save       with one fd, an empty regular file, writable: everything into it (state/state_file.h); result {"bytes",
+ *              "memory_bytes","ms"}. The guest stands still meanwhile and goes on; with "hold":true it stays paused
  *   events     result {}: from now on events are sent to this connection too
  *
  * Events, to the start socket always and to the connections that asked:
  *   {"event":"started"}, {"event":"paused"}, {"event":"resumed"}
  *   {"event":"powerdown"}                      the power button was pressed; the guest is still up
- *   {"event":"reset","cause":"guest|request"}  the machine was reset and runs again
+ *   {"event":"reset","cause":"guest|request|crash"}  the machine was reset and runs again
  *   {"event":"disk-error","disk":id,"op":"write","offset":N,"bytes":N,"error":"ENOSPC","action":"pause|report"}
  *                                              pause: the VM is paused; after a resume it is tried again (ENOSPC,
  *                                              EDQUOT), or the guest sees the error (a flush)
@@ -61,6 +63,7 @@ enum control_cmd {
 	CONTROL_QUIT,
 	CONTROL_DUMP,
 	CONTROL_STATS,
+	CONTROL_SAVE,
 	CONTROL_EVENTS,
 	CONTROL_BALLOON,
 	CONTROL_DISK_LIMIT,
@@ -138,6 +141,7 @@ struct control_request {
 		bool bps, bps_burst, iops, iops_burst;
 	} given; /* disk-limit */
 	struct config_disk_limits limits;
+	bool hold; /* save */
 };
 
 /* -EINVAL: not a request; r->id is the message's if it had a usable one, else 0: for the reply. */
@@ -164,6 +168,10 @@ json_t *control_request_json(uint64_t id, enum control_cmd cmd);
  * is owned by the caller. */
 int control_call(int sock, enum control_cmd cmd, uint64_t deadline_ns, json_t **result,
 		 struct err *e);
+
+/* The command "save" with its file (which stays the caller's). */
+int control_call_save(int sock, int fd, bool hold, uint64_t deadline_ns, json_t **result,
+		      struct err *e);
 
 /* ---- named sockets ---- */
 

@@ -302,7 +302,7 @@ static int build_devices(struct hw *hw, struct err *e)
 {
 	const struct dev_env *env = &hw->env;
 	const struct gmem *mem = hw->cfg.mem;
-	struct rtc_config rtc = {.n_cpus = hw->n_cpus};
+	struct rtc_config rtc = {.n_cpus = hw->n_cpus, .battery = hw->cfg.battery};
 	struct uart_config uart = {.id = "com1", .port = LAYOUT_PORT_COM1, .gsi = LAYOUT_IRQ_COM1};
 	struct pm_config pm = {.timer_32bit = false};
 	struct pci_root_config pci = {0};
@@ -503,14 +503,14 @@ static int build(struct hw *hw, struct err *e)
 	if (r == 0)
 		r = build_devices(hw, e);
 	pthread_mutex_unlock(hw->cfg.lock);
-	if (r == 0)
+	if (r == 0 && !hw->cfg.from_state)
 		r = load_guest(hw, e);
 	if (r == 0 && !first)
 		r = open_engine(hw, e);
 	if (r == 0)
 		r = vcpu_set_create(&hw->vcpus, hw->cfg.engine, hw->engine, &hw->host,
 				    &hw->vcpu_owner, hw->n_cpus, e);
-	if (r == 0)
+	if (r == 0 && !hw->cfg.from_state)
 		r = start_state(hw, e);
 	if (r == 0)
 		attach_console(hw);

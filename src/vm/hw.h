@@ -13,8 +13,10 @@
 #include "board/irq.h"
 #include "board/lapic.h"
 #include "board/pci.h"
+#include "board/rtc.h"
 #include "engine/engine.h"
 #include "proto/config.h"
+#include "state/state.h"
 #include "virtio/virtio.h"
 #include "vm/console.h"
 #include "vm/doorbell.h"
@@ -40,8 +42,10 @@ struct hw_config {
 	const struct config_fds *fds;
 	const struct engine_class *engine;
 	struct gmem *mem;
-	bool memory_is_zero;   /* nothing was ever written to it, or it was cleared */
-	pthread_mutex_t *lock; /* the VM lock */
+	bool from_state; /* hw_state() comes next: no kernel is loaded, vCPUs stay in the power-up state */
+	const struct rtc_battery *battery; /* of the machine before a reset; NULL: none */
+	bool memory_is_zero;		   /* nothing was ever written to it, or it was cleared */
+	pthread_mutex_t *lock;		   /* the VM lock */
 	struct loop *loop;
 	struct vmclock *clock;
 	struct console *console;
@@ -105,6 +109,12 @@ int hw_tsc_back(struct hw *hw, uint64_t tsc);
 /* No device and no APIC timer begins anything (lapic_pause(), device pause) - and again. All vCPUs parked. Loop thread. */
 void hw_pause(struct hw *hw);
 void hw_resume(struct hw *hw);
+/*
+ * Saves everything but memory, or loads it into hardware that was made with `from_state`. Paused (hw_pause()), board time
+ * stopped. tsc_now: the host's TSC at which the guest's shall stand (when the pause began, or now). 0, or -errno with a
+ * sentence; after a failed load the hardware can only be destroyed. Loop thread, VM lock not held. hw_state.c.
+ */
+int hw_state(struct hw *hw, struct state *s, uint64_t tsc_now, struct err *e);
 /* Adds the devices' counters to an object. 0 or -ENOMEM. Loop thread. */
 int hw_stats(struct hw *hw, json_t *j);
 /* Presses the power button. True: the guest listens to it. Loop thread. */

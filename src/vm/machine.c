@@ -25,58 +25,13 @@
 #include "util/clock.h"
 #include "util/log.h"
 #include "virtio/balloon.h"
-#include "vm/hw.h"
+#include "vm/machine_int.h"
 
 #define FLUSH_NS \
 	(30 * CLOCK_NS_PER_S) /* at the end the console's reader may stand still this long */
 #define FLUSH_QUIT_NS \
 	(100 * CLOCK_NS_PER_MS) /* and this long in all when somebody wants the end now */
 #define DUMP_MAX 65536u
-
-enum request { REQ_NONE, REQ_RESET, REQ_POWEROFF, REQ_DEBUG_EXIT, REQ_TRIPLE_FAULT, REQ_ERROR };
-
-struct machine {
-	struct loop *loop;
-	const struct vm_config *cfg;
-	const struct config_fds *fds;
-	const struct engine_class *engine;
-	const struct machine_owner *owner;
-	struct hw_owner hw_owner;
-
-	pthread_mutex_t lock; /* the VM lock */
-	enum machine_state state;
-	struct gmem *mem;
-	bool mem_is_zero; /* nobody has written to it yet */
-	struct vmclock *clock;
-	struct console *console;
-	struct disks *disks;
-	struct disks_owner disks_owner;
-	struct port_socket *agent; /* NULL: none */
-	struct hw *hw;		   /* NULL while ENDING */
-	uint64_t paused_tsc;	   /* host TSC when the pause began */
-	uint64_t n_resets;
-	uint64_t balloon_bytes; /* as the operator set it; it lasts through resets */
-	bool told_halted;	/* since the last reset */
-
-	struct loop_work act, dead;
-	struct {
-		enum request what;
-		unsigned code, vcpu;
-		char text[160];
-	} req; /* VM lock */
-
-	/* While ENDING: what is to be told when the console is done. */
-	struct loop_timer flush_timer;
-	bool finished;
-	bool quit; /* somebody wants the end now */
-	enum control_event end_event;
-	json_t *end_details;
-	int end_status;
-	uint64_t end_pending; /* console bytes left when the timer was set */
-
-	struct loop_timer idle_timer; /* until ENDING */
-	uint64_t idle_cpu_ns;	      /* of all vCPUs when it last fired */
-};
 
 /* ---- from vCPU threads ---- */
 
@@ -153,7 +108,7 @@ static void idle_start(struct machine *m)
 
 /* ---- the end ---- */
 
-static void tell(struct machine *m, enum control_event ev, json_t *details)
+void machine_tell(struct machine *m, enum control_event ev, json_t *details)
 {
 	m->owner->event(m->owner->ctx, ev, details);
 }
@@ -168,7 +123,7 @@ static void finish(void *ctx)
 	m->finished = true;
 	loop_timer_cancel(&m->flush_timer);
 	m->end_details = NULL;
-	tell(m, m->end_event, details);
+	machine_tell(m, m->end_event, details);
 	m->owner->ended(m->owner->ctx, m->end_status);
 }
 
@@ -227,13 +182,16 @@ static void end_crashed(struct machine *m)
 
 /* ---- reset, pause, resume ---- */
 
-static int build_hw(struct machine *m, struct err *e)
+int machine_build_hw(struct machine *m, bool from_state, const struct rtc_battery *battery,
+		     struct err *e)
 {
 	struct hw_config hc = {
 		.vm = m->cfg,
-		.fds = m->fds,
+		.fds = &m->fds,
 		.engine = m->engine,
 		.mem = m->mem,
+		.from_state = from_state,
+		.battery = battery,
 		.memory_is_zero = m->mem_is_zero,
 		.lock = &m->lock,
 		.loop = m->loop,
@@ -255,18 +213,22 @@ static int build_hw(struct machine *m, struct err *e)
 static void reset(struct machine *m, const char *cause)
 {
 	bool paused = m->state == MACHINE_PAUSED;
+	struct rtc_battery battery;
 	struct err e = {0};
 	int r;
 
 	vcpu_set_pause(m->hw->vcpus);
 	vmclock_stop(m->clock);
+	rtc_get_battery(m->hw->dev[HW_RTC], &battery);
 	hw_destroy(m->hw);
 	m->hw = NULL;
 	pthread_mutex_lock(&m->lock);
 	m->req.what = REQ_NONE;
 	pthread_mutex_unlock(&m->lock);
 	m->mem_is_zero = gmem_clear(m->mem) == 0;
-	r = build_hw(m, &e);
+	r = machine_boot_files(m, &e);
+	if (r == 0)
+		r = machine_build_hw(m, false, &battery, &e);
 	if (r == 0 && !paused)
 		vmclock_start(m->clock);
 	if (r == 0)
@@ -278,7 +240,7 @@ static void reset(struct machine *m, const char *cause)
 	m->paused_tsc = clock_tsc();
 	m->n_resets++;
 	m->told_halted = false;
-	tell(m, CONTROL_EV_RESET, json_pack("{s:s}", "cause", cause));
+	machine_tell(m, CONTROL_EV_RESET, json_pack("{s:s}", "cause", cause));
 }
 
 /* Lets the vCPUs run if the state says so, and nothing is waiting to be done that stopped them. */
@@ -293,57 +255,73 @@ static void let_run(struct machine *m)
 		vcpu_set_resume(m->hw->vcpus);
 }
 
-static int not_ending(const struct machine *m, struct err *e)
+int machine_not_ending(const struct machine *m, struct err *e)
 {
 	if (m->state == MACHINE_ENDING)
 		return err_set(e, ESHUTDOWN, "the VM '%s' is ending", m->cfg->name);
 	return 0;
 }
 
-int machine_pause(struct machine *m, struct err *e)
+void machine_stop_time(struct machine *m)
 {
-	if (not_ending(m, e) < 0)
-		return -ESHUTDOWN;
-	if (m->state == MACHINE_PAUSED)
-		return 0;
 	vcpu_set_pause(m->hw->vcpus);
 	hw_pause(m->hw);
 	vmclock_stop(m->clock);
 	m->paused_tsc = clock_tsc();
 	m->state = MACHINE_PAUSED;
-	tell(m, CONTROL_EV_PAUSED, NULL);
-	return 0;
 }
 
-int machine_resume(struct machine *m, struct err *e)
+/* Board time and the guest's TSC go on from where they stood. */
+static void start_time(struct machine *m)
 {
-	if (not_ending(m, e) < 0)
-		return -ESHUTDOWN;
-	if (m->state == MACHINE_RUNNING)
-		return 0;
 	if (hw_tsc_back(m->hw, clock_tsc() - m->paused_tsc) < 0)
 		log_warn("the engine did not take the time stamp counter of before the pause");
 	vmclock_start(m->clock);
 	hw_resume(m->hw);
 	m->state = MACHINE_RUNNING;
+}
+
+void machine_let_time_run(struct machine *m)
+{
+	start_time(m);
 	let_run(m);
-	tell(m, CONTROL_EV_RESUMED, NULL);
+}
+
+int machine_pause(struct machine *m, struct err *e)
+{
+	if (machine_not_ending(m, e) < 0)
+		return -ESHUTDOWN;
+	if (m->state == MACHINE_PAUSED)
+		return 0;
+	machine_stop_time(m);
+	machine_tell(m, CONTROL_EV_PAUSED, NULL);
+	return 0;
+}
+
+int machine_resume(struct machine *m, struct err *e)
+{
+	if (machine_not_ending(m, e) < 0)
+		return -ESHUTDOWN;
+	if (m->state == MACHINE_RUNNING)
+		return 0;
+	machine_let_time_run(m);
+	machine_tell(m, CONTROL_EV_RESUMED, NULL);
 	return 0;
 }
 
 int machine_powerdown(struct machine *m, struct err *e)
 {
-	if (not_ending(m, e) < 0)
+	if (machine_not_ending(m, e) < 0)
 		return -ESHUTDOWN;
 	if (!hw_power_button(m->hw))
 		log_info("the guest does not listen to the power button");
-	tell(m, CONTROL_EV_POWERDOWN, NULL);
+	machine_tell(m, CONTROL_EV_POWERDOWN, NULL);
 	return 0;
 }
 
 int machine_reset(struct machine *m, struct err *e)
 {
-	if (not_ending(m, e) < 0)
+	if (machine_not_ending(m, e) < 0)
 		return -ESHUTDOWN;
 	reset(m, "request");
 	return 0;
@@ -391,7 +369,15 @@ static void act(void *ctx)
 		end(m, CONTROL_EV_GUEST_EXIT, json_pack("{s:i}", "code", (int)m->req.code),
 		    MACHINE_EXIT_OK);
 		break;
-	case REQ_TRIPLE_FAULT: end_crashed(m); break;
+	case REQ_TRIPLE_FAULT:
+		if (m->cfg->on_crash != CONFIG_ON_CRASH_RESET)
+			end_crashed(m);
+		else if (m->cfg->no_reboot)
+			end(m, CONTROL_EV_SHUTDOWN, json_pack("{s:s}", "cause", "reset"),
+			    MACHINE_EXIT_OK);
+		else
+			reset(m, "crash");
+		break;
 	case REQ_ERROR:
 		err_set(&e, EIO, "vCPU %u cannot go on: %s", m->req.vcpu, m->req.text);
 		end_with_error(m, &e);
@@ -412,14 +398,14 @@ static void dead(void *ctx)
 			return;
 	}
 	m->told_halted = true;
-	tell(m, CONTROL_EV_HALTED, NULL);
+	machine_tell(m, CONTROL_EV_HALTED, NULL);
 }
 
 /* ---- disks ---- */
 
 static void disks_event(void *ctx, enum control_event ev, json_t *details)
 {
-	tell(ctx, ev, details);
+	machine_tell(ctx, ev, details);
 }
 
 static void disks_pause(void *ctx)
@@ -429,13 +415,13 @@ static void disks_pause(void *ctx)
 
 int machine_disk_limit(struct machine *m, const struct control_request *rq, struct err *e)
 {
-	return not_ending(m, e) < 0 ? -ESHUTDOWN : disks_limit(m->disks, rq, e);
+	return machine_not_ending(m, e) < 0 ? -ESHUTDOWN : disks_limit(m->disks, rq, e);
 }
 
 int machine_disk_grow(struct machine *m, const struct control_request *rq, json_t **out,
 		      struct err *e)
 {
-	return not_ending(m, e) < 0 ? -ESHUTDOWN : disks_grow(m->disks, rq, out, e);
+	return machine_not_ending(m, e) < 0 ? -ESHUTDOWN : disks_grow(m->disks, rq, out, e);
 }
 
 /* ---- life ---- */
@@ -462,7 +448,8 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 		return err_set(e, ENOMEM, "out of memory");
 	m->loop = l;
 	m->cfg = cfg;
-	m->fds = fds;
+	m->fds = *fds;
+	m->saved.fd = -1;
 	m->engine = engine;
 	m->owner = owner;
 	m->mem_is_zero = true;
@@ -487,7 +474,8 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 	if (r == 0)
 		r = disks_create(&m->disks, l, cfg, fds, &m->disks_owner, e);
 	if (r == 0)
-		r = build_hw(m, e);
+		r = fds->fd[CONFIG_FD_STATE] >= 0 ? machine_restore(m, e) :
+						    machine_build_hw(m, false, NULL, e);
 	if (r < 0) {
 		machine_destroy(m);
 		return r;
@@ -500,12 +488,17 @@ int machine_start(struct machine *m, struct err *e)
 {
 	int r;
 
-	vmclock_start(m->clock);
-	m->state = MACHINE_RUNNING;
+	if (m->restored) {
+		start_time(m);
+	} else {
+		vmclock_start(m->clock);
+		m->state = MACHINE_RUNNING;
+	}
+	m->restored = false;
 	idle_start(m);
 	r = vcpu_set_start(m->hw->vcpus, false, e);
 	if (r == 0)
-		tell(m, CONTROL_EV_STARTED, NULL);
+		machine_tell(m, CONTROL_EV_STARTED, NULL);
 	return r;
 }
 
@@ -524,6 +517,11 @@ void machine_destroy(struct machine *m)
 	loop_unpost(m->loop, &m->act);
 	loop_unpost(m->loop, &m->dead);
 	json_decref(m->end_details);
+	state_file_fini(&m->saved);
+	if (m->own_boot) {
+		base_close_fd(&m->fds.fd[CONFIG_FD_KERNEL]);
+		base_close_fd(&m->fds.fd[CONFIG_FD_INITRD]);
+	}
 	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
@@ -586,7 +584,7 @@ int machine_stats(struct machine *m, json_t **out, struct err *e)
 	struct console_stats cs;
 	int r = 0;
 
-	if (not_ending(m, e) < 0) {
+	if (machine_not_ending(m, e) < 0) {
 		json_decref(j);
 		return -ESHUTDOWN;
 	}
@@ -626,7 +624,7 @@ int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, stru
 {
 	struct virtio_dev *d;
 
-	if (not_ending(m, e) < 0)
+	if (machine_not_ending(m, e) < 0)
 		return -ESHUTDOWN;
 	d = m->hw->balloon;
 	if (!d) {
@@ -651,7 +649,7 @@ int machine_dump(struct machine *m, unsigned vcpu, json_t **out, struct err *e)
 	struct dev_text t = {.buf = malloc(DUMP_MAX), .size = DUMP_MAX};
 	char number[16];
 
-	if (not_ending(m, e) < 0) {
+	if (machine_not_ending(m, e) < 0) {
 		free(t.buf);
 		return -ESHUTDOWN;
 	}

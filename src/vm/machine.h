@@ -61,6 +61,12 @@ int machine_powerdown(struct machine *m, struct err *e);
 int machine_reset(struct machine *m, struct err *e);
 int machine_quit(struct machine *m, struct err *e);
 
+/*
+ * Saves everything into an empty writable file. The guest stands still meanwhile, and this thread does nothing else. Then it goes
+ * on, or with `hold`, if all went well, stays paused. *out: {"bytes", "memory_bytes", "ms"}.
+ */
+int machine_save(struct machine *m, int fd, bool hold, json_t **out, struct err *e);
+
 /* Results of the control commands of these names; *out is the caller's. */
 int machine_query(struct machine *m, json_t **out, struct err *e);
 int machine_stats(struct machine *m, json_t **out, struct err *e);

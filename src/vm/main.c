@@ -12,7 +12,7 @@
  *      control socket is gone.
  *   7. Take everything down again, in the opposite order, and exit with the status of proto/control.h.
  *
- * Signals: SIGTERM ends the VM like the command "quit"; SIGINT, SIGHUP and SIGPIPE are ignored (a terminal's keys are
+ * Signals: SIGTERM ends the VM like the command "quit"; SIGINT, SIGHUP, SIGPIPE and SIGXFSZ are ignored (a terminal's keys are
  * the business of who has the terminal). The engine handles its own hardware signals.
  */
 #include <errno.h>
@@ -153,6 +153,7 @@ static int watch_signals(struct vm *vm, struct err *e)
 	sigaction(SIGINT, &ignore, NULL);
 	sigaction(SIGHUP, &ignore, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGXFSZ, &ignore, NULL); /* a limit on file sizes: the write fails */
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	sigprocmask(SIG_BLOCK, &term, NULL); /* threads inherit it */

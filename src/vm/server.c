@@ -158,8 +158,8 @@ static void client_flush(struct client *c, uint64_t deadline_ns)
 
 /* ---- requests ---- */
 
-static int run_command(struct client *c, const struct control_request *rq, json_t **result,
-		       struct err *e)
+static int run_command(struct client *c, const struct control_request *rq,
+		       const struct control_msg *msg, json_t **result, struct err *e)
 {
 	struct machine *m = c->server->machine;
 
@@ -173,6 +173,10 @@ static int run_command(struct client *c, const struct control_request *rq, json_
 	case CONTROL_DUMP: return machine_dump(m, rq->vcpu, result, e);
 	case CONTROL_STATS: return machine_stats(m, result, e);
 	case CONTROL_BALLOON: return machine_balloon(m, rq->has_size ? &rq->size : NULL, result, e);
+	case CONTROL_SAVE:
+		if (msg->n_fds != 1)
+			return err_set(e, EINVAL, "save needs one open file with the request");
+		return machine_save(m, msg->fd[0], rq->hold, result, e);
 	case CONTROL_EVENTS: c->events = true; return 0;
 	case CONTROL_DISK_LIMIT: return machine_disk_limit(m, rq, e);
 	case CONTROL_DISK_GROW: return machine_disk_grow(m, rq, result, e);
@@ -189,14 +193,15 @@ static void reply_error(struct client *c, uint64_t id, const struct err *e)
 		client_drop(c);
 }
 
-static void handle(struct client *c, const json_t *msg)
+static void handle(struct client *c, const struct control_msg *msg)
 {
 	struct control_request rq = {0};
 	json_t *result = NULL;
 	struct err e = {0};
 	json_t *reply;
 
-	if (control_parse_request(msg, &rq, &e) < 0 || run_command(c, &rq, &result, &e) < 0) {
+	if (control_parse_request(msg->json, &rq, &e) < 0 ||
+	    run_command(c, &rq, msg, &result, &e) < 0) {
 		reply_error(c, rq.id, &e);
 		return;
 	}
@@ -228,7 +233,7 @@ static void client_ready(void *ctx, int fd, uint32_t events)
 	control_msg_init(&msg);
 	r = control_recv(fd, &msg, CONTROL_NO_WAIT, &e);
 	if (r == 1)
-		handle(c, msg.json);
+		handle(c, &msg);
 	else if (r == -EINVAL || r == -EMSGSIZE)
 		reply_error(c, 0, &e);
 	else if (r != -EAGAIN)

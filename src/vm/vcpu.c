@@ -43,6 +43,7 @@
 #define REQ_INIT 0x2u
 #define REQ_SIPI 0x4u
 #define REQ_VECTOR_SHIFT 8
+#define REQ_SAVED (REQ_INIT | REQ_SIPI | 0xffu << REQ_VECTOR_SHIFT)
 
 enum want { WANT_RUN, WANT_PAUSE, WANT_QUIT };
 
@@ -402,6 +403,22 @@ int vcpu_set_state(struct vcpu_set *s, unsigned i, uint64_t mask, const struct x
 	if (r == 0 && (mask & X86_STATE_EVENTS) && !s->cls->irqchip)
 		s->vcpu[i].wait_sipi = st->ev.wait_for_sipi;
 	return r;
+}
+
+struct engine_vcpu *vcpu_engine(struct vcpu_set *s, unsigned i)
+{
+	return s->vcpu[i].ev;
+}
+
+uint32_t vcpu_get_requests(struct vcpu_set *s, unsigned i)
+{
+	return load(&s->vcpu[i].req) & REQ_SAVED;
+}
+
+void vcpu_set_requests(struct vcpu_set *s, unsigned i, uint32_t requests)
+{
+	/* A look at what the engine has to deliver does no harm. */
+	store(&s->vcpu[i].req, (requests & REQ_SAVED) | REQ_LOOK);
 }
 
 void vcpu_interrupt(struct vcpu_set *s, unsigned i)

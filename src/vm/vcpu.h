@@ -73,6 +73,13 @@ void vcpu_set_resume(struct vcpu_set *s);
 void vcpu_get_state(struct vcpu_set *s, unsigned i, uint64_t mask, struct x86_state *st);
 int vcpu_set_state(struct vcpu_set *s, unsigned i, uint64_t mask, const struct x86_state *st);
 
+/* The engine's side of a vCPU. */
+struct engine_vcpu *vcpu_engine(struct vcpu_set *s, unsigned i);
+/* INIT and SIPI that were not applied yet, as a number for saved state, 0..VCPU_REQUESTS_MAX. Of a parked vCPU. Loop thread. */
+#define VCPU_REQUESTS_MAX 0xffffu
+uint32_t vcpu_get_requests(struct vcpu_set *s, unsigned i);
+void vcpu_set_requests(struct vcpu_set *s, unsigned i, uint32_t requests);
+
 /* An interrupt may be deliverable (engine_host.irq_pending says so already): look. Any thread, takes no lock. */
 void vcpu_interrupt(struct vcpu_set *s, unsigned i);
 /* When this vCPU's APIC timer is due (CLOCK_MONOTONIC ns; 0: never): it sleeps no longer than that, so that a timer

@@ -206,6 +206,14 @@ void vmclock_start(struct vmclock *c)
 	pthread_mutex_unlock(c->lock);
 }
 
+void vmclock_set(struct vmclock *c, uint64_t board_ns)
+{
+	pthread_mutex_lock(c->lock);
+	ASSERT(!c->running);
+	store(&c->stopped_at_ns, board_ns);
+	pthread_mutex_unlock(c->lock);
+}
+
 /* ---- local APIC timers ---- */
 
 static void apic_fired(void *ctx)

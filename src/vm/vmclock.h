@@ -29,6 +29,9 @@ uint64_t vmclock_host_ns(const struct vmclock *c, uint64_t board_ns);
 void vmclock_stop(struct vmclock *c);
 void vmclock_start(struct vmclock *c);
 
+/* Board time goes on from there. Stopped, nothing armed. Loop thread. */
+void vmclock_set(struct vmclock *c, uint64_t board_ns);
+
 /* The clock of dev_env. */
 void vmclock_dev(struct vmclock *c, struct dev_clock *out);
 

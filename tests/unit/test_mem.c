@@ -17,14 +17,19 @@
 #define P ((uint64_t)GMEM_PAGE)
 
 /* [0, 4 pages), touching [4, 6 pages), and [4 GiB, 4 GiB + 2 pages). */
-static struct gmem *three_regions(void)
+static struct gmem *three_regions_of(int kind)
 {
 	static const struct gmem_range range[] = {{0, 4 * P}, {4 * P, 2 * P}, {4 * GIB, 2 * P}};
 	struct gmem *m = NULL;
 	struct err e = {0};
 
-	assert_int_equal(gmem_create(&m, range, 3, -1, &e), 0);
+	assert_int_equal(gmem_create(&m, range, 3, kind, &e), 0);
 	return m;
+}
+
+static struct gmem *three_regions(void)
+{
+	return three_regions_of(GMEM_NEW);
 }
 
 static void test_create(void **st)
@@ -283,14 +288,78 @@ static void test_hook(void **st)
 	gmem_destroy(m);
 }
 
+static void save_load(int kind)
+{
+	struct gmem *m = three_regions_of(kind), *n = three_regions_of(kind);
+	_autoclose int fd = memfd_create("saved", MFD_CLOEXEC);
+	_autoclose int again = memfd_create("again", MFD_CLOEXEC);
+	static uint8_t page[5 * GMEM_PAGE],
+		buf[2 * GMEM_PAGE]; /* 5: large enough to go by the file */
+	struct err e = {0};
+	uint64_t pages = 99;
+
+	memset(page, 0x5a, sizeof(page));
+	assert_int_equal(gmem_save(m, fd, 2 * P, &pages), 0);
+	assert_int_equal(pages, 0);
+	/* One byte in a page, a page over a seam of regions, a page that is written and zero; the last. */
+	assert_int_equal(gmem_write(m, 5, "x", 1), 0);
+	assert_int_equal(gmem_write(m, 3 * P + 100, page, P), 0);
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(gmem_write(m, 2 * P, buf, P), 0);
+	assert_int_equal(gmem_write(m, 4 * GIB + P, page, P), 0);
+	assert_int_equal(gmem_save(m, fd, 2 * P, &pages), 0);
+	assert_int_equal(pages, 4);
+	/* Too short, not aligned. */
+	assert_int_equal(gmem_load(n, fd, 3 * P, false, &e), -EINVAL);
+	assert_int_equal(ftruncate(fd, (off_t)(2 * P + m->size_bytes)), 0);
+	assert_int_equal(gmem_load(n, fd, 2 * P + 1, false, NULL), -EINVAL);
+	assert_int_equal(gmem_load(n, fd, 2 * P, true, &e), 0);
+	assert_false(n->from_file);
+	assert_int_equal(gmem_resident(n), 4 * P);
+	assert_memory_equal(n->base, m->base, m->size_bytes);
+	assert_int_equal(gmem_clear(n), 0);
+	assert_int_equal(gmem_load(n, fd, 2 * P, false, &e), 0);
+	assert_memory_equal(n->base, m->base, m->size_bytes);
+	assert_true(gmem_resident(n) >= 4 * P);
+	/* The file does not see what is written, large writes neither; a second one from it does not either. */
+	assert_int_equal(gmem_write(n, 0, page, 3 * P), 0);
+	assert_int_equal(gmem_write(n, 0, page, 5 * P), 0);
+	assert_int_equal(pread(fd, buf, P, (off_t)(2 * P)), (ssize_t)P);
+	assert_memory_equal(buf, m->base, P);
+	assert_int_equal(gmem_save(n, again, 0, &pages), 0);
+	assert_int_equal(pages, 6);
+	assert_int_equal(pread(again, buf, 2 * P, 0), (ssize_t)(2 * P));
+	assert_memory_equal(buf, n->base, 2 * P);
+	/* Cleared: zero, and large writes work as ever. */
+	/* Given back to the host: zero, not what the file has. */
+	assert_int_equal(gmem_discard(n, 4 * GIB + P, P), 0);
+	assert_int_equal(*(uint8_t *)gmem_at(n, 4 * GIB + P, 1), 0);
+	assert_int_equal(gmem_clear(n), 0);
+	assert_false(n->from_file);
+	assert_int_equal(gmem_resident(n), 0);
+	assert_int_equal(n->base[0], 0);
+	assert_int_equal(gmem_write(n, 0, page, 5 * P), 0);
+	assert_memory_equal(n->base, page, 5 * P);
+	gmem_destroy(m);
+	gmem_destroy(n);
+}
+
+static void test_save_load(void **st)
+{
+	(void)st;
+	save_load(GMEM_NEW);
+	save_load(GMEM_PRIVATE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_create),	 cmocka_unit_test(test_bad_layouts),
-		cmocka_unit_test(test_given_fd), cmocka_unit_test(test_at),
-		cmocka_unit_test(test_copies),	 cmocka_unit_test(test_dirty),
-		cmocka_unit_test(test_hook),	 cmocka_unit_test(test_clear),
-		cmocka_unit_test(test_private),	 cmocka_unit_test(test_large_write),
+		cmocka_unit_test(test_create),	  cmocka_unit_test(test_bad_layouts),
+		cmocka_unit_test(test_given_fd),  cmocka_unit_test(test_at),
+		cmocka_unit_test(test_copies),	  cmocka_unit_test(test_dirty),
+		cmocka_unit_test(test_hook),	  cmocka_unit_test(test_clear),
+		cmocka_unit_test(test_private),	  cmocka_unit_test(test_large_write),
+		cmocka_unit_test(test_save_load),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

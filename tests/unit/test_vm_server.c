@@ -169,8 +169,11 @@ static void test_commands(void **st)
 	begin();
 	expect_event(start_peer, CONTROL_EV_STARTED);
 	for (unsigned cmd = 0; cmd < CONTROL_CMDS; cmd++)
-		if (cmd != CONTROL_QUIT && cmd != CONTROL_DISK_LIMIT && cmd != CONTROL_DISK_GROW)
+		if (cmd != CONTROL_QUIT && cmd != CONTROL_SAVE && cmd != CONTROL_DISK_LIMIT &&
+		    cmd != CONTROL_DISK_GROW)
 			expect_ok(start_peer, cmd + 1, cmd);
+	ask(start_peer, 40, CONTROL_SAVE); /* without a file */
+	expect_error(start_peer, 40, "EINVAL");
 	c = dial();
 	expect_ok(c, 50, CONTROL_PAUSE); /* no events here */
 	expect_event(start_peer, CONTROL_EV_PAUSED);

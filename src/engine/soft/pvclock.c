@@ -9,6 +9,9 @@
  * IA32_TSC_ADJUST holds the sum of its changes, so that is the TSC value at guest time 0. All vCPUs so describe
  * the same straight line. A guest may compare times across vCPUs (the "TSC stable" flag), and a page needs to be
  * written again only when the vCPU's TSC is.
+ *
+ * A machine that was loaded from saved state may have had its clock from another engine, where guest time and TSC did not
+ * begin together: pv_base_ns is what guest time was when the TSC was 0.
  */
 #include "engine/soft/host.h"
 #include "engine/soft/lockstep.h"
@@ -106,7 +109,7 @@ void soft_pvclock_update(struct soft_vcpu *v)
 	put(v, gpa + TI_VERSION, version, 4);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	put(v, gpa + TI_TSC_TIMESTAMP, v->s.msr.tsc_adjust, 8);
-	put(v, gpa + TI_SYSTEM_TIME, 0, 8);
+	put(v, gpa + TI_SYSTEM_TIME, so->pv_base_ns, 8);
 	put(v, gpa + TI_MUL, mul, 4);
 	put(v, gpa + TI_SHIFT, (uint8_t)shift, 1);
 	put(v, gpa + TI_FLAGS, PVCLOCK_TSC_STABLE, 1);
@@ -123,7 +126,7 @@ void soft_pvclock_wall(struct soft_vcpu *v)
 
 	/* The time of day when guest time was 0. */
 	host_wall_clock(v, &sec, &nsec);
-	now = ticks_to_ns(so, soft_guest_tsc(v) - v->s.msr.tsc_adjust);
+	now = so->pv_base_ns + ticks_to_ns(so, soft_guest_tsc(v) - v->s.msr.tsc_adjust);
 	now = sec * NS_PER_S + nsec - now;
 	version = get32(v, gpa + WC_VERSION) | 1;
 	put(v, gpa + WC_VERSION, version, 4);
@@ -132,4 +135,16 @@ void soft_pvclock_wall(struct soft_vcpu *v)
 	put(v, gpa + WC_NSEC, now % NS_PER_S, 4);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	put(v, gpa + WC_VERSION, version + 1, 4);
+}
+
+uint64_t soft_pvclock_get(const struct soft *so, uint64_t tsc)
+{
+	return so->pv_base_ns + ticks_to_ns(so, tsc - so->vcpu[0]->s.msr.tsc_adjust);
+}
+
+void soft_pvclock_set(struct soft *so, uint64_t tsc, uint64_t ns)
+{
+	so->pv_base_ns = ns - ticks_to_ns(so, tsc - so->vcpu[0]->s.msr.tsc_adjust);
+	for (unsigned i = 0; i < so->n_vcpus; i++)
+		soft_pvclock_update(so->vcpu[i]);
 }

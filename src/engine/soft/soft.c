@@ -317,6 +317,9 @@ static void soft_get_state(struct engine_vcpu *ev, uint64_t mask, struct x86_sta
 	soft_fp_save(v);
 	v->s.cr8 = v->host->cr8_read(v->host->ctx, v->index);
 	x86_state_copy(s, &v->s, mask);
+	/* One that came since the last look. */
+	if ((mask & X86_STATE_EVENTS) && (__atomic_load_n(&v->req, __ATOMIC_RELAXED) & SOFT_REQ_NMI))
+		s->ev.nmi_pending = true;
 }
 
 static int soft_set_state(struct engine_vcpu *ev, uint64_t mask, const struct x86_state *s)
@@ -354,6 +357,24 @@ static void soft_dirty_sync(struct engine *en)
 		       __atomic_load_n(&v->n_clean, __ATOMIC_SEQ_CST) == done[i])
 			sched_yield();
 	}
+}
+
+static int soft_get_clock(struct engine *en, uint64_t tsc, uint64_t *ns)
+{
+	*ns = soft_pvclock_get(&en->so, tsc);
+	return 0;
+}
+
+static int soft_set_clock(struct engine *en, uint64_t tsc, uint64_t ns)
+{
+	soft_pvclock_set(&en->so, tsc, ns);
+	return 0;
+}
+
+static void soft_cpuid(struct engine *en, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	cpuid_get(&en->so.cpuid, leaf, sub, 0, &out[CPUID_EAX], &out[CPUID_EBX], &out[CPUID_ECX],
+		  &out[CPUID_EDX]);
 }
 
 /* Most translated code of a boot is never run again. */
@@ -441,5 +462,9 @@ const struct engine_class engine_soft = {
 	.set_state = soft_set_state,
 	.dirty_sync = soft_dirty_sync,
 	.trim = soft_trim,
+	.get_clock = soft_get_clock,
+	.set_clock = soft_set_clock,
+	.cpuid = soft_cpuid,
+	.second_view = true,
 	.stats = soft_stats,
 };

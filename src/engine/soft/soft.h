@@ -419,13 +419,6 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value);
 /* After s was replaced from outside (engine set_state, INIT, SIPI): everything derived from it. Faults nothing. */
 void soft_state_loaded(struct soft_vcpu *v);
 
-/* ---- pvclock.c: kvmclock ---- */
-
-/* Writes the vCPU's clock page, if the guest has asked for one. After the guest's TSC was written. */
-void soft_pvclock_update(struct soft_vcpu *v);
-/* Writes the wall clock structure at the address the guest gave. */
-void soft_pvclock_wall(struct soft_vcpu *v);
-
 /* ---- pvsched.c: vCPUs that wait for one another ---- */
 
 /* Shows the features of this file in CPUID, if there are vCPUs to use them. */
@@ -449,7 +442,8 @@ struct soft {
 	struct soft_cache *cache; /* translator: code memory and blocks */
 	uint8_t *view; /* guest memory as TLB entries see it: mem->base, or a second mapping (smc.c) */
 	bool chaos;    /* SOFT_MODE_CHAOS */
-	uint64_t n_written;	  /* atomic: stores of devices to guest memory */
+	uint64_t n_written;  /* atomic: stores of devices to guest memory */
+	uint64_t pv_base_ns; /* kvmclock at TSC 0 (pvclock.c); changes only with every vCPU parked */
 	struct cpuid_table cpuid; /* filled by cpuid_build() when the engine is opened */
 };
 
@@ -460,6 +454,16 @@ static inline void soft_store_done(const struct soft *so)
 	if (so->n_vcpus > 1)
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
+
+/* ---- pvclock.c: kvmclock ---- */
+
+/* Writes the vCPU's clock page, if the guest has asked for one. After the guest's TSC was written. */
+void soft_pvclock_update(struct soft_vcpu *v);
+/* Writes the wall clock structure at the address the guest gave. */
+void soft_pvclock_wall(struct soft_vcpu *v);
+/* The clock, ns, when vCPU 0's TSC reads `tsc`; sets it, for all vCPUs, which are parked. */
+uint64_t soft_pvclock_get(const struct soft *so, uint64_t tsc);
+void soft_pvclock_set(struct soft *so, uint64_t tsc, uint64_t ns);
 
 /* ---- native.c: FP, MMX and SSE instructions run as themselves (all of X86_OPS_FP, and X86_A_NATIVE ops on request) ---- */
 void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in);

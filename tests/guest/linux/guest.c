@@ -42,8 +42,8 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"blk", blk_main},	     {"button", button_main}, {"check", check_main},
-	{"checksum", checksum_main}, {"exit", exit_main},     {"insn", insn_main},
-	{"virtio", virtio_main},
+	{"checksum", checksum_main}, {"count", count_main},   {"exit", exit_main},
+	{"insn", insn_main},	     {"virtio", virtio_main},
 };
 
 int main(int argc, char **argv)
@@ -54,6 +54,6 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);
 	}
-	fprintf(stderr, "usage: lodge-guest blk|button|check|checksum|exit|insn|virtio ...\n");
+	fprintf(stderr, "usage: lodge-guest blk|button|check|checksum|count|exit|insn|virtio ...\n");
 	return 2;
 }

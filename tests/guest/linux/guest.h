@@ -16,6 +16,8 @@ int blk_main(int argc, char **argv);
 int button_main(int argc, char **argv);
 /* check TOKEN CPUS MIB: looks at the machine from inside, prints a row a check and a verdict with the token. */
 int check_main(int argc, char **argv);
+/* count CPUS: counts and checks itself until a line comes on standard input. */
+int count_main(int argc, char **argv);
 /* insn MILLIONS: runs that many million instructions between two marker lines. */
 int insn_main(int argc, char **argv);
 /* virtio TOKEN: looks at the virtio devices, together with tests/guest/virtio on the host. */

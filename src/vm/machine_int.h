@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* machine_int.h - inside of a machine, for machine.c and machine_state.c only. */
+#ifndef LODGE_VM_MACHINE_INT_H
+#define LODGE_VM_MACHINE_INT_H
+
+#include "board/rtc.h"
+#include "state/state_file.h"
+#include "vm/hw.h"
+#include "vm/machine.h"
+
+enum request { REQ_NONE, REQ_RESET, REQ_POWEROFF, REQ_DEBUG_EXIT, REQ_TRIPLE_FAULT, REQ_ERROR };
+
+struct machine {
+	struct loop *loop;
+	const struct vm_config *cfg;
+	struct config_fds fds; /* borrowed, but kernel and initrd if `own_boot` */
+	bool own_boot;	       /* they were taken from the saved state */
+	const struct engine_class *engine;
+	const struct machine_owner *owner;
+	struct hw_owner hw_owner;
+
+	pthread_mutex_t lock; /* the VM lock */
+	enum machine_state state;
+	struct gmem *mem;
+	bool mem_is_zero; /* nobody has written to it yet */
+	struct vmclock *clock;
+	struct console *console;
+	struct disks *disks;
+	struct disks_owner disks_owner;
+	struct port_socket *agent; /* NULL: none */
+	struct hw *hw;		   /* NULL while ENDING */
+	uint64_t paused_tsc;	   /* host TSC when the pause began */
+	uint64_t n_resets;
+	uint64_t balloon_bytes;	 /* as the operator set it; it lasts through resets */
+	bool restored;		 /* from a file, and not started yet */
+	struct state_file saved; /* the file it came from; fd -1: none */
+	bool told_halted;	 /* since the last reset */
+
+	struct loop_work act, dead;
+	struct {
+		enum request what;
+		unsigned code, vcpu;
+		char text[160];
+	} req; /* VM lock */
+
+	/* While ENDING: what is to be told when the console is done. */
+	struct loop_timer flush_timer;
+	bool finished;
+	bool quit; /* somebody wants the end now */
+	enum control_event end_event;
+	json_t *end_details;
+	int end_status;
+	uint64_t end_pending; /* console bytes left when the timer was set */
+
+	struct loop_timer idle_timer; /* until ENDING */
+	uint64_t idle_cpu_ns;	      /* of all vCPUs when it last fired */
+};
+
+/* ---- machine.c ---- */
+
+/* `from_state`: machine_state.c fills it in next. `battery`: of the clock before a reset, or NULL. */
+int machine_build_hw(struct machine *m, bool from_state, const struct rtc_battery *battery,
+		     struct err *e);
+/* Pause and resume without a word to anybody. RUNNING; PAUSED. */
+void machine_stop_time(struct machine *m);
+void machine_let_time_run(struct machine *m);
+void machine_tell(struct machine *m, enum control_event ev, json_t *details);
+/* 0, or -ESHUTDOWN. */
+int machine_not_ending(const struct machine *m, struct err *e);
+
+/* ---- machine_state.c ---- */
+
+/* Builds the hardware from the file "state". The machine is as if paused then. */
+int machine_restore(struct machine *m, struct err *e);
+/* Before a reset: kernel and initrd come from the file if they have to. */
+int machine_boot_files(struct machine *m, struct err *e);
+
+#endif
