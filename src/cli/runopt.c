@@ -177,9 +177,9 @@ static bool runopt_given(const struct opt_result *res, const char *name)
 static int runopt_restore(struct run_options *o, const struct opt_result *res, struct err *e)
 {
 	static const char *const allowed[] = {
-		"restore",  "engine", "no-probe",    "soft-mode", "soft-cache", "soft-trace",
-		"perf-map", "name",   "console",     "control",	  "timeout",	"no-reboot",
-		"on-crash", "quiet",  "json-errors", "help",
+		"agent",      "vsock",	    "restore",	"engine", "no-probe",	 "soft-mode",
+		"soft-cache", "soft-trace", "perf-map", "name",	  "console",	 "control",
+		"timeout",    "no-reboot",  "on-crash", "quiet",  "json-errors", "help",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {
@@ -287,6 +287,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->soft_cache_bytes = o->soft_cache;
 	c->console_device = (enum config_console_device)o->console_device;
 	c->vsock_cid = o->vsock ? (uint32_t)o->vsock_cid : 0;
+	c->agent = o->agent;
 	c->rng = o->rng;
 	c->balloon = o->balloon;
 	c->debug_exit = o->debug_exit;

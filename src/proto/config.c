@@ -91,6 +91,7 @@ json_t *config_to_json(const struct vm_config *c)
 	if (c->n_nets)
 		r |= json_object_set_new(j, "net", config_net_to_json(c));
 	r |= json_object_set_new(j, "balloon", json_boolean(c->balloon));
+	r |= json_object_set_new(j, "agent", json_boolean(c->agent));
 	if (c->vsock_cid)
 		r |= json_object_set_new(j, "vsock.cid", json_u64(c->vsock_cid));
 	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
@@ -106,11 +107,12 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",		"engine",  "soft.mode",	     "soft.cache",  "soft.perf_map",
-		"soft.trace",	"cpus",	   "memory",	     "boot.kernel", "boot.initrd",
-		"boot.cmdline", "console", "console.device", "rng",	    "balloon",
-		"disk",		"net",	   "vsock.cid",	     "debug_exit",  "no_reboot",
-		"on_crash",	NULL,
+		"name",		  "engine",	 "soft.mode",	 "soft.cache",
+		"soft.perf_map",  "soft.trace",	 "cpus",	 "memory",
+		"boot.kernel",	  "boot.initrd", "boot.cmdline", "console",
+		"console.device", "rng",	 "balloon",	 "agent",
+		"disk",		  "net",	 "vsock.cid",	 "debug_exit",
+		"no_reboot",	  "on_crash",	 NULL,
 	};
 	unsigned engine = 0, mode = 0, console = 0, device = 0, on_crash = 0;
 	uint64_t cpus = 0, cid = 0;
@@ -136,6 +138,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_bool(j, "rng", true, &c->rng, e) < 0 ||
 	    config_disk_from_json(json_object_get(j, "disk"), c, e) < 0 ||
 	    config_net_from_json(json_object_get(j, "net"), c, e) < 0 ||
+	    json_get_bool(j, "agent", true, &c->agent, e) < 0 ||
 	    json_get_bool(j, "balloon", true, &c->balloon, e) < 0 ||
 	    json_get_u64(j, "vsock.cid", false, CONFIG_VSOCK_CID_MIN, CONFIG_VSOCK_CID_MAX, &cid,
 			 e) < 0 ||

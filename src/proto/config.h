@@ -29,6 +29,7 @@
  *                {id, kind "user"|"tap", mac, mtu, queues, bytes_per_s, packets_per_s};
  *                card number N needs fd "net.N"
  *   balloon      boolean  balloon        the virtio memory balloon, which also reports free pages
+ *   agent        boolean  agent          a port of the virtio console for a guest agent
  *   vsock.cid    integer  vsock_cid      3..0xfffffffe; absent: no vsock device
  *   debug_exit   boolean  debug_exit     the test device at port 0xf4
  *   no_reboot    boolean  no_reboot      a guest reset ends the VM
@@ -158,7 +159,7 @@ struct vm_config {
 	char cmdline[CONFIG_CMDLINE_MAX + 1];
 	enum config_console console;
 	enum config_console_device console_device;
-	bool rng, balloon;
+	bool rng, balloon, agent;
 	uint32_t vsock_cid; /* 0: no vsock device */
 	struct config_disk disk[CONFIG_DISKS_MAX];
 	unsigned n_disks;

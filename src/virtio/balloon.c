@@ -321,6 +321,17 @@ static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, 
 	ask_stats(b);
 }
 
+static int loaded(struct virtio_dev *d, struct err *e)
+{
+	uint64_t pages = d->env->mem->size_bytes / PFN_SIZE;
+	struct config c;
+
+	get_config(d, &c);
+	if (c.num_pages <= pages)
+		return 0;
+	return err_set(e, EINVAL, "%s: the saved size is larger than the memory", d->pci.dev.id);
+}
+
 static void destroy(struct virtio_dev *d)
 {
 	virtio_fini(d);
@@ -338,6 +349,8 @@ const struct virtio_class virtio_balloon_class = {
 	.queue_stop = queue_stop,
 	.pause = pause,
 	.config_write = config_write,
+	.state = virtio_no_state, /* its sizes are in the configuration */
+	.loaded = loaded,
 	.stats = stats,
 };
 

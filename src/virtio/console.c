@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "state/state.h"
+
 #define F_MULTIPORT BIT(1)
 
 #define QUEUE_SIZE 64u
@@ -329,12 +331,12 @@ static void queue_stop(struct virtio_dev *d, struct virtq *q)
 	for (unsigned i = 0; i < c->n_ports; i++) {
 		struct port *p = &c->port[i];
 
-		if (p->tx && p->tx->q == q) {
+		if (q->index == rx_queue(i) + 1) {
 			p->tx = NULL;
 			p->tx_off = 0;
-		}
-		if (p->rx && p->rx->q == q)
+		} else if (q->index == rx_queue(i)) {
 			p->rx = NULL;
+		}
 	}
 	virtio_queue_stopped(d, q);
 }
@@ -353,6 +355,38 @@ static void pause_ports(struct virtio_dev *d)
 		p->tx = p->rx = NULL;
 		p->rx_wanted = true; /* room is told again after the pause */
 	}
+}
+
+static int state(struct virtio_dev *d, struct state *s)
+{
+	struct vconsole *c = from_virtio(d);
+
+	state_begin(s, "virtio-console", d->pci.dev.id, 1);
+	state_same(s, c->n_ports, "the number of ports");
+	for (unsigned i = 0; i < c->n_ports; i++) {
+		struct port *p = &c->port[i];
+
+		state_bool(s, &p->guest_open);
+		state_u32(s, &p->due);
+		state_u32(s, &p->tx_off);
+	}
+	return state_end(s);
+}
+
+/* Who is there on our side may be another than before. */
+static int loaded(struct virtio_dev *d, struct err *e)
+{
+	struct vconsole *c = from_virtio(d);
+
+	(void)e;
+	for (unsigned i = 0; i < c->n_ports; i++) {
+		struct port *p = &c->port[i];
+
+		p->due &= DUE_ADD | DUE_CONSOLE | DUE_NAME | DUE_OPEN;
+		if (d->phase == VIRTIO_LIVE && d->features & F_MULTIPORT)
+			p->due |= DUE_OPEN;
+	}
+	return 0;
 }
 
 static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, uint64_t v),
@@ -399,6 +433,8 @@ const struct virtio_class virtio_console_class = {
 	.stop = stop,
 	.queue_stop = queue_stop,
 	.pause = pause_ports,
+	.state = state,
+	.loaded = loaded,
 	.stats = stats,
 	.dump = dump,
 };
@@ -408,7 +444,7 @@ int vconsole_create(struct virtio_dev **out, const struct dev_env *env,
 {
 	const struct config config = {.max_ports = n_ports};
 	struct virtio_params p = {
-		.id = "console",
+		.id = "vconsole",
 		.n_queues = 2 + 2 * n_ports,
 		.queue_size_all = QUEUE_SIZE,
 		.features = F_MULTIPORT,

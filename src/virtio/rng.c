@@ -83,6 +83,7 @@ const struct virtio_class virtio_rng_class = {
 	.pci_class = 0x00ff00,
 	.destroy = destroy,
 	.notify = notify,
+	.state = virtio_no_state,
 	.stats = stats,
 };
 

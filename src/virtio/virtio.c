@@ -221,9 +221,9 @@ void virtio_kick(struct virtio_dev *d, unsigned queue)
 	loop_post(d->env->loop, &d->work);
 }
 
-static int start_queue(struct virtio_dev *d, struct virtio_queue *vq)
+struct virtq_setup virtio_queue_setup(const struct virtio_dev *d, const struct virtio_queue *vq)
 {
-	struct virtq_setup set = {
+	return (struct virtq_setup){
 		.packed = d->features & VIRTIO_F_PACKED,
 		.event_idx = d->features & VIRTIO_F_EVENT_IDX,
 		.indirect = d->features & VIRTIO_F_INDIRECT,
@@ -233,6 +233,11 @@ static int start_queue(struct virtio_dev *d, struct virtio_queue *vq)
 		.driver = vq->driver,
 		.device = vq->device,
 	};
+}
+
+static int start_queue(struct virtio_dev *d, struct virtio_queue *vq)
+{
+	struct virtq_setup set = virtio_queue_setup(d, vq);
 	unsigned i = (unsigned)(vq - d->queue);
 	int r;
 
@@ -403,6 +408,16 @@ static void dev_resume(struct device *dev)
 		virtio_kick(d, i);
 }
 
+static int dev_state(struct device *dev, struct state *s)
+{
+	return virtio_dev_state(from_dev(dev), s);
+}
+
+static int dev_loaded(struct device *dev, struct err *e)
+{
+	return virtio_dev_loaded(from_dev(dev), e);
+}
+
 static void dev_dump(const struct device *dev, struct dev_text *t)
 {
 	static const char *const phases[] = {"idle", "starting", "live", "stopping"};
@@ -474,6 +489,8 @@ int virtio_init(struct virtio_dev *d, const struct virtio_class *class, const st
 		.reset = dev_reset,
 		.pause = dev_pause,
 		.resume = dev_resume,
+		.state = dev_state,
+		.loaded = dev_loaded,
 		.dump = dev_dump,
 	};
 	d->offered = p->features | OFFERED;

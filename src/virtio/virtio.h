@@ -66,6 +66,10 @@ struct virtio_class {
 	void (*resume)(struct virtio_dev *d);			   /* likewise */
 	/* The driver writes to the device's configuration; off + size are inside. vCPU thread, VM lock held. */
 	void (*config_write)(struct virtio_dev *d, unsigned off, unsigned size, uint64_t value);
+	/* Saved state of the device itself, in a section of its own (virtio_no_state(): it has none). NULL: it cannot be saved.
+	 * loaded() checks it, with the queues live and the device paused; start comes when the machine goes on. May be NULL. */
+	int (*state)(struct virtio_dev *d, struct state *s);
+	int (*loaded)(struct virtio_dev *d, struct err *e);
 	/* Counters: calls add() for each. Loop thread. */
 	void (*stats)(struct virtio_dev *d, void (*add)(void *ctx, const char *key, uint64_t v),
 		      void *ctx);
@@ -85,7 +89,9 @@ struct virtio_queue {
 	bool enabled;
 	bool resetting; /* queue_reset was written; until virtio_queue_stopped() */
 	gpa_t desc, driver, device;
-	bool stop_called; /* the loop's */
+	bool stop_called;	   /* the loop's */
+	bool load_live, load_wrap; /* between state() and loaded() */
+	uint16_t load_place;
 	struct dev_doorbell doorbell;
 	bool doorbell_on;
 };
@@ -183,7 +189,15 @@ void virtio_stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, 
 /* The device behind a PCI function, or NULL if that is none of virtio's. */
 struct virtio_dev *virtio_from_pci(struct pci_device *p);
 
-/* ---- between virtio.c and virtio_pci.c ---- */
+/* For a class without state of its own. */
+int virtio_no_state(struct virtio_dev *d, struct state *s);
+
+/* ---- between virtio.c, virtio_pci.c and virtio_state.c ---- */
+
+/* The driver's set-up of a queue. */
+struct virtq_setup virtio_queue_setup(const struct virtio_dev *d, const struct virtio_queue *vq);
+int virtio_dev_state(struct virtio_dev *d, struct state *s);
+int virtio_dev_loaded(struct virtio_dev *d, struct err *e);
 
 int virtio_pci_init(struct virtio_dev *d, struct err *e);
 /* Adds and removes doorbells as phase and BAR want it. VM lock held. */

@@ -93,6 +93,16 @@ int virtq_start(struct virtq *q, struct gmem *mem, const struct virtq_setup *set
 	return 0;
 }
 
+int virtq_restore(struct virtq *q, uint16_t place, bool wrap)
+{
+	ASSERT(q->live && !q->n_busy);
+	if (q->set.packed && place >= q->set.size)
+		return -EINVAL;
+	q->avail = q->used = q->shown = place;
+	q->avail_wrap = q->used_wrap = q->shown_wrap = wrap || !q->set.packed;
+	return 0;
+}
+
 static void dirty_in(struct virtq *q, const struct virtq_chain *c, uint64_t len)
 {
 	for (unsigned i = c->n_out; i < c->n_out + c->n_in && len; i++) {

@@ -110,6 +110,12 @@ int virtq_start(struct virtq *q, struct gmem *mem, const struct virtq_setup *set
  * may have written is noted in the dirty log). Accepts a queue that is not live. */
 void virtq_stop(struct virtq *q);
 
+/*
+ * Just started: goes on where a saved queue stood, with nothing with the device: `place` is q->avail, `wrap` q->avail_wrap (packed).
+ * -EINVAL: no such place.
+ */
+int virtq_restore(struct virtq *q, uint16_t place, bool wrap);
+
 /* Is there a chain to pop? */
 bool virtq_ready(struct virtq *q);
 /* The next chain, or NULL: there is none, or the queue is broken or not live. */

@@ -17,6 +17,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "state/state.h"
 #include "virtio/vsock_conn.h"
 
 #define RX 0u
@@ -378,6 +379,7 @@ static void drop_all(struct vsock *vs)
 static void stop(struct virtio_dev *d)
 {
 	drop_all(from_virtio(d));
+	from_virtio(d)->reset_due = false;
 	virtio_stopped(d);
 }
 
@@ -395,6 +397,26 @@ static void resume_all(struct virtio_dev *d)
 
 	if (vs->listen)
 		(void)loop_fd_mod(vs->listen, EPOLLIN);
+}
+
+static int state(struct virtio_dev *d, struct state *s)
+{
+	struct vsock *vs = from_virtio(d);
+
+	state_begin(s, "virtio-vsock", d->pci.dev.id, 1);
+	state_same(s, vs->cfg.cid, "the vsock address");
+	state_bool(s, &vs->reset_due);
+	return state_end(s);
+}
+
+static int loaded(struct virtio_dev *d, struct err *e)
+{
+	struct vsock *vs = from_virtio(d);
+
+	(void)e;
+	if (d->phase == VIRTIO_LIVE)
+		vs->reset_due = true;
+	return 0;
 }
 
 static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, uint64_t v),
@@ -440,6 +462,8 @@ const struct virtio_class virtio_vsock_class = {
 	.stop = stop,
 	.pause = pause_all,
 	.resume = resume_all,
+	.state = state,
+	.loaded = loaded,
 	.stats = stats,
 	.dump = dump,
 };

@@ -121,8 +121,10 @@ static int create_console(struct hw *hw, struct err *e)
 						   .ctx = hw,
 						   .tx = console_tx,
 						   .rx_room = console_room};
-	if (hw->cfg.agent) {
-		port_socket_backend(hw->cfg.agent, AGENT_PORT, n, &port[n]);
+	if (hw->cfg.vm->agent) {
+		port[n] = (struct vconsole_port){.name = AGENT_PORT};
+		if (hw->cfg.agent)
+			port_socket_backend(hw->cfg.agent, AGENT_PORT, n, &port[n]);
 		n++;
 	}
 	if (n == 0)

@@ -220,6 +220,7 @@ static void reset(struct machine *m, const char *cause)
 	vcpu_set_pause(m->hw->vcpus);
 	vmclock_stop(m->clock);
 	rtc_get_battery(m->hw->dev[HW_RTC], &battery);
+	m->balloon_bytes = m->hw->balloon ? balloon_target(m->hw->balloon) : 0;
 	hw_destroy(m->hw);
 	m->hw = NULL;
 	pthread_mutex_lock(&m->lock);
@@ -633,9 +634,8 @@ int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, stru
 	}
 	if (bytes && balloon_set_target(d, *bytes, e) < 0)
 		return err_field(e, "size", NULL);
-	m->balloon_bytes = balloon_target(d);
 	*out = json_object();
-	if (*out && (json_object_set_new(*out, "target_bytes", json_u64(m->balloon_bytes)) ||
+	if (*out && (json_object_set_new(*out, "target_bytes", json_u64(balloon_target(d))) ||
 		     json_object_set_new(*out, "actual_bytes", json_u64(balloon_actual(d))) ||
 		     json_object_set_new(*out, "resident_bytes", json_u64(gmem_resident(m->mem))))) {
 		json_decref(*out);

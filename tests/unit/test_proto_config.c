@@ -26,6 +26,8 @@ static void example(struct vm_config *c)
 	memset(c->cmdline, 'x', CONFIG_CMDLINE_MAX);
 	c->console = CONFIG_CONSOLE_PTY;
 	c->debug_exit = true;
+	c->agent = true;
+	c->vsock_cid = 77;
 	c->no_reboot = true;
 }
 
@@ -54,7 +56,8 @@ static void test_roundtrip(void **state)
 	assert_int_equal(a.cpus, b.cpus);
 	assert_true(a.memory_bytes == b.memory_bytes);
 	assert_int_equal(a.console, b.console);
-	assert_true(b.debug_exit && b.no_reboot);
+	assert_true(b.debug_exit && b.no_reboot && b.agent);
+	assert_int_equal(b.vsock_cid, 77);
 	a.initrd_name[0] = '\0';
 	a.debug_exit = a.soft_trace = false;
 	j = config_to_json(&a);
