@@ -146,6 +146,8 @@ static void test_refused(void **state)
 		assert_string_equal(e.field, cases[i].field);
 		assert_true(e.msg[0]);
 		assert_null(strchr(e.msg, '\n'));
+		rundisk_end(&o.disks); /* what was parsed before the bad word */
+		runnet_end(&o.nets);
 	}
 }
 
