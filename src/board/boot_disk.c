@@ -28,7 +28,7 @@
 #define PARTS_MAX 128u
 #define EXT_MAGIC_AT (1024u + 56u)
 #define EXT_MAGIC 0xef53u
-#define COPY_CHUNK (256u * 1024)
+#define COPY_CHUNK (64u * 1024)
 #define DIR_ENTRIES_MAX 10000u
 #define VERSION_MAX 95u /* characters of a kernel's version that is looked at */
 
@@ -248,15 +248,13 @@ static bool has_magic(int fd, const struct part *p)
 /* A regular file of 1..max bytes into a memfd; -ENOENT if it is not there. */
 static int take_file(ext2_filsys fs, const char *path, uint64_t max, struct err *e)
 {
-	_autofree char *buf = malloc(COPY_CHUNK);
+	char buf[COPY_CHUNK];
 	struct ext2_inode inode;
 	ext2_file_t file;
 	ext2_ino_t ino;
 	uint64_t size;
 	int fd;
 
-	if (!buf)
-		return err_set(e, ENOMEM, "out of memory");
 	if (ext2fs_namei_follow(fs, EXT2_ROOT_INO, EXT2_ROOT_INO, path, &ino) ||
 	    ext2fs_read_inode(fs, ino, &inode))
 		return -ENOENT;
