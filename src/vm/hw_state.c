@@ -62,19 +62,29 @@ static const char *const names_ext_ecx[32] = {
 	[8] = "PREFETCHW",
 };
 
+/*
+ * Bits that only tell of speculation, and which protections the kernel may switch on: MD_CLEAR, SPEC_CTRL, STIBP, L1D_FLUSH,
+ * ARCH_CAPABILITIES, SSBD; IBPB, IBRS, STIBP and their preferences. No program computes anything else without them, and the
+ * engines take their MSRs whether they show the bits or not.
+ */
+#define SPECULATION_7_EDX (1u << 10 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 29 | 1u << 31)
+#define SPECULATION_8_EBX                                                                        \
+	(1u << 12 | 1u << 14 | 1u << 15 | 1u << 16 | 1u << 17 | 1u << 18 | 1u << 19 | 1u << 24 | \
+	 1u << 25 | 1u << 26 | 1u << 28 | 1u << 29 | 1u << 30)
+
 static const struct feature_word words[] = {
 	{0x1, 0, CPUID_ECX, 1u << 27 /* OSXSAVE */, names_1_ecx},
 	{0x1, 0, CPUID_EDX, 0, NULL},
 	{0x7, 0, CPUID_EBX, 0, names_7_ebx},
 	{0x7, 0, CPUID_ECX, 1u << 4 /* OSPKE */, names_7_ecx},
-	{0x7, 0, CPUID_EDX, 0, NULL},
+	{0x7, 0, CPUID_EDX, SPECULATION_7_EDX, NULL},
 	{0x7, 1, CPUID_EAX, 0, NULL},
 	{0xd, 0, CPUID_EAX, 0, NULL},
 	{0xd, 1, CPUID_EAX, 0, NULL},
 	{0x40000001, 0, CPUID_EAX, 0, NULL},
 	{0x80000001, 0, CPUID_ECX, 1u << 4, names_ext_ecx},
 	{0x80000001, 0, CPUID_EDX, 0, names_ext_edx},
-	{0x80000008, 0, CPUID_EBX, 0, NULL},
+	{0x80000008, 0, CPUID_EBX, SPECULATION_8_EBX, NULL},
 };
 
 static int missing(struct state *s, const struct feature_word *w, uint32_t bits, const char *engine)

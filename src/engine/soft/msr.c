@@ -167,7 +167,8 @@ bool soft_rdmsr(struct soft_vcpu *v, uint32_t msr, uint64_t *value)
 	switch (msr) {
 	case MSR_TSC: *value = soft_guest_tsc(v); return true;
 	case MSR_TSC_ADJUST: *value = m->tsc_adjust; return true;
-	case MSR_SPEC_CTRL: *value = m->spec_ctrl; return v->soft->cpuid.spec_ctrl;
+	/* Speculation's: whether shown or not, for guests that come from another engine and were. */
+	case MSR_SPEC_CTRL: *value = m->spec_ctrl; return true;
 	case MSR_ARCH_CAPABILITIES: *value = ARCH_CAPABILITIES; return v->soft->cpuid.arch_cap;
 	case MSR_MTRR_CAP: *value = MTRR_CAP; return true;
 	case MSR_SYSENTER_CS: *value = m->sysenter_cs; return true;
@@ -237,11 +238,9 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value)
 	switch (msr) {
 	case MSR_TSC: move_tsc(v, value - soft_guest_tsc(v)); return true;
 	case MSR_TSC_ADJUST: move_tsc(v, value - m->tsc_adjust); return true;
-	case MSR_SPEC_CTRL:
-		return v->soft->cpuid.spec_ctrl &&
-		       write_valid(&m->spec_ctrl, value, SPEC_CTRL_VALID);
+	case MSR_SPEC_CTRL: return write_valid(&m->spec_ctrl, value, SPEC_CTRL_VALID);
 	case MSR_PRED_CMD: /* a barrier between predictions: nothing to do */
-		return v->soft->cpuid.spec_ctrl && !(value & ~UINT64_C(1));
+		return !(value & ~UINT64_C(1));
 	case MSR_SYSENTER_CS: m->sysenter_cs = value & 0xffffffffu; return true;
 	case MSR_SYSENTER_ESP: return write_canonical(&m->sysenter_esp, value);
 	case MSR_SYSENTER_EIP: return write_canonical(&m->sysenter_eip, value);

@@ -1,0 +1,62 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# move.sh - one guest moves from KVM to the software engine and back, by saved state, while it counts and checks what it counted;
+# run by tests/bed/move with busybox's shell, where LODGE, GUEST_KERNEL and GUEST_INITRD are set.
+set -u
+work=$(mktemp -d)
+
+wait_for() { # SECONDS COMMAND...: until it succeeds
+	n=$(($1 * 10))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		n=$((n - 1))
+		[ $n -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+fail() {
+	echo "FAIL $*"
+	tail -n 5 "$work"/*.err "$work"/out.* 2>/dev/null
+	exit 1
+}
+
+vm() { # PART OPTION...: a machine in the background that reads the pipe
+	part=$1
+	shift
+	"$LODGE" run --no-probe --control "$work/c" "$@" <"$work/in" >"$work/out.$part" 2>"$work/$part.err" &
+	pid=$!
+}
+
+counted() { [ "$(grep -c '^count ' "$work/out.$1")" -ge "$2" ]; }
+
+mkfifo "$work/in"
+exec 5<>"$work/in"
+vm 0 --engine kvm --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M --debug-exit --rng off --balloon off \
+	--cmdline "console=ttyS0 quiet panic=-1 audit=0 lodge.mode=count lodge.cpus=1"
+part=0
+for engine in soft kvm; do
+	wait_for 100 counted $part 3 || fail "no counting in part $part"
+	"$LODGE" ctl "$work/c" save "$work/state" --stop || fail "save after part $part"
+	wait $pid || fail "the machine of part $part ended with $?"
+	next=$((part + 1))
+	case $engine in
+	soft) vm $next --restore "$work/state" --engine soft ;;
+	kvm) vm $next --restore "$work/state" --engine kvm ;;
+	esac
+	part=$next
+	echo "ok   moved to $engine"
+done
+wait_for 100 counted $part 3 || fail "no counting in the last part"
+echo q >&5
+status=0
+wait $pid || status=$?
+# The guest's word counts: its write to the test device does not arrive in the bed, where QEMU checks a program's port accesses against
+# the task state segment only if that is not marked busy, as a processor marks it and as it is restored.
+tr -d '\r' <"$work/out.$part" | grep -q '^count-ok ' || fail "the guest says that it counted wrong: exit status $status"
+cat "$work"/out.* | tr -d '\r' | sed -n 's/^count \([0-9]*\)$/\1/p' >"$work/seen"
+wrong=$(awk 'NR > 1 && $1 != last + 16 {print "after", last, "comes", $1} {last = $1}' "$work/seen")
+[ -z "$wrong" ] || fail "$wrong"
+echo "ok   counted to $(tail -n 1 "$work/seen"), nothing lost, nothing twice"
+
