@@ -37,7 +37,10 @@ vm 0 --engine kvm --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M --de
 	--cmdline "console=ttyS0 quiet panic=-1 audit=0 lodge.mode=count lodge.cpus=1"
 part=0
 for engine in soft kvm; do
-	wait_for 100 counted $part 3 || fail "no counting in part $part"
+	wait_for 100 counted $part 3 || {
+		"$LODGE" ctl "$work/c" dump
+		fail "no counting in part $part"
+	}
 	"$LODGE" ctl "$work/c" save "$work/state" --stop || fail "save after part $part"
 	wait $pid || fail "the machine of part $part ended with $?"
 	next=$((part + 1))
