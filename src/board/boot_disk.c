@@ -30,6 +30,8 @@
 #define EXT_MAGIC 0xef53u
 #define COPY_CHUNK (64u * 1024)
 #define DIR_ENTRIES_MAX 10000u
+#define READS_MAX \
+	(1u << 21)	/* of one file system; a file of 1 GiB in blocks of 1 KiB is half of that */
 #define VERSION_MAX 95u /* characters of a kernel's version that is looked at */
 
 struct part {
@@ -65,6 +67,7 @@ static bool read_at(int fd, uint64_t at, void *buf, size_t len)
 struct range {
 	int fd;
 	struct part part;
+	unsigned n_reads;
 };
 
 static struct struct_io_manager range_manager;
@@ -116,7 +119,8 @@ static errcode_t range_read64(io_channel io, unsigned long long block, int count
 	uint64_t size = (uint64_t)io->block_size, at,
 		 len = count < 0 ? (uint64_t)0 - (uint64_t)(int64_t)count : (uint64_t)count * size;
 
-	if (block > r->part.size / size)
+	/* Trees of blocks that point to one another have no end; a kernel and an initrd have. */
+	if (++r->n_reads > READS_MAX || block > r->part.size / size)
 		return EXT2_ET_SHORT_READ;
 	at = block * size;
 	if (len > r->part.size - at)

@@ -183,13 +183,13 @@ void bus_write(struct bus *b, uint64_t addr, uint64_t value, unsigned size)
 
 int bus_dump(const struct bus *b, char *buf, size_t size)
 {
-	struct dev_text t = {buf, size, 0};
+	struct text t = {buf, size, 0};
 
 	if (size)
 		buf[0] = '\0';
 	for (unsigned i = 0; i < b->n; i++)
-		dev_print(&t, "%s %#" PRIx64 "-%#" PRIx64 " %s\n", b->name, b->range[i]->base,
-			  range_last(b->range[i]), b->range[i]->name);
-	dev_print(&t, "%s unclaimed %" PRIu64 "\n", b->name, b->n_unclaimed);
+		text_print(&t, "%s %#" PRIx64 "-%#" PRIx64 " %s\n", b->name, b->range[i]->base,
+			   range_last(b->range[i]), b->range[i]->name);
+	text_print(&t, "%s unclaimed %" PRIu64 "\n", b->name, b->n_unclaimed);
 	return (int)t.len;
 }

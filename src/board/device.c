@@ -1,24 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* device.c - calls through a device's class, and bounded text for dumps. */
+/* device.c - calls through a device's class. */
 #include "board/device.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "state/state.h"
-
-void dev_print(struct dev_text *t, const char *fmt, ...)
-{
-	size_t room = t->len < t->size ? t->size - t->len : 0;
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(room ? t->buf + t->len : NULL, room, fmt, ap);
-	va_end(ap);
-	if (n > 0)
-		t->len += (size_t)n;
-}
 
 void device_destroy(struct device *d)
 {
@@ -61,13 +45,13 @@ int device_loaded(struct device *d, struct err *e)
 
 int device_dump(const struct device *d, char *buf, size_t size)
 {
-	struct dev_text t = {buf, size, 0};
+	struct text t = {buf, size, 0};
 
 	if (size)
 		buf[0] = '\0';
 	if (!d)
 		return 0;
-	dev_print(&t, "%s (%s)\n", d->id, d->class->name);
+	text_print(&t, "%s (%s)\n", d->id, d->class->name);
 	if (d->class->dump)
 		d->class->dump(d, &t);
 	return (int)t.len;

@@ -25,6 +25,7 @@
 
 #include "util/base.h"
 #include "util/err.h"
+#include "util/text.h"
 
 struct bus;
 struct irq_router;
@@ -32,13 +33,6 @@ struct loop;
 struct gmem;
 struct device;
 struct state;
-
-/* Text that a person reads; cut, never overrun. `len` is the length wanted, as with snprintf. */
-struct dev_text {
-	char *buf;
-	size_t size, len;
-};
-void dev_print(struct dev_text *t, const char *fmt, ...) PRINTF_FORMAT(2, 3);
 
 struct dev_class {
 	const char *name; /* "uart" */
@@ -51,7 +45,7 @@ struct dev_class {
 	int (*state)(struct device *d, struct state *s);
 	/* Validates what was loaded, and takes it into effect. 0, or -EINVAL with a sentence. NULL: nothing to do. */
 	int (*loaded)(struct device *d, struct err *e);
-	void (*dump)(const struct device *d, struct dev_text *t);
+	void (*dump)(const struct device *d, struct text *t);
 };
 
 /* First member of each device's struct. */

@@ -194,12 +194,12 @@ static void i8042_destroy(struct device *d)
 	free(k);
 }
 
-static void i8042_dump(const struct device *d, struct dev_text *t)
+static void i8042_dump(const struct device *d, struct text *t)
 {
 	const struct i8042 *k = container_of(d, const struct i8042, dev);
 
-	dev_print(t, "status %02x config %02x output-port %02x port92 %02x pending %02x\n",
-		  k->status, k->config, k->out_port, k->port92, k->pending);
+	text_print(t, "status %02x config %02x output-port %02x port92 %02x pending %02x\n",
+		   k->status, k->config, k->out_port, k->port92, k->pending);
 }
 
 static const struct dev_class i8042_class = {

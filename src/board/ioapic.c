@@ -165,12 +165,12 @@ void ioapic_loaded(struct ioapic *io, const struct irqchip_ioapic *in)
 	}
 }
 
-void ioapic_dump(const struct ioapic *io, struct dev_text *t)
+void ioapic_dump(const struct ioapic *io, struct text *t)
 {
-	dev_print(t, "ioapic: select %02x lines %06x sent %" PRIu64 " eoi %" PRIu64 "\n",
-		  io->select, io->line, io->n_sent, io->n_eoi);
+	text_print(t, "ioapic: select %02x lines %06x sent %" PRIu64 " eoi %" PRIu64 "\n",
+		   io->select, io->line, io->n_sent, io->n_eoi);
 	for (unsigned pin = 0; pin < LAYOUT_IOAPIC_PINS; pin++) {
 		if (io->rte[pin] != RTE_MASKED)
-			dev_print(t, " pin %2u: %016" PRIx64 "\n", pin, io->rte[pin]);
+			text_print(t, " pin %2u: %016" PRIx64 "\n", pin, io->rte[pin]);
 	}
 }

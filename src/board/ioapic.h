@@ -29,6 +29,6 @@ uint32_t ioapic_read(struct ioapic *io, uint64_t offset);
 void ioapic_write(struct ioapic *io, uint64_t offset, uint32_t value);
 /* Registers and lines as they were, nothing is sent; `in` was checked. */
 void ioapic_loaded(struct ioapic *io, const struct irqchip_ioapic *in);
-void ioapic_dump(const struct ioapic *io, struct dev_text *t);
+void ioapic_dump(const struct ioapic *io, struct text *t);
 
 #endif

@@ -411,12 +411,12 @@ int irq_set_chips(struct irq_router *r, const struct irqchip_pic *pic,
 
 int irq_dump(struct irq_router *r, char *buf, size_t size)
 {
-	struct dev_text t = {buf, size, 0};
+	struct text t = {buf, size, 0};
 
 	if (size)
 		buf[0] = '\0';
 	pthread_mutex_lock(&r->lock);
-	dev_print(&t, "lines %06x\n", r->line);
+	text_print(&t, "lines %06x\n", r->line);
 	if (!r->sink) {
 		pic_dump(&r->pic, &t);
 		ioapic_dump(&r->ioapic, &t);

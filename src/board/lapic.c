@@ -421,21 +421,21 @@ void lapic_tsc_changed(struct lapic_set *s, unsigned cpu)
 	lapic_timer_resume(s, l);
 }
 
-static void dump_set(struct dev_text *t, const char *name, const uint64_t w[4])
+static void dump_set(struct text *t, const char *name, const uint64_t w[4])
 {
-	dev_print(t, " %s", name);
+	text_print(t, " %s", name);
 	for (unsigned v = 0; v < 256; v++) {
 		if (__atomic_load_n(&w[v / 64], __ATOMIC_RELAXED) & BIT(v % 64))
-			dev_print(t, " %02x", v);
+			text_print(t, " %02x", v);
 	}
-	dev_print(t, "\n");
+	text_print(t, "\n");
 }
 
 int lapic_dump(const struct lapic_set *s, unsigned cpu, char *buf, size_t size)
 {
 	static const char *const names[LVTS] = {"timer", "thermal", "perf",
 						"lint0", "lint1",   "error"};
-	struct dev_text t = {buf, size, 0};
+	struct text t = {buf, size, 0};
 	const struct lapic *l;
 
 	if (size)
@@ -443,25 +443,25 @@ int lapic_dump(const struct lapic_set *s, unsigned cpu, char *buf, size_t size)
 	if (cpu >= s->n)
 		return 0;
 	l = &s->apic[cpu];
-	dev_print(&t,
-		  "lapic %u: base %#" PRIx64 " (%s) svr %03x tpr %02x ppr %02x ldr %08x dfr %08x\n",
-		  cpu, l->base,
-		  !lapic_enabled(l) ? "off" :
-		  lapic_is_x2(l)    ? "x2apic" :
-				      "xapic",
-		  l->svr, l->tpr, l->ppr, l->ldr, l->dfr);
+	text_print(&t,
+		   "lapic %u: base %#" PRIx64 " (%s) svr %03x tpr %02x ppr %02x ldr %08x dfr %08x\n",
+		   cpu, l->base,
+		   !lapic_enabled(l) ? "off" :
+		   lapic_is_x2(l)    ? "x2apic" :
+				       "xapic",
+		   l->svr, l->tpr, l->ppr, l->ldr, l->dfr);
 	dump_set(&t, "irr", l->irr);
 	dump_set(&t, "isr", l->isr);
 	dump_set(&t, "tmr", l->tmr);
 	for (unsigned i = 0; i < LVTS; i++)
-		dev_print(&t, " %s %08x", names[i], lapic_load(&l->lvt[i]));
-	dev_print(&t, "\n icr %016" PRIx64 " esr %02x+%02x hot %02x\n", l->icr, l->esr, l->esr_new,
-		  l->hot);
-	dev_print(&t,
-		  " timer: initial %u divide %x armed %d deadline %" PRIu64
-		  " ns, tsc-deadline %#" PRIx64 "\n",
-		  l->initial, l->divide, l->armed, l->deadline_ns, l->tsc_deadline);
-	dev_print(&t, " acked %" PRIu64 " ipis %" PRIu64 " timer %" PRIu64 "\n", l->n_irq, l->n_ipi,
-		  l->n_timer);
+		text_print(&t, " %s %08x", names[i], lapic_load(&l->lvt[i]));
+	text_print(&t, "\n icr %016" PRIx64 " esr %02x+%02x hot %02x\n", l->icr, l->esr, l->esr_new,
+		   l->hot);
+	text_print(&t,
+		   " timer: initial %u divide %x armed %d deadline %" PRIu64
+		   " ns, tsc-deadline %#" PRIx64 "\n",
+		   l->initial, l->divide, l->armed, l->deadline_ns, l->tsc_deadline);
+	text_print(&t, " acked %" PRIu64 " ipis %" PRIu64 " timer %" PRIu64 "\n", l->n_irq,
+		   l->n_ipi, l->n_timer);
 	return (int)t.len;
 }

@@ -263,28 +263,28 @@ int pci_root_loaded(struct pci_root *r, struct err *e)
 
 int pci_root_dump(struct pci_root *r, char *buf, size_t size)
 {
-	struct dev_text t = {buf, size, 0};
+	struct text t = {buf, size, 0};
 
 	if (size)
 		buf[0] = '\0';
-	dev_print(&t, "pci: cf8 %08x ecam %#" PRIx64 "%s\n", r->cf8, r->ecam.base,
-		  r->ecam_mapped ? "" : " (off)");
+	text_print(&t, "pci: cf8 %08x ecam %#" PRIx64 "%s\n", r->cf8, r->ecam.base,
+		   r->ecam_mapped ? "" : " (off)");
 	for (unsigned i = 0; i < ARRAY_SIZE(r->fn); i++) {
 		const struct pci_device *d = r->fn[i];
 
 		if (!d)
 			continue;
-		dev_print(&t, " 00:%02x.%x %04x:%04x command %04x intx %d msix %u%s %s\n",
-			  PCI_SLOT(i), PCI_FN(i), pci_get16(d, PCI_VENDOR_ID),
-			  pci_get16(d, PCI_DEVICE_ID), pci_get16(d, PCI_COMMAND), d->intx_out,
-			  d->msix.n, pci_msix_enabled(d) ? " on" : "", d->dev.id);
+		text_print(&t, " 00:%02x.%x %04x:%04x command %04x intx %d msix %u%s %s\n",
+			   PCI_SLOT(i), PCI_FN(i), pci_get16(d, PCI_VENDOR_ID),
+			   pci_get16(d, PCI_DEVICE_ID), pci_get16(d, PCI_COMMAND), d->intx_out,
+			   d->msix.n, pci_msix_enabled(d) ? " on" : "", d->dev.id);
 		for (unsigned k = 0; k < PCI_BARS; k++) {
 			const struct pci_bar *b = &d->bar[k];
 
 			if (b->type != PCI_BAR_NONE)
-				dev_print(&t, "  bar%u %s %#" PRIx64 " size %#" PRIx64 "%s\n", k,
-					  b->type == PCI_BAR_IO ? "io" : "mem", b->addr, b->size,
-					  b->mapped ? "" : " (off)");
+				text_print(&t, "  bar%u %s %#" PRIx64 " size %#" PRIx64 "%s\n", k,
+					   b->type == PCI_BAR_IO ? "io" : "mem", b->addr, b->size,
+					   b->mapped ? "" : " (off)");
 		}
 	}
 	return (int)t.len;

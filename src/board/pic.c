@@ -254,14 +254,15 @@ bool pic_loaded(struct pic *p, const struct irqchip_pic *in)
 	return p->intr;
 }
 
-void pic_dump(const struct pic *p, struct dev_text *t)
+void pic_dump(const struct pic *p, struct text *t)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		const struct irqchip_8259 *c = &p->chip[i];
 
-		dev_print(t,
-			  "pic%u: irr %02x imr %02x isr %02x line %02x elcr %02x base %02x lowest %u icw %u\n",
-			  i, c->irr, c->imr, c->isr, c->line, c->elcr, c->base, c->lowest, c->icw);
+		text_print(
+			t,
+			"pic%u: irr %02x imr %02x isr %02x line %02x elcr %02x base %02x lowest %u icw %u\n",
+			i, c->irr, c->imr, c->isr, c->line, c->elcr, c->base, c->lowest, c->icw);
 	}
-	dev_print(t, "pic: intr %d acked %" PRIu64 "\n", p->intr, p->n_acked);
+	text_print(t, "pic: intr %d acked %" PRIu64 "\n", p->intr, p->n_acked);
 }

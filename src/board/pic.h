@@ -30,6 +30,6 @@ uint8_t pic_elcr_read(const struct pic *p, unsigned chip);
 void pic_elcr_write(struct pic *p, unsigned chip, uint8_t value);
 /* Saved state: chips as they were, without an output() for it; returns the output. `in` was checked. */
 bool pic_loaded(struct pic *p, const struct irqchip_pic *in);
-void pic_dump(const struct pic *p, struct dev_text *t);
+void pic_dump(const struct pic *p, struct text *t);
 
 #endif

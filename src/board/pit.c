@@ -515,7 +515,7 @@ static void pit_destroy(struct device *d)
 	free(p);
 }
 
-static void pit_dump(const struct device *d, struct dev_text *t)
+static void pit_dump(const struct device *d, struct text *t)
 {
 	const struct pit *p = container_of(d, const struct pit, dev);
 	uint64_t now = dev_now(&p->env->clock);
@@ -523,12 +523,12 @@ static void pit_dump(const struct device *d, struct dev_text *t)
 	for (unsigned i = 0; i < 3; i++) {
 		const struct pit_channel *c = &p->ch[i];
 
-		dev_print(t,
-			  "channel %u: mode %u rw %u count %u loaded %d gate %d out %d value %u\n",
-			  i, c->mode, c->rw, c->count, c->loaded, c->gate, output(c, now),
-			  value(c, now));
+		text_print(t,
+			   "channel %u: mode %u rw %u count %u loaded %d gate %d out %d value %u\n",
+			   i, c->mode, c->rw, c->count, c->loaded, c->gate, output(c, now),
+			   value(c, now));
 	}
-	dev_print(t, "port61 %02x irqs %" PRIu64 "\n", p->port61, p->n_irqs);
+	text_print(t, "port61 %02x irqs %" PRIu64 "\n", p->port61, p->n_irqs);
 }
 
 static const struct dev_class pit_class = {

@@ -248,15 +248,15 @@ static void pm_destroy(struct device *d)
 	free(p);
 }
 
-static void pm_dump(const struct device *d, struct dev_text *t)
+static void pm_dump(const struct device *d, struct text *t)
 {
 	const struct pm *p = container_of(d, const struct pm, dev);
 
-	dev_print(t,
-		  "port %#" PRIx64 "%s sts %04x en %04x cnt %04x gpe %" PRIx64 "/%" PRIx64
-		  " timer %" PRIu64 "\n",
-		  p->range.base, p->mapped ? "" : " (unmapped)", p->sts, p->en, p->cnt, p->gpe_sts,
-		  p->gpe_en, timer_count(p));
+	text_print(t,
+		   "port %#" PRIx64 "%s sts %04x en %04x cnt %04x gpe %" PRIx64 "/%" PRIx64
+		   " timer %" PRIu64 "\n",
+		   p->range.base, p->mapped ? "" : " (unmapped)", p->sts, p->en, p->cnt, p->gpe_sts,
+		   p->gpe_en, timer_count(p));
 }
 
 static const struct dev_class pm_class = {

@@ -495,15 +495,15 @@ static void rtc_destroy(struct device *d)
 	free(r);
 }
 
-static void rtc_dump(const struct device *d, struct dev_text *t)
+static void rtc_dump(const struct device *d, struct text *t)
 {
 	const struct rtc *r = container_of(d, const struct rtc, dev);
 
-	dev_print(t,
-		  "time %" PRId64 " s since 1970%s offset %" PRId64
-		  " ns a %02x b %02x c %02x index %02x\n",
-		  floor_s(guest_ns(r)), frozen(r) ? " (stopped)" : "", r->offset_ns, r->cmos[R_A],
-		  r->cmos[R_B], r->flags, r->index[0]);
+	text_print(t,
+		   "time %" PRId64 " s since 1970%s offset %" PRId64
+		   " ns a %02x b %02x c %02x index %02x\n",
+		   floor_s(guest_ns(r)), frozen(r) ? " (stopped)" : "", r->offset_ns, r->cmos[R_A],
+		   r->cmos[R_B], r->flags, r->index[0]);
 }
 
 static const struct dev_class rtc_class = {

@@ -443,16 +443,17 @@ static void uart_destroy(struct device *d)
 	free(u);
 }
 
-static void uart_dump(const struct device *d, struct dev_text *t)
+static void uart_dump(const struct device *d, struct text *t)
 {
 	const struct uart *u = container_of(d, const struct uart, dev);
 
-	dev_print(t,
-		  "port %#x gsi %u ier %02x iir %02x fcr %02x lcr %02x mcr %02x lsr %02x msr %02x divisor %u\n",
-		  u->cfg.port, u->cfg.gsi, u->ier, identify(u), u->fcr, u->lcr, u->mcr,
-		  line_status(u), u->msr, u->divisor);
-	dev_print(t, "rx %u tx %u sent %" PRIu64 " received %" PRIu64 " overruns %" PRIu64 "\n",
-		  u->rx.len, u->tx.len, u->n_tx, u->n_rx, u->n_overrun);
+	text_print(
+		t,
+		"port %#x gsi %u ier %02x iir %02x fcr %02x lcr %02x mcr %02x lsr %02x msr %02x divisor %u\n",
+		u->cfg.port, u->cfg.gsi, u->ier, identify(u), u->fcr, u->lcr, u->mcr,
+		line_status(u), u->msr, u->divisor);
+	text_print(t, "rx %u tx %u sent %" PRIu64 " received %" PRIu64 " overruns %" PRIu64 "\n",
+		   u->rx.len, u->tx.len, u->n_tx, u->n_rx, u->n_overrun);
 }
 
 static const struct dev_class uart_class = {

@@ -101,8 +101,7 @@ const char *image_suite(const char *name)
 
 /* ---- making one ---- */
 
-/* mkdir -p, for this user only. */
-static int make_folders(char *path, struct err *e)
+int image_make_folder(char *path, struct err *e)
 {
 	for (char *p = path + 1; *p; p++) {
 		if (*p != '/')
@@ -301,7 +300,7 @@ int image_build(const char *name, uint64_t size, bool quiet, struct err *e)
 		r = err_field(e, "image", name);
 	}
 	if (!r)
-		r = make_folders(path, e);
+		r = image_make_folder(path, e);
 	if (r)
 		return r;
 	snprintf(lock_path, sizeof(lock_path), "%s.lock", path);

@@ -21,6 +21,8 @@
 int image_check_name(const char *name, struct err *e);
 /* Where the image of this name is, or would be. */
 int image_path(const char *name, char path[PATH_MAX], struct err *e);
+/* The folder that the path is in, for this user only, and those that it is in. */
+int image_make_folder(char *path, struct err *e);
 /* The Debian suite that `lodge image build NAME` makes ("bookworm"), or NULL. */
 const char *image_suite(const char *name);
 /* Makes it, telling its phases on stderr unless quiet. -EEXIST if it is there. */

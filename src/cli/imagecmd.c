@@ -14,6 +14,7 @@
 
 #include "cli/cli.h"
 #include "cli/image.h"
+#include "util/fdio.h"
 #include "util/json.h"
 
 #define COPY_CHUNK (1024 * 1024)
@@ -54,15 +55,14 @@ static int copy_range(int from, int to, off_t at, off_t end)
 	if (!buf)
 		return -ENOMEM;
 	while (at < end) {
-		ssize_t n = pread(from, buf, (size_t)MIN((off_t)COPY_CHUNK, end - at), at);
+		size_t n = (size_t)MIN((off_t)COPY_CHUNK, end - at);
+		int r = fdio_read(from, buf, n, (uint64_t)at);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		if (pwrite(to, buf, (size_t)n, at) != n)
-			return errno ? -errno : -EIO;
-		at += n;
+		if (r == 0)
+			r = fdio_write(to, buf, n, (uint64_t)at);
+		if (r < 0)
+			return r;
+		at += (off_t)n;
 	}
 	return 0;
 }
@@ -260,15 +260,8 @@ static int image_import(const char *file, const char *name, struct err *e)
 	char path[PATH_MAX];
 	int r = image_path(name, path, e);
 
-	for (char *p = path + 1; r == 0 && *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = '\0';
-		if (mkdir(path, 0700) < 0 && errno != EEXIST)
-			r = err_errno(e, errno, "cannot make the folder \"%.200s\" for images",
-				      path);
-		*p = '/';
-	}
+	if (!r)
+		r = image_make_folder(path, e);
 	return r ? r : copy_file(file, path, e);
 }
 

@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "util/fdio.h"
+
 #define CHUNK MIB
 
 static bool page_is_zero(const uint8_t *page)
@@ -30,22 +32,6 @@ static bool page_is_zero(const uint8_t *page)
 		any = w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] |
 		      w[i + 7];
 	return !any;
-}
-
-static int write_all(int fd, const uint8_t *p, uint64_t n, uint64_t at)
-{
-	while (n) {
-		ssize_t r = pwrite(fd, p, MIN(n, CHUNK), (off_t)at);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r <= 0)
-			return r < 0 ? -errno : -EIO;
-		p += r;
-		at += (uint64_t)r;
-		n -= (uint64_t)r;
-	}
-	return 0;
 }
 
 /* Writes the pages of [from, to) that are not zero. */
@@ -64,7 +50,7 @@ static int save_range(const struct gmem *m, int fd, uint64_t offset, uint64_t fr
 			at += GMEM_PAGE;
 			continue;
 		}
-		r = write_all(fd, m->base + at, end - at, offset + at);
+		r = fdio_write(fd, m->base + at, end - at, offset + at);
 		if (r < 0)
 			return r;
 		*n_pages += (end - at) / GMEM_PAGE;
@@ -110,7 +96,7 @@ static int copy_range(struct gmem *m, int fd, uint64_t offset, uint64_t at, uint
 		if (m->memfd == GMEM_PRIVATE)
 			memcpy(m->base + at, chunk, (size_t)n);
 		else
-			r = write_all(m->memfd, chunk, (uint64_t)n, at);
+			r = fdio_write(m->memfd, chunk, (uint64_t)n, at);
 		if (r < 0)
 			return r;
 		at += (uint64_t)n;

@@ -19,6 +19,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "util/fdio.h"
+
 #define PAGE 4096u
 #define MAGIC_LEN 16u
 #define HEAD_LEN (40u + 16u * STATE_AREAS)
@@ -33,45 +35,6 @@ static uint32_t head_checksum(const uint8_t head[HEAD_LEN])
 
 	crc = crc32_z(crc, zero, 4);
 	return (uint32_t)crc32_z(crc, head + 24, HEAD_LEN - 24);
-}
-
-/* ---- bytes ---- */
-
-static int write_at(int fd, const void *data, size_t len, uint64_t at)
-{
-	const uint8_t *p = data;
-
-	while (len) {
-		ssize_t n = pwrite(fd, p, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		at += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-/* 0, -ENODATA when the file ends before, or -errno. */
-static int read_at(int fd, void *data, size_t len, uint64_t at)
-{
-	uint8_t *p = data;
-
-	while (len) {
-		ssize_t n = pread(fd, p, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENODATA;
-		p += n;
-		at += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
 }
 
 /* ---- writing ---- */
@@ -102,7 +65,7 @@ int state_file_begin(struct state_file *f, int fd, const struct buf *sections, s
 		f->area[i].offset = f->area[i].size ? at : 0;
 		at += ALIGN_UP(f->area[i].size, PAGE);
 	}
-	r = write_at(fd, sections->data, sections->len, PAGE);
+	r = fdio_write(fd, sections->data, sections->len, PAGE);
 	return r < 0 ? state_file_write_error(-r, e) : 0;
 }
 
@@ -118,10 +81,10 @@ int state_file_copy(struct state_file *f, enum state_area area, int from, uint64
 	while (done < size) {
 		size_t n = MIN(size - done, MIB);
 
-		r = read_at(from, chunk, n, from_offset + done);
+		r = fdio_read(from, chunk, n, from_offset + done);
 		if (r < 0)
 			return err_errno(e, -r, "cannot read the boot files to save them");
-		r = write_at(f->fd, chunk, n, f->area[area].offset + done);
+		r = fdio_write(f->fd, chunk, n, f->area[area].offset + done);
 		if (r < 0)
 			return state_file_write_error(-r, e);
 		done += n;
@@ -164,7 +127,7 @@ int state_file_end(struct state_file *f, struct err *e)
 		memcpy(head, b.data, HEAD_LEN);
 	buf_fini(&b);
 	if (r == 0)
-		r = write_at(f->fd, head, sizeof(head), 0);
+		r = fdio_write(f->fd, head, sizeof(head), 0);
 	if (r == 0 && fsync(f->fd) < 0)
 		r = -errno;
 	return r < 0 ? state_file_write_error(-r, e) : 0;
@@ -203,7 +166,7 @@ static int read_head(struct state_file *f, struct err *e)
 
 	if (fstat(f->fd, &st) < 0)
 		return err_errno(e, errno, "cannot look at the saved state");
-	r = read_at(f->fd, head, sizeof(head), 0);
+	r = fdio_read(f->fd, head, sizeof(head), 0);
 	if (r < 0 && r != -ENODATA)
 		return err_errno(e, -r, "cannot read the saved state");
 	if (r < 0 || memcmp(head, magic, MAGIC_LEN) != 0)
@@ -246,7 +209,7 @@ int state_file_open(struct state_file *f, int fd, struct err *e)
 	f->sections = malloc(f->sections_len + 1);
 	if (!f->sections)
 		return err_set(e, ENOMEM, "out of memory for the saved state");
-	r = read_at(fd, f->sections, f->sections_len, PAGE);
+	r = fdio_read(fd, f->sections, f->sections_len, PAGE);
 	return r < 0 ? err_errno(e, -r, "cannot read the saved state") : 0;
 }
 
@@ -303,9 +266,9 @@ int state_file_extract(const struct state_file *f, enum state_area area, const c
 	while (done < size) {
 		size_t n = MIN(size - done, MIB);
 
-		r = read_at(f->fd, chunk, n, f->area[area].offset + done);
+		r = fdio_read(f->fd, chunk, n, f->area[area].offset + done);
 		if (r == 0)
-			r = write_at(fd, chunk, n, done);
+			r = fdio_write(fd, chunk, n, done);
 		if (r < 0)
 			return err_errno(e, -r, "cannot read the %s in the saved state", name);
 		done += n;

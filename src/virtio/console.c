@@ -403,17 +403,17 @@ static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, 
 	add(ctx, "bytes_out", out);
 }
 
-static void dump(const struct virtio_dev *d, struct dev_text *t)
+static void dump(const struct virtio_dev *d, struct text *t)
 {
 	const struct vconsole *c = container_of(d, const struct vconsole, v);
 
 	for (unsigned i = 0; i < c->n_ports; i++) {
 		const struct port *p = &c->port[i];
 
-		dev_print(t, " port %u%s%s: host %s, guest %s, %llu bytes in, %llu out\n", i,
-			  p->cfg.name ? " " : "", p->cfg.name ? p->cfg.name : "",
-			  p->cfg.open ? "open" : "closed", p->guest_open ? "open" : "closed",
-			  (unsigned long long)p->n_in, (unsigned long long)p->n_out);
+		text_print(t, " port %u%s%s: host %s, guest %s, %llu bytes in, %llu out\n", i,
+			   p->cfg.name ? " " : "", p->cfg.name ? p->cfg.name : "",
+			   p->cfg.open ? "open" : "closed", p->guest_open ? "open" : "closed",
+			   (unsigned long long)p->n_in, (unsigned long long)p->n_out);
 	}
 }
 

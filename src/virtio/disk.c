@@ -28,6 +28,7 @@
 #include "util/log.h"
 
 #define QUEUE_SIZE 256u
+#define BATCH QUEUE_SIZE /* requests of a queue before others have their turn */
 #define SEGMENTS 16u
 #define RANGE_SECTORS_MAX (UINT32_C(1) << 21) /* of a discard, of a write-zeroes: 1 GiB */
 
@@ -354,13 +355,18 @@ static void notify(struct virtio_dev *v, struct virtq *q)
 {
 	struct disk *d = from_virtio(v);
 	struct virtq_chain *c;
+	unsigned n = 0;
 
 	if (d->stopping || d->stopping_queues & BIT(q->index))
 		return;
 	do {
 		virtq_disable_kicks(q);
-		while ((c = virtq_pop(q)))
+		for (; n < BATCH && (c = virtq_pop(q)); n++)
 			start(d, c);
+		if (n == BATCH) {
+			virtio_kick(v, q->index); /* the rest after others had their turn */
+			break;
+		}
 	} while (virtq_enable_kicks(q));
 	blk_commit(d->blk);
 	batch(d);
@@ -474,14 +480,14 @@ static void stats(struct virtio_dev *v, void (*add)(void *ctx, const char *key, 
 	add(ctx, "stalls", st.stalls);
 }
 
-static void dump(const struct virtio_dev *v, struct dev_text *t)
+static void dump(const struct virtio_dev *v, struct text *t)
 {
 	const struct disk *d = container_of(v, struct disk, v);
 	const struct blk_info *i = blk_info(d->blk);
 
-	dev_print(t, " %llu bytes, blocks of %u%s, %u in flight%s%s\n", (unsigned long long)i->size,
-		  i->block, i->read_only ? ", read-only" : "", d->n_flight,
-		  blk_full(d->blk) ? ", waits for room" : "", d->stopping ? ", stopping" : "");
+	text_print(t, " %llu bytes, blocks of %u%s, %u in flight%s%s\n", (unsigned long long)i->size,
+		   i->block, i->read_only ? ", read-only" : "", d->n_flight,
+		   blk_full(d->blk) ? ", waits for room" : "", d->stopping ? ", stopping" : "");
 }
 
 const struct virtio_class virtio_disk_class = {

@@ -13,7 +13,7 @@
  * says, so that a flow stays in order.
  *
  * The control queue (§5.1.6.5): receive modes and the table of addresses, the card's address, how many pairs are used,
- * offloads, and the answer to an announcement. Every command is copied before it is looked at.
+ * offloads. Every command is copied before it is looked at.
  *
  * The address filter is for the guest's convenience; who may send what to whom is decided by the other side.
  */
@@ -42,7 +42,6 @@
 #define F_CTRL_VQ BIT(17)
 #define F_CTRL_RX BIT(18)
 #define F_CTRL_RX_EXTRA BIT(20)
-#define F_GUEST_ANNOUNCE BIT(21)
 #define F_MQ BIT(22)
 #define F_CTRL_MAC_ADDR BIT(23)
 #define F_GUEST_OFFLOADS (F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN)
@@ -54,12 +53,10 @@
 #define CFG_MTU 10u
 #define CFG_SIZE 12u
 #define STATUS_LINK_UP 1u
-#define STATUS_ANNOUNCE 2u
 
 /* Control commands; §5.1.6.5. */
 #define CTRL_RX 0u
 #define CTRL_MAC 1u
-#define CTRL_ANNOUNCE 3u
 #define CTRL_MQ 4u
 #define CTRL_GUEST_OFFLOADS 5u
 #define CTRL_OK 0u
@@ -70,6 +67,7 @@
 #define QUEUE_SIZE 256u
 #define CTRL_QUEUE_SIZE 64u
 #define TX_BATCH 256u
+#define CTRL_BATCH 64u
 #define RX_CHAINS_MAX 64u /* of one packet */
 
 struct mac_table {
@@ -85,8 +83,7 @@ struct virtio_net {
 	uint8_t first_mac[6];
 
 	/* The loop's. */
-	bool link_up, announcing;
-	bool peer_gone;
+	bool link_up;	/* until the other end is gone */
 	unsigned pairs; /* in use */
 	uint8_t mac[6];
 	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
@@ -357,42 +354,6 @@ static void port_received(void *ctx)
 
 /* ---- link ---- */
 
-static void show_status(struct virtio_net *n, bool tell)
-{
-	uint8_t s[2] = {(uint8_t)((n->link_up ? STATUS_LINK_UP : 0) |
-				  (n->announcing ? STATUS_ANNOUNCE : 0)),
-			0};
-
-	virtio_set_config(&n->v, CFG_STATUS, s, sizeof(s), tell);
-}
-
-void virtio_net_set_link(struct virtio_dev *d, bool up)
-{
-	struct virtio_net *n = from_v(d);
-
-	up = up && !n->peer_gone;
-	if (up == n->link_up)
-		return;
-	n->link_up = up;
-	net_port_set_link(n->port, up);
-	show_status(n, true);
-}
-
-bool virtio_net_link(const struct virtio_dev *d)
-{
-	return container_of(d, const struct virtio_net, v)->link_up;
-}
-
-void virtio_net_announce(struct virtio_dev *d)
-{
-	struct virtio_net *n = from_v(d);
-
-	if (!virtio_has(d, F_GUEST_ANNOUNCE) || !n->link_up)
-		return;
-	n->announcing = true;
-	show_status(n, true);
-}
-
 void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *bytes,
 			  const struct bucket_config *packets)
 {
@@ -401,12 +362,13 @@ void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *byte
 
 static void port_link_lost(void *ctx)
 {
+	static const uint8_t down[2] = {0};
 	struct virtio_net *n = ctx;
 
 	log_warn("%s: the other end of the network cable is gone: the guest's link is down",
 		 n->v.pci.dev.id);
-	n->peer_gone = true;
-	virtio_net_set_link(&n->v, false);
+	n->link_up = false;
+	virtio_set_config(&n->v, CFG_STATUS, down, sizeof(down), true);
 }
 
 static const struct net_port_ops port_ops = {
@@ -513,12 +475,6 @@ static bool ctrl(struct virtio_net *n, const uint8_t *cmd, size_t len)
 	switch (cmd[0]) {
 	case CTRL_RX: return virtio_has(&n->v, F_CTRL_RX) && ctrl_rx(n, cmd[1], data, len);
 	case CTRL_MAC: return ctrl_mac(n, cmd[1], data, len);
-	case CTRL_ANNOUNCE:
-		if (cmd[1] != 0)
-			return false;
-		n->announcing = false;
-		show_status(n, false);
-		return true;
 	case CTRL_MQ: return virtio_has(&n->v, F_MQ) && ctrl_pairs(n, cmd[1], data, len);
 	case CTRL_GUEST_OFFLOADS:
 		return virtio_has(&n->v, F_CTRL_GUEST_OFFLOADS) &&
@@ -531,10 +487,11 @@ static void serve_ctrl(struct virtio_net *n, struct virtq *q)
 {
 	uint8_t cmd[CTRL_DATA_MAX], ack;
 	struct virtq_chain *c;
+	unsigned k = 0;
 
 	do {
 		virtq_disable_kicks(q);
-		while ((c = virtq_pop(q))) {
+		for (; k < CTRL_BATCH && (c = virtq_pop(q)); k++) {
 			size_t len = virtq_chain_read(c, 0, cmd, sizeof(cmd));
 
 			n->n_ctrl++;
@@ -546,6 +503,10 @@ static void serve_ctrl(struct virtio_net *n, struct virtq *q)
 			virtq_push(q, c, virtq_chain_write(c, 0, &ack, 1));
 		}
 		virtq_flush(q);
+		if (k == CTRL_BATCH) {
+			virtio_kick(&n->v, q->index);
+			return;
+		}
 	} while (virtq_enable_kicks(q));
 }
 
@@ -572,10 +533,8 @@ static void stop(struct virtio_dev *d)
 	struct virtio_net *n = from_v(d);
 
 	net_port_receive(n->port, false);
-	n->announcing = false;
 	memcpy(n->mac, n->first_mac, 6);
 	virtio_set_config(d, CFG_MAC, n->mac, 6, false);
-	show_status(n, false);
 	virtio_stopped(d);
 }
 
@@ -623,17 +582,17 @@ static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, 
 	add(ctx, "link", n->link_up);
 }
 
-static void dump(const struct virtio_dev *d, struct dev_text *t)
+static void dump(const struct virtio_dev *d, struct text *t)
 {
 	const struct virtio_net *n = container_of(d, const struct virtio_net, v);
 
-	dev_print(t, "  mac %02x:%02x:%02x:%02x:%02x:%02x, link %s, %u of %u queue pairs%s\n",
-		  n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5],
-		  n->link_up ? "up" : "down", n->pairs, n->pairs_max,
-		  n->promisc ? ", promiscuous" : "");
-	dev_print(t, "  %llu control commands (%llu refused), transmit queues waiting %#llx\n",
-		  (unsigned long long)n->n_ctrl, (unsigned long long)n->n_ctrl_refused,
-		  (unsigned long long)n->tx_waiting);
+	text_print(t, "  mac %02x:%02x:%02x:%02x:%02x:%02x, link %s, %u of %u queue pairs%s\n",
+		   n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5],
+		   n->link_up ? "up" : "down", n->pairs, n->pairs_max,
+		   n->promisc ? ", promiscuous" : "");
+	text_print(t, "  %llu control commands (%llu refused), transmit queues waiting %#llx\n",
+		   (unsigned long long)n->n_ctrl, (unsigned long long)n->n_ctrl_refused,
+		   (unsigned long long)n->tx_waiting);
 }
 
 static void destroy(struct virtio_dev *d)
@@ -670,9 +629,9 @@ int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
 		.id = c->id,
 		.n_queues = 2 * c->pairs + 1,
 		.queue_size = size,
-		.features = F_CSUM | F_GUEST_OFFLOADS | F_CTRL_GUEST_OFFLOADS | F_MAC | F_HOST_TSO4 |
-			    F_HOST_TSO6 | F_HOST_ECN | F_MRG_RXBUF | F_STATUS | F_CTRL_VQ |
-			    F_CTRL_RX | F_CTRL_RX_EXTRA | F_GUEST_ANNOUNCE | F_CTRL_MAC_ADDR,
+		.features = F_CSUM | F_GUEST_OFFLOADS | F_CTRL_GUEST_OFFLOADS | F_MAC |
+			    F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN | F_MRG_RXBUF | F_STATUS |
+			    F_CTRL_VQ | F_CTRL_RX | F_CTRL_RX_EXTRA | F_CTRL_MAC_ADDR,
 		.config = config,
 		.config_size = CFG_SIZE,
 	};

@@ -9,8 +9,6 @@
 #include "virtio/virtio.h"
 
 #define VIRTIO_NET_PAIRS_MAX 32u
-#define VIRTIO_NET_MTU_MIN 1280u /* the least that IPv6 can use (RFC 8200 §5) */
-#define VIRTIO_NET_MTU_MAX 65520u
 
 struct virtio_net_config {
 	const char *id;
@@ -27,11 +25,6 @@ int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
 
 /* ---- while it runs; loop thread ---- */
 
-/* The cable, as the guest sees it. */
-void virtio_net_set_link(struct virtio_dev *d, bool up);
-bool virtio_net_link(const struct virtio_dev *d);
-/* Asks the guest to tell the network where it is now (after a migration), if it can. */
-void virtio_net_announce(struct virtio_dev *d);
 /* Each direction's own; a rate of 0: no limit. */
 void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *bytes,
 			  const struct bucket_config *packets);

@@ -418,28 +418,29 @@ static int dev_loaded(struct device *dev, struct err *e)
 	return virtio_dev_loaded(from_dev(dev), e);
 }
 
-static void dev_dump(const struct device *dev, struct dev_text *t)
+static void dev_dump(const struct device *dev, struct text *t)
 {
 	static const char *const phases[] = {"idle", "starting", "live", "stopping"};
 	const struct virtio_dev *d = from_dev(dev);
 
-	dev_print(t, " %s status %02x features %#llx of %#llx resets %llu broken %llu\n",
-		  phases[d->phase], load(&d->status), (unsigned long long)d->features,
-		  (unsigned long long)d->offered, (unsigned long long)d->n_resets,
-		  (unsigned long long)d->n_broken);
+	text_print(t, " %s status %02x features %#llx of %#llx resets %llu broken %llu\n",
+		   phases[d->phase], load(&d->status), (unsigned long long)d->features,
+		   (unsigned long long)d->offered, (unsigned long long)d->n_resets,
+		   (unsigned long long)d->n_broken);
 	for (unsigned i = 0; i < d->n_queues; i++) {
 		const struct virtio_queue *vq = &d->queue[i];
 		const struct virtq *q = &vq->q;
 
 		if (!vq->enabled)
 			continue;
-		dev_print(t,
-			  " queue %u: size %u vector %d%s%s%s avail %u used %u busy %u; %llu requests, %llu interrupts, %llu kicks\n",
-			  i, vq->size, (int16_t)load(&vq->vector), q->live ? " live" : "",
-			  q->broken ? " broken" : "", q->set.packed ? " packed" : "", q->avail,
-			  q->used, q->n_busy, (unsigned long long)q->stats.n_used,
-			  (unsigned long long)q->stats.n_interrupts,
-			  (unsigned long long)q->stats.n_kicks);
+		text_print(
+			t,
+			" queue %u: size %u vector %d%s%s%s avail %u used %u busy %u; %llu requests, %llu interrupts, %llu kicks\n",
+			i, vq->size, (int16_t)load(&vq->vector), q->live ? " live" : "",
+			q->broken ? " broken" : "", q->set.packed ? " packed" : "", q->avail,
+			q->used, q->n_busy, (unsigned long long)q->stats.n_used,
+			(unsigned long long)q->stats.n_interrupts,
+			(unsigned long long)q->stats.n_kicks);
 	}
 	if (d->class->dump)
 		d->class->dump(d, t);

@@ -73,7 +73,7 @@ struct virtio_class {
 	/* Counters: calls add() for each. Loop thread. */
 	void (*stats)(struct virtio_dev *d, void (*add)(void *ctx, const char *key, uint64_t v),
 		      void *ctx);
-	void (*dump)(const struct virtio_dev *d, struct dev_text *t); /* lines for people */
+	void (*dump)(const struct virtio_dev *d, struct text *t); /* lines for people */
 };
 
 /* Every class, in the order of help texts; ends with NULL. */

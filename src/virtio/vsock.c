@@ -142,17 +142,20 @@ static struct vsock_conn *next_conn(struct vsock *vs)
 	return NULL;
 }
 
-/* A chain of the receive queue that has room for a header; others go back empty. */
-static struct virtq_chain *rx_chain(struct vsock *vs)
+/* A chain of the receive queue that has room for a header; others go back empty, and count in *n like what is sent. */
+static struct virtq_chain *rx_chain(struct vsock *vs, unsigned *n)
 {
 	struct virtq *q = virtio_q(&vs->v, RX);
 	struct virtq_chain *chain;
 
-	while ((chain = virtq_pop(q)) && chain->in_bytes < sizeof(struct vsock_hdr)) {
+	while (*n < BATCH && (chain = virtq_pop(q))) {
+		if (chain->in_bytes >= sizeof(struct vsock_hdr))
+			return chain;
 		vs->n_bad++;
 		virtq_push(q, chain, 0);
+		++*n;
 	}
-	return chain;
+	return NULL;
 }
 
 void vsock_pump(struct vsock *vs)
@@ -167,9 +170,9 @@ void vsock_pump(struct vsock *vs)
 	virtq_disable_kicks(q);
 	while (n < BATCH && (vs->n_rst || next_conn(vs))) {
 		if (!chain)
-			chain = rx_chain(vs);
+			chain = rx_chain(vs, &n);
 		if (!chain) {
-			if (virtq_enable_kicks(q))
+			if (n == BATCH || virtq_enable_kicks(q))
 				continue; /* some came just now */
 			break;
 		}
@@ -432,14 +435,14 @@ static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, 
 	add(ctx, "bad_packets", vs->n_bad);
 }
 
-static void dump(const struct virtio_dev *d, struct dev_text *t)
+static void dump(const struct virtio_dev *d, struct text *t)
 {
 	static const char *const states[] = {"hello", "requested", "connecting", "open", "dead"};
 
 	for (const struct vsock_conn *c = from_virtio(d)->conns; c; c = c->next)
-		dev_print(t, " host port %u, guest port %u: %s%s, %u bytes wait, credit %u\n",
-			  c->host_port, c->guest_port, states[c->state], c->eof ? " eof" : "",
-			  c->used, vsock_conn_credit(c));
+		text_print(t, " host port %u, guest port %u: %s%s, %u bytes wait, credit %u\n",
+			   c->host_port, c->guest_port, states[c->state], c->eof ? " eof" : "",
+			   c->used, vsock_conn_credit(c));
 }
 
 static void destroy(struct virtio_dev *d)

@@ -661,16 +661,17 @@ bool hw_power_button(struct hw *hw)
 		(t)->len += n_ > 0 ? (size_t)n_ : 0;   \
 	} while (0)
 
-void hw_dump(struct hw *hw, unsigned vcpu, struct dev_text *t)
+void hw_dump(struct hw *hw, unsigned vcpu, struct text *t)
 {
 	struct vcpu_stats vs;
 	struct x86_state st;
 
 	vcpu_stats(hw->vcpus, vcpu, &vs);
 	vcpu_get_state(hw->vcpus, vcpu, X86_STATE_ALL, &st);
-	dev_print(t, "vcpu %u of %u: %llu runs, %llu halts, %llu wakes, %llu ms of cpu\n", vcpu,
-		  hw->n_cpus, (unsigned long long)vs.n_runs, (unsigned long long)vs.n_halts,
-		  (unsigned long long)vs.n_wakes, (unsigned long long)(vs.cpu_ns / CLOCK_NS_PER_MS));
+	text_print(t, "vcpu %u of %u: %llu runs, %llu halts, %llu wakes, %llu ms of cpu\n", vcpu,
+		   hw->n_cpus, (unsigned long long)vs.n_runs, (unsigned long long)vs.n_halts,
+		   (unsigned long long)vs.n_wakes,
+		   (unsigned long long)(vs.cpu_ns / CLOCK_NS_PER_MS));
 	APPEND(t, x86_state_print(&st, buf, size));
 	if (hw->lapics)
 		APPEND(t, lapic_dump(hw->lapics, vcpu, buf, size));

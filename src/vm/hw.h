@@ -121,6 +121,6 @@ int hw_stats(struct hw *hw, json_t *j);
 bool hw_power_button(struct hw *hw);
 
 /* State of a vCPU, its APIC and the devices as text for people. All vCPUs parked. Loop thread. */
-void hw_dump(struct hw *hw, unsigned vcpu, struct dev_text *t);
+void hw_dump(struct hw *hw, unsigned vcpu, struct text *t);
 
 #endif

@@ -646,7 +646,7 @@ int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, stru
 
 int machine_dump(struct machine *m, unsigned vcpu, json_t **out, struct err *e)
 {
-	struct dev_text t = {.buf = malloc(DUMP_MAX), .size = DUMP_MAX};
+	struct text t = {.buf = malloc(DUMP_MAX), .size = DUMP_MAX};
 	char number[16];
 
 	if (machine_not_ending(m, e) < 0) {

@@ -3,9 +3,9 @@
  * state.c - the processor at power-up, after INIT and after a start-up IPI (SDM vol. 3 §9.1, table 9-1),
  * and its dump for people.
  */
-#include <stdarg.h>
 #include <stdio.h>
 
+#include "util/text.h"
 #include "x86/state.h"
 
 #define APIC_BASE_DEFAULT UINT64_C(0xfee00000)
@@ -130,31 +130,11 @@ void x86_state_copy(struct x86_state *to, const struct x86_state *from, uint64_t
 
 /* ---- Dump ---- */
 
-struct text {
-	char *buf;
-	size_t size, len;
-};
-
-static void add(struct text *t, const char *fmt, ...) PRINTF_FORMAT(2, 3);
-
-static void add(struct text *t, const char *fmt, ...)
-{
-	size_t room = t->len < t->size ? t->size - t->len : 0;
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(room ? t->buf + t->len : NULL, room, fmt, ap);
-	va_end(ap);
-	if (n > 0)
-		t->len += (size_t)n;
-}
-
 static void add_seg(struct text *t, const char *name, const struct x86_seg *seg)
 {
-	add(t, "%-4s %04x base %016llx limit %08x attr %04x%s\n", name, seg->sel,
-	    (unsigned long long)seg->base, seg->limit, seg->attr,
-	    seg->attr & X86_ATTR_P ? "" : " unusable");
+	text_print(t, "%-4s %04x base %016llx limit %08x attr %04x%s\n", name, seg->sel,
+		   (unsigned long long)seg->base, seg->limit, seg->attr,
+		   seg->attr & X86_ATTR_P ? "" : " unusable");
 }
 
 /* Two registers a line, most significant byte first; those that are zero are left out. */
@@ -172,15 +152,15 @@ static void add_vectors(struct text *t, const uint8_t *fx)
 		}
 		if (!any)
 			continue;
-		add(t, "%smm%-2u ", any_hi ? "y" : "x", i);
+		text_print(t, "%smm%-2u ", any_hi ? "y" : "x", i);
 		for (unsigned k = 16; any_hi && k-- > 0;)
-			add(t, "%02x", hi[k]);
+			text_print(t, "%02x", hi[k]);
 		for (unsigned k = 16; k-- > 0;)
-			add(t, "%02x", lo[k]);
-		add(t, ++shown % 2 ? "  " : "\n");
+			text_print(t, "%02x", lo[k]);
+		text_print(t, ++shown % 2 ? "  " : "\n");
 	}
 	if (shown % 2)
-		add(t, "\n");
+		text_print(t, "\n");
 }
 
 int x86_state_print(const struct x86_state *s, char *buf, size_t size)
@@ -198,43 +178,47 @@ int x86_state_print(const struct x86_state *s, char *buf, size_t size)
 	struct text t = {.buf = buf, .size = size};
 
 	for (unsigned i = 0; i < 16; i++)
-		add(&t, "%-3s %016llx%s", gpr[i], (unsigned long long)s->gpr[i],
-		    i % 4 == 3 ? "\n" : "  ");
-	add(&t, "rip %016llx  rflags %08llx cpl %u", (unsigned long long)s->rip,
-	    (unsigned long long)s->rflags, x86_state_cpl(s));
+		text_print(&t, "%-3s %016llx%s", gpr[i], (unsigned long long)s->gpr[i],
+			   i % 4 == 3 ? "\n" : "  ");
+	text_print(&t, "rip %016llx  rflags %08llx cpl %u", (unsigned long long)s->rip,
+		   (unsigned long long)s->rflags, x86_state_cpl(s));
 	for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
 		if (s->rflags & flags[i].bit)
-			add(&t, " %s", flags[i].name);
+			text_print(&t, " %s", flags[i].name);
 	}
-	add(&t, "\ncr0 %08llx  cr2 %016llx  cr3 %016llx  cr4 %08llx  cr8 %llx  efer %04llx\n",
-	    (unsigned long long)s->cr0, (unsigned long long)s->cr2, (unsigned long long)s->cr3,
-	    (unsigned long long)s->cr4, (unsigned long long)s->cr8, (unsigned long long)s->msr.efer);
+	text_print(&t, "\ncr0 %08llx  cr2 %016llx  cr3 %016llx  cr4 %08llx  cr8 %llx  efer %04llx\n",
+		   (unsigned long long)s->cr0, (unsigned long long)s->cr2,
+		   (unsigned long long)s->cr3, (unsigned long long)s->cr4,
+		   (unsigned long long)s->cr8, (unsigned long long)s->msr.efer);
 	for (unsigned i = 0; i < X86_SREGS; i++)
 		add_seg(&t, sreg[i], &s->seg[i]);
 	add_seg(&t, "ldt", &s->ldt);
 	add_seg(&t, "tr", &s->tr);
-	add(&t, "gdt  base %016llx limit %04x\nidt  base %016llx limit %04x\n",
-	    (unsigned long long)s->gdt.base, s->gdt.limit, (unsigned long long)s->idt.base,
-	    s->idt.limit);
-	add(&t, "dr0 %016llx  dr1 %016llx  dr2 %016llx  dr3 %016llx  dr6 %08llx  dr7 %08llx\n",
-	    (unsigned long long)s->dr[0], (unsigned long long)s->dr[1],
-	    (unsigned long long)s->dr[2], (unsigned long long)s->dr[3],
-	    (unsigned long long)s->dr[6], (unsigned long long)s->dr[7]);
-	add(&t,
-	    "star %016llx  lstar %016llx  cstar %016llx  sfmask %08llx  kernel_gs_base %016llx\n",
-	    (unsigned long long)s->msr.star, (unsigned long long)s->msr.lstar,
-	    (unsigned long long)s->msr.cstar, (unsigned long long)s->msr.sfmask,
-	    (unsigned long long)s->msr.kernel_gs_base);
-	add(&t, "apic_base %llx  tsc_offset %llx  tsc_deadline %llx  kvmclock %llx\n",
-	    (unsigned long long)s->msr.apic_base, (unsigned long long)s->msr.tsc_offset,
-	    (unsigned long long)s->msr.tsc_deadline, (unsigned long long)s->msr.kvm_system_time);
-	add(&t, "xcr0 %llx  fcw %02x%02x  fsw %02x%02x  mxcsr %02x%02x\n",
-	    (unsigned long long)s->xcr0, s->fx[1], s->fx[0], s->fx[3], s->fx[2],
-	    s->fx[FX_MXCSR + 1], s->fx[FX_MXCSR]);
+	text_print(&t, "gdt  base %016llx limit %04x\nidt  base %016llx limit %04x\n",
+		   (unsigned long long)s->gdt.base, s->gdt.limit, (unsigned long long)s->idt.base,
+		   s->idt.limit);
+	text_print(&t,
+		   "dr0 %016llx  dr1 %016llx  dr2 %016llx  dr3 %016llx  dr6 %08llx  dr7 %08llx\n",
+		   (unsigned long long)s->dr[0], (unsigned long long)s->dr[1],
+		   (unsigned long long)s->dr[2], (unsigned long long)s->dr[3],
+		   (unsigned long long)s->dr[6], (unsigned long long)s->dr[7]);
+	text_print(
+		&t,
+		"star %016llx  lstar %016llx  cstar %016llx  sfmask %08llx  kernel_gs_base %016llx\n",
+		(unsigned long long)s->msr.star, (unsigned long long)s->msr.lstar,
+		(unsigned long long)s->msr.cstar, (unsigned long long)s->msr.sfmask,
+		(unsigned long long)s->msr.kernel_gs_base);
+	text_print(&t, "apic_base %llx  tsc_offset %llx  tsc_deadline %llx  kvmclock %llx\n",
+		   (unsigned long long)s->msr.apic_base, (unsigned long long)s->msr.tsc_offset,
+		   (unsigned long long)s->msr.tsc_deadline,
+		   (unsigned long long)s->msr.kvm_system_time);
+	text_print(&t, "xcr0 %llx  fcw %02x%02x  fsw %02x%02x  mxcsr %02x%02x\n",
+		   (unsigned long long)s->xcr0, s->fx[1], s->fx[0], s->fx[3], s->fx[2],
+		   s->fx[FX_MXCSR + 1], s->fx[FX_MXCSR]);
 	add_vectors(&t, s->fx);
-	add(&t, "events%s%s%s%s%s%s%s\n", ev->sti_shadow ? " sti-shadow" : "",
-	    ev->movss_shadow ? " movss-shadow" : "", ev->nmi_masked ? " nmi-masked" : "",
-	    ev->nmi_pending ? " nmi-pending" : "", ev->halted ? " halted" : "",
-	    ev->kicked ? " kicked" : "", ev->wait_for_sipi ? " wait-for-sipi" : "");
+	text_print(&t, "events%s%s%s%s%s%s%s\n", ev->sti_shadow ? " sti-shadow" : "",
+		   ev->movss_shadow ? " movss-shadow" : "", ev->nmi_masked ? " nmi-masked" : "",
+		   ev->nmi_pending ? " nmi-pending" : "", ev->halted ? " halted" : "",
+		   ev->kicked ? " kicked" : "", ev->wait_for_sipi ? " wait-for-sipi" : "");
 	return (int)t.len;
 }

@@ -46,19 +46,6 @@
 static const uint16_t lvt_reg[IRQCHIP_LVTS] = {0x320, 0x330, 0x340,	  0x350,
 					       0x360, 0x370, REG_LVT_CMCI};
 
-static uint32_t reg_get(const struct kvm_lapic_state *l, unsigned reg)
-{
-	uint32_t v;
-
-	memcpy(&v, l->regs + reg, sizeof(v));
-	return v;
-}
-
-static void reg_set(struct kvm_lapic_state *l, unsigned reg, uint32_t v)
-{
-	memcpy(l->regs + reg, &v, sizeof(v));
-}
-
 int kvm_chips_deadline(struct engine_vcpu *v, uint64_t *tsc, bool set)
 {
 	union {
@@ -106,29 +93,31 @@ int kvm_chips_get_lapic(struct engine_vcpu *v, struct irqchip_lapic *l)
 	*l = (struct irqchip_lapic){
 		.apic_base = s.apic_base,
 		.id = v->index,
-		.tpr = reg_get(&k, REG_TPR),
-		.ldr = reg_get(&k, REG_LDR),
-		.dfr = reg_get(&k, REG_DFR),
-		.svr = reg_get(&k, REG_SVR),
-		.esr = reg_get(&k, REG_ESR),
-		.icr = reg_get(&k, REG_ICR) | (uint64_t)reg_get(&k, REG_ICR2) << 32,
-		.timer_initial = reg_get(&k, REG_TIMER_INITIAL),
-		.timer_divide = reg_get(&k, REG_TIMER_DIVIDE),
+		.tpr = kvm_lapic_reg_get(&k, REG_TPR),
+		.ldr = kvm_lapic_reg_get(&k, REG_LDR),
+		.dfr = kvm_lapic_reg_get(&k, REG_DFR),
+		.svr = kvm_lapic_reg_get(&k, REG_SVR),
+		.esr = kvm_lapic_reg_get(&k, REG_ESR),
+		.icr = kvm_lapic_reg_get(&k, REG_ICR) | (uint64_t)kvm_lapic_reg_get(&k, REG_ICR2)
+								<< 32,
+		.timer_initial = kvm_lapic_reg_get(&k, REG_TIMER_INITIAL),
+		.timer_divide = kvm_lapic_reg_get(&k, REG_TIMER_DIVIDE),
 		.timer_left_ns = IRQCHIP_NEVER,
 	};
 	for (unsigned i = 0; i < 8; i++) {
-		l->isr[i] = reg_get(&k, REG_ISR + 16 * i);
-		l->tmr[i] = reg_get(&k, REG_TMR + 16 * i);
-		l->irr[i] = reg_get(&k, REG_IRR + 16 * i);
+		l->isr[i] = kvm_lapic_reg_get(&k, REG_ISR + 16 * i);
+		l->tmr[i] = kvm_lapic_reg_get(&k, REG_TMR + 16 * i);
+		l->irr[i] = kvm_lapic_reg_get(&k, REG_IRR + 16 * i);
 	}
 	for (unsigned i = 0; i < IRQCHIP_LVTS; i++)
-		l->lvt[i] = i == IRQCHIP_LVT_CMCI ? IRQCHIP_LVT_MASKED : reg_get(&k, lvt_reg[i]);
+		l->lvt[i] = i == IRQCHIP_LVT_CMCI ? IRQCHIP_LVT_MASKED :
+						    kvm_lapic_reg_get(&k, lvt_reg[i]);
 	vector = in_flight(v);
 	if (vector >= 0 && (l->isr[vector / 32] & 1u << vector % 32)) {
 		l->isr[vector / 32] &= ~(1u << vector % 32);
 		l->irr[vector / 32] |= 1u << vector % 32;
 	}
-	current = reg_get(&k, REG_TIMER_CURRENT);
+	current = kvm_lapic_reg_get(&k, REG_TIMER_CURRENT);
 	if (TIMER_MODE(l->lvt[IRQCHIP_LVT_TIMER]) == TIMER_DEADLINE) {
 		l->tsc_deadline = v->paused_deadline;
 		return l->tsc_deadline ? 0 : kvm_chips_deadline(v, &l->tsc_deadline, false);
@@ -160,27 +149,28 @@ int kvm_chips_set_lapic(struct engine_vcpu *v, const struct irqchip_lapic *l)
 		r = kvm_ioctl(v->fd, KVM_GET_LAPIC, &k);
 	if (r < 0)
 		return r;
-	reg_set(&k, REG_ID, l->id << 24);
-	reg_set(&k, REG_TPR, l->tpr);
-	reg_set(&k, REG_LDR, l->ldr);
-	reg_set(&k, REG_DFR, l->dfr);
-	reg_set(&k, REG_SVR, l->svr);
-	reg_set(&k, REG_ESR, l->esr);
-	reg_set(&k, REG_ICR, (uint32_t)l->icr);
-	reg_set(&k, REG_ICR2, (uint32_t)(l->icr >> 32));
+	kvm_lapic_reg_set(&k, REG_ID, l->id << 24);
+	kvm_lapic_reg_set(&k, REG_TPR, l->tpr);
+	kvm_lapic_reg_set(&k, REG_LDR, l->ldr);
+	kvm_lapic_reg_set(&k, REG_DFR, l->dfr);
+	kvm_lapic_reg_set(&k, REG_SVR, l->svr);
+	kvm_lapic_reg_set(&k, REG_ESR, l->esr);
+	kvm_lapic_reg_set(&k, REG_ICR, (uint32_t)l->icr);
+	kvm_lapic_reg_set(&k, REG_ICR2, (uint32_t)(l->icr >> 32));
 	for (unsigned i = 0; i < 8; i++) {
-		reg_set(&k, REG_ISR + 16 * i, l->isr[i]);
-		reg_set(&k, REG_TMR + 16 * i, l->tmr[i]);
-		reg_set(&k, REG_IRR + 16 * i, l->irr[i]);
+		kvm_lapic_reg_set(&k, REG_ISR + 16 * i, l->isr[i]);
+		kvm_lapic_reg_set(&k, REG_TMR + 16 * i, l->tmr[i]);
+		kvm_lapic_reg_set(&k, REG_IRR + 16 * i, l->irr[i]);
 	}
 	for (unsigned i = 0; i < IRQCHIP_LVTS; i++)
 		if (i != IRQCHIP_LVT_CMCI)
-			reg_set(&k, lvt_reg[i], l->lvt[i]);
+			kvm_lapic_reg_set(&k, lvt_reg[i], l->lvt[i]);
 	left = (MIN(l->timer_left_ns, (uint64_t)UINT32_MAX * divisor) + divisor - 1) / divisor;
-	reg_set(&k, REG_TIMER_DIVIDE, l->timer_divide);
-	reg_set(&k, REG_TIMER_INITIAL, l->timer_left_ns == IRQCHIP_NEVER ? 0 : l->timer_initial);
-	reg_set(&k, REG_TIMER_CURRENT,
-		l->timer_left_ns == IRQCHIP_NEVER ? 0 : (uint32_t)MAX(left, 1u));
+	kvm_lapic_reg_set(&k, REG_TIMER_DIVIDE, l->timer_divide);
+	kvm_lapic_reg_set(&k, REG_TIMER_INITIAL,
+			  l->timer_left_ns == IRQCHIP_NEVER ? 0 : l->timer_initial);
+	kvm_lapic_reg_set(&k, REG_TIMER_CURRENT,
+			  l->timer_left_ns == IRQCHIP_NEVER ? 0 : (uint32_t)MAX(left, 1u));
 	r = kvm_ioctl(v->fd, KVM_SET_LAPIC, &k);
 	if (r < 0)
 		return r;

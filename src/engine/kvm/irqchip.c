@@ -16,13 +16,13 @@
  * cost a kernel thread for each VM.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "engine/kvm/kvm.h"
 #include "util/log.h"
+#include "util/text.h"
 
 #define PINS 24u
 #define PIC_INPUTS 16u
@@ -125,19 +125,6 @@ static bool irqchip_msi(struct engine *en, uint64_t addr, uint32_t data)
 
 /* ---- state ---- */
 
-static uint32_t reg_get(const struct kvm_lapic_state *l, unsigned reg)
-{
-	uint32_t v;
-
-	memcpy(&v, l->regs + reg, sizeof(v));
-	return v;
-}
-
-static void reg_set(struct kvm_lapic_state *l, unsigned reg, uint32_t v)
-{
-	memcpy(l->regs + reg, &v, sizeof(v));
-}
-
 static int irqchip_virtual_wire(struct engine *en)
 {
 	struct kvm_lapic_state l;
@@ -145,9 +132,9 @@ static int irqchip_virtual_wire(struct engine *en)
 
 	if (r < 0)
 		return r;
-	reg_set(&l, APIC_SVR, SVR_ENABLED);
-	reg_set(&l, APIC_LVT_LINT0, LVT_EXTINT);
-	reg_set(&l, APIC_LVT_LINT1, LVT_NMI);
+	kvm_lapic_reg_set(&l, APIC_SVR, SVR_ENABLED);
+	kvm_lapic_reg_set(&l, APIC_LVT_LINT0, LVT_EXTINT);
+	kvm_lapic_reg_set(&l, APIC_LVT_LINT1, LVT_NMI);
 	return kvm_ioctl(en->vcpu[0]->fd, KVM_SET_LAPIC, &l);
 }
 
@@ -201,34 +188,14 @@ static void irqchip_resume(struct engine *en)
 
 /* ---- for people ---- */
 
-struct text {
-	char *buf;
-	size_t size, len;
-};
-
-static void add(struct text *t, const char *fmt, ...) PRINTF_FORMAT(2, 3);
-
-static void add(struct text *t, const char *fmt, ...)
-{
-	size_t room = t->len < t->size ? t->size - t->len : 0;
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(room ? t->buf + t->len : NULL, room, fmt, ap);
-	va_end(ap);
-	if (n > 0)
-		t->len += (size_t)n;
-}
-
 static void add_vectors(struct text *t, const struct kvm_lapic_state *l, const char *name,
 			unsigned reg)
 {
-	add(t, "%s", name);
+	text_print(t, "%s", name);
 	for (unsigned vec = 0; vec < 256; vec++)
-		if (reg_get(l, reg + vec / 32 * 16) & 1u << vec % 32)
-			add(t, " %02x", vec);
-	add(t, "\n");
+		if (kvm_lapic_reg_get(l, reg + vec / 32 * 16) & 1u << vec % 32)
+			text_print(t, " %02x", vec);
+	text_print(t, "\n");
 }
 
 static int irqchip_dump(struct engine *en, unsigned vcpu, char *buf, size_t size)
@@ -238,21 +205,25 @@ static int irqchip_dump(struct engine *en, unsigned vcpu, char *buf, size_t size
 	struct kvm_lapic_state l;
 
 	if (kvm_ioctl(en->vcpu[vcpu]->fd, KVM_GET_LAPIC, &l) == 0) {
-		add(&t, "lapic %u (kernel): tpr %02x ppr %02x ldr %08x svr %03x esr %02x\n", vcpu,
-		    reg_get(&l, APIC_TPR), reg_get(&l, APIC_PPR), reg_get(&l, APIC_LDR),
-		    reg_get(&l, APIC_SVR), reg_get(&l, APIC_ESR));
-		add(&t, "lvt timer %05x lint0 %05x lint1 %05x\n", reg_get(&l, APIC_LVT_TIMER),
-		    reg_get(&l, APIC_LVT_LINT0), reg_get(&l, APIC_LVT_LINT1));
+		text_print(&t, "lapic %u (kernel): tpr %02x ppr %02x ldr %08x svr %03x esr %02x\n",
+			   vcpu, kvm_lapic_reg_get(&l, APIC_TPR), kvm_lapic_reg_get(&l, APIC_PPR),
+			   kvm_lapic_reg_get(&l, APIC_LDR), kvm_lapic_reg_get(&l, APIC_SVR),
+			   kvm_lapic_reg_get(&l, APIC_ESR));
+		text_print(&t, "lvt timer %05x lint0 %05x lint1 %05x\n",
+			   kvm_lapic_reg_get(&l, APIC_LVT_TIMER),
+			   kvm_lapic_reg_get(&l, APIC_LVT_LINT0),
+			   kvm_lapic_reg_get(&l, APIC_LVT_LINT1));
 		add_vectors(&t, &l, "irr", APIC_IRR);
 		add_vectors(&t, &l, "isr", APIC_ISR);
 	}
 	if (kvm_ioctl(en->vm, KVM_GET_IRQCHIP, &chip) == 0) {
-		add(&t, "ioapic (kernel): id %x\n", chip.chip.ioapic.id);
+		text_print(&t, "ioapic (kernel): id %x\n", chip.chip.ioapic.id);
 		for (unsigned i = 0; i < PINS; i++) {
 			uint64_t rte = chip.chip.ioapic.redirtbl[i].bits;
 
 			if (!(rte & BIT(16)))
-				add(&t, "  pin %2u rte %016llx\n", i, (unsigned long long)rte);
+				text_print(&t, "  pin %2u rte %016llx\n", i,
+					   (unsigned long long)rte);
 		}
 	}
 	return (int)t.len;

@@ -17,6 +17,7 @@
 #define LODGE_ENGINE_KVM_KVM_H
 
 #include <linux/kvm.h>
+#include <string.h>
 #include <pthread.h>
 
 #include "engine/engine.h"
@@ -105,6 +106,20 @@ int kvm_chips_get_ioapic(struct engine *en, struct irqchip_ioapic *io);
 int kvm_chips_set_ioapic(struct engine *en, const struct irqchip_ioapic *io);
 int kvm_chips_get_pic(struct engine *en, struct irqchip_pic *p);
 int kvm_chips_set_pic(struct engine *en, const struct irqchip_pic *p);
+/* A register of the APIC's page. */
+static inline uint32_t kvm_lapic_reg_get(const struct kvm_lapic_state *l, unsigned reg)
+{
+	uint32_t v;
+
+	memcpy(&v, l->regs + reg, sizeof(v));
+	return v;
+}
+
+static inline void kvm_lapic_reg_set(struct kvm_lapic_state *l, unsigned reg, uint32_t v)
+{
+	memcpy(l->regs + reg, &v, sizeof(v));
+}
+
 /* IA32_TSC_DEADLINE. */
 int kvm_chips_deadline(struct engine_vcpu *v, uint64_t *tsc, bool set);
 
