@@ -32,16 +32,7 @@
 	.endm
 
 main:
-	orq $4, pml4
-	orq $4, pdpt
-	mov $512, %ecx
-	mov $pd, %rdi
-1:	orq $4, (%rdi)
-	add $8, %rdi
-	dec %ecx
-	jnz 1b
-	mov %cr3, %rax
-	mov %rax, %cr3
+	call pages_user
 
 	TSC
 	mov %rax, %rbx

@@ -104,16 +104,7 @@ hook_none:
 	ret
 
 main:
-	orq $4, pml4
-	orq $4, pdpt
-	mov $512, %ecx
-	mov $pd, %rdi
-1:	orq $4, (%rdi)
-	add $8, %rdi
-	dec %ecx
-	jnz 1b
-	mov %cr3, %rax
-	mov %rax, %cr3
+	call pages_user
 	SET_DR 6, DR6_NONE
 
 /* ---- instruction breakpoints ---- */

@@ -164,16 +164,7 @@ ud_insn: ud2
 	ldmxcsr scratch
 
 	/* User mode. Make the whole map user. */
-	orq $4, pml4
-	orq $4, pdpt
-	mov $512, %ecx
-	mov $pd, %rdi
-2:	orq $4, (%rdi)
-	add $8, %rdi
-	dec %ecx
-	jnz 2b
-	mov %cr3, %rax
-	mov %rax, %cr3
+	call pages_user
 
 	mov %cr0, %rax
 	or $0x40000, %rax /* AM */

@@ -301,6 +301,20 @@ exit:
 2:	hlt
 	jmp 2b
 
+	/* The first GiB becomes the user's too. Uses RAX, RCX, RDI. */
+pages_user:
+	orq $4, pml4
+	orq $4, pdpt
+	mov $512, %ecx
+	mov $pd, %rdi
+1:	orq $4, (%rdi)
+	add $8, %rdi
+	dec %ecx
+	jnz 1b
+	mov %cr3, %rax
+	mov %rax, %cr3
+	ret
+
 /* The command line: struct hvm_start_info, offset 24. */
 read_words:
 	mov pvh_info, %ebx

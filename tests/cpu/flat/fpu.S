@@ -76,17 +76,8 @@
 	.endm
 
 main:
-	orq $4, pml4
-	orq $4, pdpt
-	mov $512, %ecx
-	mov $pd, %rdi
-1:	orq $4, (%rdi)
-	add $8, %rdi
-	dec %ecx
-	jnz 1b
 	andq $~1, pd + 24 /* MISSING_PAGE */
-	mov %cr3, %rax
-	mov %rax, %cr3
+	call pages_user
 
 /* ---- TS, EM, MP, OSFXSR ---- */
 

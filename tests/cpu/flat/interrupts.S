@@ -304,16 +304,7 @@ hlt1_next:
 	CHECK 22, e
 
 	/* ---- CPL 3 ---- */
-	orq $4, pml4
-	orq $4, pdpt
-	mov $512, %ecx
-	mov $pd, %rdi
-2:	orq $4, (%rdi)
-	add $8, %rdi
-	dec %ecx
-	jnz 2b
-	mov %cr3, %rax
-	mov %rax, %cr3
+	call pages_user
 	TRY 1f
 	TO_USER 2f
 2:	pushq $2

@@ -83,16 +83,7 @@ set_gate64:
 
 main:
 	mov %rsp, main_rsp
-	orq $4, pml4
-	orq $4, pdpt
-	mov $512, %ecx
-	mov $pd, %rdi
-1:	orq $4, (%rdi)
-	add $8, %rdi
-	dec %ecx
-	jnz 1b
-	mov %cr3, %rax
-	mov %rax, %cr3
+	call pages_user
 	movl $0x12345678, 0x2000
 	mov $low_begin, %esi
 	mov $LOW, %edi

@@ -140,17 +140,8 @@ main:
 	cmp $64, %ecx
 	jb 1b
 	andq $~4, pt + 63 * 8
-	orq $4, pml4
-	orq $4, pdpt
 	orq $4, pdpt + 8
-	mov $512, %ecx
-	mov $pd, %rdi
-1:	orq $4, (%rdi)
-	add $8, %rdi
-	dec %ecx
-	jnz 1b
-	mov %cr3, %rax
-	mov %rax, %cr3
+	call pages_user
 	movq $pf_seen, pf_watch
 	HOOK 14, hook_pf
 	/* A pattern everywhere. */
