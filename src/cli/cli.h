@@ -148,6 +148,9 @@ int runfile_open_console(const struct vm_config *c, const char *path, struct con
 /* Fills in c->disk of --disk. */
 int rundisk_parse(const struct opt_list *words, struct vm_config *c, struct run_disks *disks,
 		  struct err *e);
+/* The files of the disks in c, which is a saved machine's. */
+int rundisk_restore(const struct opt_list *words, struct vm_config *c, struct run_disks *disks,
+		    struct err *e);
 /* Opens and locks the files. */
 int rundisk_open(struct run_disks *disks, const struct vm_config *c, struct config_fds *fds,
 		 struct err *e);
@@ -162,6 +165,9 @@ void rundisk_print_help(FILE *f);
 /* Fills in c->net of --net and --publish. */
 int runnet_parse(const struct opt_list *words, const struct opt_list *ports, struct vm_config *c,
 		 struct run_nets *nets, struct err *e);
+/* What is behind the cards in c, which is a saved machine's. */
+int runnet_restore(const struct opt_list *words, const struct opt_list *ports, struct vm_config *c,
+		   struct run_nets *nets, struct err *e);
 /* Opens tap devices, starts a lodge-nat for each user network. */
 int runnet_open(struct run_nets *nets, const struct vm_config *c, struct config_fds *fds,
 		struct err *e);
@@ -171,7 +177,7 @@ void runnet_print_help(FILE *f);
 /* ---- restore.c, save.c: saved machines ---- */
 
 /* Opens the file of --restore and completes c, which has the options, from it. */
-int restore_config(const struct run_options *o, struct vm_config *c, int *fd, struct err *e);
+int restore_config(struct run_options *o, struct vm_config *c, int *fd, struct err *e);
 /* `lodge ctl PATH save FILE [--stop]`. *result is the caller's. */
 int save_run(int sock, const char *path, bool stop, uint64_t deadline_ns, json_t **result,
 	     struct err *e);

@@ -2,6 +2,9 @@
 /*
  * restore.c - `lodge run --restore FILE`: the configuration out of a saved machine.
  *
+ * The files of disks and what is behind network cards are given again: lodge-vm never had their names, and a name out of a file
+ * that the VM wrote would open for it whatever this user may open.
+ *
  * What the guest sees comes from the file, what is the host's business (engine, console, names, policies) from the options, and
  * where there is none of these, from the file too. Only the head and the sections of the file are looked at here, by the
  * same reader that lodge-vm has; lodge-vm looks at them again, and at the rest.
@@ -35,7 +38,7 @@ static int restore_read(int fd, struct vm_config *saved, struct err *e)
 	return r;
 }
 
-int restore_config(const struct run_options *o, struct vm_config *c, int *fd, struct err *e)
+int restore_config(struct run_options *o, struct vm_config *c, int *fd, struct err *e)
 {
 	const struct vm_config given = *c;
 	char shown[160], why[sizeof(e->msg)];
@@ -68,5 +71,10 @@ int restore_config(const struct run_options *o, struct vm_config *c, int *fd, st
 	c->soft_trace_address = given.soft_trace_address;
 	c->soft_perf_map = given.soft_perf_map;
 	c->console = given.console;
-	return 0;
+	r = rundisk_restore(&o->disk, c, &o->disks, e);
+	if (!r)
+		r = runnet_restore(&o->net, &o->publish, c, &o->nets, e);
+	if (r)
+		base_close_fd(fd);
+	return r;
 }

@@ -33,7 +33,7 @@
 struct disk_words {
 	const char *file, *id, *serial;
 	unsigned format, cache, full, aio, block;
-	bool ro, snapshot;
+	bool ro, snapshot, changed;
 	uint64_t queues, bps, bps_burst, iops, iops_burst;
 };
 
@@ -42,7 +42,27 @@ static const char *const blocks[] = {"512", "4096", NULL};
 
 #define AT(field) offsetof(struct disk_words, field)
 
-enum { KEY_FORMAT = 1, KEY_RO = 2 };
+enum {
+	KEY_FORMAT = 1,
+	KEY_RO,
+	KEY_SNAPSHOT,
+	KEY_CACHE,
+	KEY_FULL,
+	KEY_BPS,
+	KEY_BPS_BURST,
+	KEY_IOPS,
+	KEY_IOPS_BURST,
+	KEY_QUEUES,
+	KEY_SERIAL,
+	KEY_BLOCK,
+	KEY_AIO,
+	KEY_ID,
+	KEY_CHANGED
+};
+/* What the guest sees: not to be chosen at a restore. */
+#define KEYS_OF_GUEST                                                                           \
+	(BIT(KEY_RO) | BIT(KEY_SNAPSHOT) | BIT(KEY_QUEUES) | BIT(KEY_SERIAL) | BIT(KEY_BLOCK) | \
+	 BIT(KEY_ID))
 static const struct opt_def disk_keys[] = {
 	{"file", 0, OPT_TEXT, AT(file), "FILE", "", 0, 0, NULL},
 	{"format", 0, OPT_CHOICE, AT(format), "raw", "what the file is (raw)", 0, 0, formats},
@@ -70,7 +90,10 @@ static const struct opt_def disk_keys[] = {
 	{"aio", 0, OPT_CHOICE, AT(aio), "WORD", "auto, io_uring or threads (auto)", 0, 0,
 	 config_disk_aio_names},
 	{"id", 0, OPT_TEXT, AT(id), "NAME", "name for `lodge ctl` (disk0, disk1, ...)", 0, 0, NULL},
+	{"changed", 0, OPT_FLAG, AT(changed), "",
+	 "with --restore: take the file although it was written since (off)", 0, 0, NULL},
 };
+_Static_assert(ARRAY_SIZE(disk_keys) == KEY_CHANGED + 1, "a number for each key");
 
 void rundisk_print_help(FILE *f)
 {
@@ -87,22 +110,44 @@ static bool is_iso(const char *path)
 	return n > 4 && !strcasecmp(path + n - 4, ".iso");
 }
 
-static int parse_one(const char *word, struct run_disk *d, struct config_disk *c, unsigned index,
-		     unsigned cpus, struct err *e)
+static int parse_words(const char *word, struct run_disk *d, struct disk_words *w, uint64_t *given,
+		       struct err *e)
 {
-	struct disk_words w = {.queues = MIN(cpus, QUEUES_DEFAULT)};
-	char id[16], shown[40];
-	const char *slash;
-	uint64_t given;
 	int r;
 
 	d->fd = -1;
 	d->text = strdup(word);
 	if (!d->text)
 		return err_set(e, ENOMEM, "out of memory");
-	r = opt_parse_keys("--disk", disk_keys, ARRAY_SIZE(disk_keys), d->text, &w, &given, e);
+	r = opt_parse_keys("--disk", disk_keys, ARRAY_SIZE(disk_keys), d->text, w, given, e);
+	d->path = w->file;
+	d->format_given = *given & BIT(KEY_FORMAT);
+	return r;
+}
+
+/* The last part of its path, for messages. */
+static void disk_name(struct config_disk *c, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	err_quote(c->name, sizeof(c->name), slash && slash[1] ? slash + 1 : path);
+}
+
+static int parse_one(const char *word, struct run_disk *d, struct config_disk *c, unsigned index,
+		     unsigned cpus, struct err *e)
+{
+	struct disk_words w = {.queues = MIN(cpus, QUEUES_DEFAULT)};
+	char id[16], shown[40];
+	uint64_t given = 0;
+	int r;
+
+	r = parse_words(word, d, &w, &given, e);
 	if (r)
 		return r;
+	if (given & BIT(KEY_CHANGED)) {
+		err_set(e, EINVAL, "--disk: changed is for --restore only: leave it out");
+		return err_field(e, "--disk", word);
+	}
 	snprintf(id, sizeof(id), "disk%u", index);
 	if (!w.id)
 		w.id = id;
@@ -124,8 +169,7 @@ static int parse_one(const char *word, struct run_disk *d, struct config_disk *c
 	}
 	strcpy(c->id, w.id);
 	strcpy(c->serial, w.serial);
-	slash = strrchr(w.file, '/');
-	err_quote(c->name, sizeof(c->name), slash && slash[1] ? slash + 1 : w.file);
+	disk_name(c, w.file);
 	c->read_only = given & BIT(KEY_RO) ? w.ro : is_iso(w.file) && !w.snapshot;
 	c->snapshot = w.snapshot;
 	c->cache = (enum config_disk_cache)w.cache;
@@ -134,9 +178,58 @@ static int parse_one(const char *word, struct run_disk *d, struct config_disk *c
 	c->queues = (unsigned)w.queues;
 	c->block = w.block ? 4096 : 512;
 	c->limits = (struct config_disk_limits){w.bps, w.bps_burst, w.iops, w.iops_burst};
-	d->path = w.file;
-	d->format_given = given & BIT(KEY_FORMAT);
 	return 0;
+}
+
+/* The file, and what else is the host's, of a disk that was saved. */
+static int parse_restored(const char *word, struct run_disk *d, struct config_disk *c, struct err *e)
+{
+	struct disk_words w = {.cache = c->cache,
+			       .full = c->full,
+			       .aio = c->aio,
+			       .bps = c->limits.bps,
+			       .bps_burst = c->limits.bps_burst,
+			       .iops = c->limits.iops,
+			       .iops_burst = c->limits.iops_burst};
+	uint64_t given = 0;
+	int r = parse_words(word, d, &w, &given, e);
+
+	if (r)
+		return r;
+	if (given & KEYS_OF_GUEST) {
+		const char *key = disk_keys[__builtin_ctzll(given & KEYS_OF_GUEST)].name;
+
+		err_set(e, EINVAL,
+			"--disk: %s cannot be chosen with --restore: the guest has seen it already",
+			key);
+		err_hint(e, "leave out %s", key);
+		return err_field(e, "--disk", word);
+	}
+	disk_name(c, w.file);
+	c->cache = (enum config_disk_cache)w.cache;
+	c->full = (enum config_disk_full)w.full;
+	c->aio = (enum config_disk_aio)w.aio;
+	c->limits = (struct config_disk_limits){w.bps, w.bps_burst, w.iops, w.iops_burst};
+	c->changed = w.changed;
+	return 0;
+}
+
+int rundisk_restore(const struct opt_list *words, struct vm_config *c, struct run_disks *disks,
+		    struct err *e)
+{
+	int r = 0;
+
+	if (words->n != c->n_disks) {
+		err_set(e, EINVAL,
+			"the saved machine has %u disk%s, and --disk is given %u times: give the file of each, in their order%s%s",
+			c->n_disks, c->n_disks == 1 ? "" : "s", words->n,
+			c->n_disks ? "; the first was " : "", c->n_disks ? c->disk[0].name : "");
+		return err_field(e, "--disk", NULL);
+	}
+	for (; !r && disks->n < words->n; disks->n++)
+		r = parse_restored(words->word[disks->n], &disks->disk[disks->n],
+				   &c->disk[disks->n], e);
+	return r;
 }
 
 int rundisk_parse(const struct opt_list *words, struct vm_config *c, struct run_disks *disks,

@@ -68,6 +68,10 @@ void runnet_print_help(FILE *f)
 	opt_print_keys(net_keys, ARRAY_SIZE(net_keys), f);
 }
 
+/* What the guest sees: not to be chosen at a restore. */
+enum { KEY_ID = 1, KEY_MAC, KEY_MTU, KEY_QUEUES };
+static const unsigned guest_keys[] = {KEY_ID, KEY_MAC, KEY_MTU, KEY_QUEUES};
+
 /* ---- words ---- */
 
 /* A key of the other kind? */
@@ -113,42 +117,65 @@ static int check_ifname(const char *name, const char *word, struct err *e)
 	return err_field(e, "--net", word);
 }
 
-/* One --net; `word` is the option as written. */
-static int parse_one(const char *word, struct run_net *n, struct config_net *c, unsigned index,
-		     const char *vm_name, struct err *e)
+/* The words of one --net, and what is behind the card. `w` has the defaults; `word` is the option as written. */
+static int parse_words(const char *word, struct run_net *n, struct config_net *c,
+		       struct net_words *w, uint64_t *given, struct err *e)
 {
 	static const char *const kinds[] = {"user", "tap", "none", NULL};
-	struct net_words w = {.network = "10.0.2.0/24",
-			      .hostname = vm_name,
-			      .queues = 1,
-			      .ipv6 = true};
 	const char *near;
-	uint64_t given;
-	char id[16], shown[40];
+	char shown[40];
+	unsigned kind;
 	int r;
 
+	n->pid = -1;
 	n->text = strdup(word);
 	if (!n->text)
 		return err_set(e, ENOMEM, "out of memory");
-	r = opt_parse_keys("--net", net_keys, ARRAY_SIZE(net_keys), n->text, &w, &given, e);
+	r = opt_parse_keys("--net", net_keys, ARRAY_SIZE(net_keys), n->text, w, given, e);
 	if (r)
 		return r;
-	for (c->kind = 0; c->kind < CONFIG_NET_KINDS; c->kind++)
-		if (!strcmp(config_net_kind_names[c->kind], w.kind))
+	for (kind = 0; kind < CONFIG_NET_KINDS; kind++)
+		if (!strcmp(config_net_kind_names[kind], w->kind))
 			break;
-	if (c->kind == CONFIG_NET_KINDS) {
-		near = opt_suggest(w.kind, kinds);
+	if (kind == CONFIG_NET_KINDS) {
+		near = opt_suggest(w->kind, kinds);
 		err_set(e, EINVAL, "--net \"%s\" is not known: it must be user, tap or none%s",
-			err_quote(shown, sizeof(shown), w.kind),
-			!strcmp(w.kind, "none") ? ", and none alone" : "");
+			err_quote(shown, sizeof(shown), w->kind),
+			!strcmp(w->kind, "none") ? ", and none alone" : "");
 		err_limit(e, "user, tap, none");
 		if (near)
 			err_hint(e, "use %s", near);
 		return err_field(e, "--net", word);
 	}
-	r = refuse_keys(c->kind == CONFIG_NET_USER ? tap_keys : user_keys, given, w.kind, word, e);
+	c->kind = (enum config_net_kind)kind;
+	r = refuse_keys(c->kind == CONFIG_NET_USER ? tap_keys : user_keys, *given, w->kind, word, e);
 	if (!r && c->kind == CONFIG_NET_TAP)
-		r = check_ifname(w.ifname, word, e);
+		r = check_ifname(w->ifname, word, e);
+	c->bytes_per_s = w->bps;
+	c->packets_per_s = w->pps;
+	n->ifname = w->ifname;
+	n->network = w->network;
+	n->hostname = w->hostname;
+	n->ipv6 = w->ipv6;
+	n->host_loopback = w->host_loopback;
+	n->restricted = w->restricted;
+	return r;
+}
+
+#define NET_WORDS(name)                                                                 \
+	{                                                                               \
+		.network = "10.0.2.0/24", .hostname = (name), .queues = 1, .ipv6 = true \
+	}
+
+/* One --net. */
+static int parse_one(const char *word, struct run_net *n, struct config_net *c, unsigned index,
+		     const char *vm_name, struct err *e)
+{
+	struct net_words w = NET_WORDS(vm_name);
+	uint64_t given = 0;
+	char id[16];
+	int r = parse_words(word, n, c, &w, &given, e);
+
 	snprintf(id, sizeof(id), "net%u", index);
 	if (!r)
 		r = config_check_id(w.id ? w.id : id, e);
@@ -159,15 +186,31 @@ static int parse_one(const char *word, struct run_net *n, struct config_net *c, 
 	strcpy(c->id, w.id ? w.id : id);
 	c->queues = (unsigned)w.queues;
 	c->mtu = (unsigned)(w.mtu || c->kind != CONFIG_NET_USER ? w.mtu : NET_USER_MTU);
-	c->bytes_per_s = w.bps;
-	c->packets_per_s = w.pps;
-	n->ifname = w.ifname;
-	n->network = w.network;
-	n->hostname = w.hostname;
-	n->ipv6 = w.ipv6;
-	n->host_loopback = w.host_loopback;
-	n->restricted = w.restricted;
-	n->pid = -1;
+	return 0;
+}
+
+/* What is behind a card that was saved. */
+static int parse_restored(const char *word, struct run_net *n, struct config_net *c,
+			  const char *vm_name, struct err *e)
+{
+	struct net_words w = NET_WORDS(vm_name);
+	uint64_t given = 0;
+	int r;
+
+	w.bps = c->bytes_per_s;
+	w.pps = c->packets_per_s;
+	r = parse_words(word, n, c, &w, &given, e);
+	if (r)
+		return r;
+	for (unsigned i = 0; i < ARRAY_SIZE(guest_keys); i++) {
+		if (!(given & BIT(guest_keys[i])))
+			continue;
+		err_set(e, EINVAL,
+			"--net: %s cannot be chosen with --restore: the guest has seen it already",
+			net_keys[guest_keys[i]].name);
+		err_hint(e, "leave out %s", net_keys[guest_keys[i]].name);
+		return err_field(e, "--net", word);
+	}
 	return 0;
 }
 
@@ -236,6 +279,26 @@ int runnet_parse(const struct opt_list *words, const struct opt_list *ports, str
 	c->n_nets = nets->n;
 	if (!r)
 		r = config_net_check(c, e);
+	return r ? r : publish(ports, c, nets, e);
+}
+
+int runnet_restore(const struct opt_list *words, const struct opt_list *ports, struct vm_config *c,
+		   struct run_nets *nets, struct err *e)
+{
+	int r = 0;
+
+	if (words->n != c->n_nets) {
+		err_set(e, EINVAL,
+			"the saved machine has %u network card%s, and --net is given %u times: say for each what is behind it, in their order",
+			c->n_nets, c->n_nets == 1 ? "" : "s", words->n);
+		if (c->n_nets)
+			err_hint(e, "--net %s", config_net_kind_names[c->net[0].kind]);
+		return err_field(e, "--net", NULL);
+	}
+	for (unsigned i = 0; i < words->n && !r; i++) {
+		r = parse_restored(words->word[i], &nets->net[i], &c->net[i], c->name, e);
+		nets->n = i + 1;
+	}
 	return r ? r : publish(ports, c, nets, e);
 }
 

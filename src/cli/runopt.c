@@ -180,6 +180,7 @@ static int runopt_restore(struct run_options *o, const struct opt_result *res, s
 		"agent",      "vsock",	    "restore",	"engine", "no-probe",	 "soft-mode",
 		"soft-cache", "soft-trace", "perf-map", "name",	  "console",	 "control",
 		"timeout",    "no-reboot",  "on-crash", "quiet",  "json-errors", "help",
+		"disk",	      "net",	    "publish",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {

@@ -44,6 +44,7 @@ struct net_port {
 	void *ctx;
 	bool receiving;	 /* the card takes packets */
 	bool send_waits; /* it waits for writable() */
+	bool link_down;	 /* the cable is out */
 	bool lost;	 /* the other end is gone */
 	struct direction rx, tx;
 	struct net_stats stats;
@@ -136,7 +137,7 @@ static void moved(struct direction *d, size_t len)
 /* A packet that is in the buffer. False: kept. */
 static bool offer(struct net_port *p, size_t len)
 {
-	if (header_ok(p->packet, len - NET_HDR_SIZE)) {
+	if (!p->link_down && header_ok(p->packet, len - NET_HDR_SIZE)) {
 		if (!p->ops->receive(p->ctx, p->packet, len)) {
 			p->kept = len;
 			return false;
@@ -258,7 +259,7 @@ int net_port_send(struct net_port *p, const struct iovec *iov, unsigned n)
 			goto drop;
 		out[msg.msg_iovlen++] = v;
 	}
-	if (have < sizeof(hdr) || len > NET_PACKET_MAX - NET_HDR_SIZE || p->lost)
+	if (have < sizeof(hdr) || len > NET_PACKET_MAX - NET_HDR_SIZE || p->link_down || p->lost)
 		goto drop;
 	hdr[0] &= NET_HDR_F_NEEDS_CSUM;
 	hdr[10] = 1; /* num_buffers: not the guest's to set */
@@ -307,6 +308,16 @@ int net_port_set_offloads(struct net_port *p, unsigned offloads)
 			tun |= offloads & NET_OFFLOAD_TSO_ECN ? TUN_F_TSO_ECN : 0;
 	}
 	return ioctl(p->fd, TUNSETOFFLOAD, (unsigned long)tun) < 0 ? -errno : 0;
+}
+
+void net_port_set_link(struct net_port *p, bool up)
+{
+	p->link_down = !up;
+	if (p->kept && p->link_down) {
+		p->kept = 0;
+		p->stats.rx_dropped++;
+		update_watch(p);
+	}
 }
 
 void net_port_set_limit(struct net_port *p, const struct bucket_config *bytes,

@@ -53,7 +53,7 @@ struct net_port_ops {
 struct net_stats {
 	uint64_t rx_packets, rx_bytes; /* to the guest; frames without the header */
 	uint64_t tx_packets, tx_bytes;
-	uint64_t rx_dropped; /* malformed */
+	uint64_t rx_dropped; /* malformed, or the cable was out */
 	uint64_t tx_dropped;
 	uint64_t n_throttled; /* waits for the rate limit */
 };
@@ -68,7 +68,7 @@ void net_port_destroy(struct net_port *p);
 
 /*
  * One packet from the guest: header and frame, `n` pieces (at most NET_IOV_MAX). 0: sent, or dropped because it is no proper
- * frame or nobody is at the other end; -EAGAIN: no room or the rate limit: nothing was sent, wait for writable().
+ * frame, the cable is out, or nobody is at the other end; -EAGAIN: no room or the rate limit: nothing was sent, wait for writable().
  */
 #define NET_IOV_MAX 64u
 int net_port_send(struct net_port *p, const struct iovec *iov, unsigned n);
@@ -76,6 +76,8 @@ int net_port_send(struct net_port *p, const struct iovec *iov, unsigned n);
 void net_port_receive(struct net_port *p, bool on);
 /* Which NET_OFFLOAD_* the guest can take. */
 int net_port_set_offloads(struct net_port *p, unsigned offloads);
+/* A cable pulled: what comes either way is dropped. */
+void net_port_set_link(struct net_port *p, bool up);
 /* Bits of both directions share no bucket: each has its own, of these rates. */
 void net_port_set_limit(struct net_port *p, const struct bucket_config *bytes,
 			const struct bucket_config *packets);

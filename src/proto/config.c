@@ -175,6 +175,27 @@ static bool config_host_key(const char *key)
 	return !strncmp(key, "soft.", 5);
 }
 
+/* The value of a key without what the guest does not see of disks and network cards. A new reference, NULL: out of memory. */
+static json_t *config_guest_part(const char *key, const json_t *value)
+{
+	static const char *const disk[] = {"file", "cache",	"full",	      "aio",	 "bps",
+					   "iops", "bps_burst", "iops_burst", "changed", NULL};
+	static const char *const net[] = {"kind", "bytes_per_s", "packets_per_s", NULL};
+	const char *const *keys = !strcmp(key, "disk") ? disk : !strcmp(key, "net") ? net : NULL;
+	json_t *copy, *j;
+	size_t i;
+
+	if (!keys)
+		return json_incref((json_t *)(uintptr_t)value);
+	copy = json_deep_copy(value);
+	json_array_foreach(copy, i, j)
+	{
+		for (unsigned k = 0; keys[k]; k++)
+			(void)json_object_del(j, keys[k]);
+	}
+	return copy;
+}
+
 static int config_differs(const char *key, const json_t *saved, const json_t *now, struct err *e)
 {
 	_autofree char *was = json_dumps(saved, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -197,9 +218,11 @@ int config_same_machine(const json_t *saved, const json_t *now, struct err *e)
 	json_object_foreach((json_t *)(uintptr_t)saved, key, value)
 	{
 		const json_t *other = json_object_get(now, key);
+		_autojson json_t *was = config_guest_part(key, value);
+		_autojson json_t *is = config_guest_part(key, other);
 
-		if (!config_host_key(key) && !json_equal(value, other))
-			return config_differs(key, value, other, e);
+		if (!config_host_key(key) && !json_equal(was, is))
+			return config_differs(key, was, is, e);
 	}
 	json_object_foreach((json_t *)(uintptr_t)now, key, value)
 	{

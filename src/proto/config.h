@@ -23,7 +23,7 @@
  *   console.device string console_device "serial", "virtio"
  *   rng          boolean  rng            the virtio entropy device
  *   disk         array    disk, n_disks  optional: disks, each an object of {id, file, format "raw", ro, snapshot,
- *                cache, full, aio, serial, queues, block, bps, bps_burst, iops, iops_burst}; disk number N needs
+ *                cache, full, aio, serial, queues, block, bps, bps_burst, iops, iops_burst, changed}; disk number N needs
  *                fd "disk.N", with snapshot also "overlay.N"
  *   net          array    net, n_nets    optional: network cards, each an object of
  *                {id, kind "user"|"tap", mac, mtu, queues, bytes_per_s, packets_per_s};
@@ -35,8 +35,9 @@
  *   no_reboot    boolean  no_reboot      a guest reset ends the VM
  *   on_crash     string   on_crash       triple fault: "stop" the VM, or "reset" it as a PC would
  *
- * Of these the host's own are name, engine, soft.*, console, no_reboot and on_crash. The others are what the guest sees; with a saved
- * state (fd "state") they must be as they were when it was saved. Then the fds "kernel" and "initrd" are not there.
+ * Of these the host's own are name, engine, soft.*, console, no_reboot and on_crash; of a disk file, cache, full, aio, changed and the
+ * limits; of a network card kind and the limits. The others are what the guest sees; with a saved state (fd "state") they must be as
+ * they were when it was saved. Then the fds "kernel" and "initrd" are not there.
  */
 #ifndef LODGE_PROTO_CONFIG_H
 #define LODGE_PROTO_CONFIG_H
@@ -142,6 +143,7 @@ struct config_disk {
 	unsigned queues; /* 1..CONFIG_DISK_QUEUES_MAX */
 	unsigned block;	 /* 512 or 4096 */
 	struct config_disk_limits limits;
+	bool changed; /* with a saved state: the file may have been written since */
 };
 
 struct vm_config {

@@ -35,6 +35,8 @@ json_t *config_disk_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "serial", json_string(d->serial));
 		r |= json_object_set_new(j, "queues", json_integer(d->queues));
 		r |= json_object_set_new(j, "block", json_integer(d->block));
+		if (d->changed)
+			r |= json_object_set_new(j, "changed", json_true());
 		r |= json_object_set_new(j, "bps", json_u64(d->limits.bps));
 		r |= json_object_set_new(j, "bps_burst", json_u64(d->limits.bps_burst));
 		r |= json_object_set_new(j, "iops", json_u64(d->limits.iops));
@@ -60,10 +62,10 @@ int config_disk_limits_from_json(const json_t *j, struct config_disk_limits *l, 
 
 static int one_from_json(const json_t *j, struct config_disk *d, struct err *e)
 {
-	static const char *const keys[] = {"id",       "file",	    "format",	  "ro",
-					   "snapshot", "cache",	    "full",	  "aio",
-					   "serial",   "queues",    "block",	  "bps",
-					   "iops",     "bps_burst", "iops_burst", NULL};
+	static const char *const keys[] = {"id",      "file", "format", "ro",	     "snapshot",
+					   "cache",   "full", "aio",	"serial",    "queues",
+					   "block",   "bps",  "iops",	"bps_burst", "iops_burst",
+					   "changed", NULL};
 	static const char *const formats[] = {"raw", NULL};
 	unsigned format, cache = 0, full = 0, aio = 0;
 	uint64_t queues = 0, block = 0;
@@ -78,6 +80,7 @@ static int one_from_json(const json_t *j, struct config_disk *d, struct err *e)
 	    json_get_choice(j, "full", true, config_disk_full_names, &full, e) < 0 ||
 	    json_get_choice(j, "aio", true, config_disk_aio_names, &aio, e) < 0 ||
 	    json_get_text(j, "serial", true, d->serial, sizeof(d->serial), e) < 0 ||
+	    json_get_bool(j, "changed", false, &d->changed, e) < 0 ||
 	    json_get_u64(j, "queues", true, 1, CONFIG_DISK_QUEUES_MAX, &queues, e) < 0 ||
 	    json_get_u64(j, "block", true, 512, 4096, &block, e) < 0 ||
 	    config_disk_limits_from_json(j, &d->limits, e) < 0)

@@ -15,6 +15,10 @@
  * A reset cancels what has not begun, and is told to the transport (virtio_stopped()) when nothing is with the block layer any
  * more: what was given up is never written later into a place that means something else by then.
  *
+ * A pause waits until nothing is with the block layer; only what waits for room on the host stays, and then the disk cannot be
+ * saved. So saved state is the queues' places alone. What the disk is (size, what it can) comes from the file at the load; it may
+ * have grown, and the driver is told.
+ *
  * What a driver gets wrong in a request is its status (IOERR, UNSUPP); what leaves no place for a status breaks the queue.
  */
 #include "virtio/disk.h"
@@ -24,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "state/state.h"
 #include "util/buf.h"
 #include "util/log.h"
 
@@ -372,6 +377,29 @@ static void notify(struct virtio_dev *v, struct virtq *q)
 	batch(d);
 }
 
+/* ---- device configuration ---- */
+
+static void put(uint8_t *config, unsigned off, uint64_t v, unsigned size)
+{
+	memcpy(config + off, &v, size); /* little-endian */
+}
+
+static void set_config(uint8_t *c, const struct blk_info *i, unsigned n_queues)
+{
+	put(c, CFG_CAPACITY, i->size / BLK_SECTOR, 8);
+	put(c, CFG_SEG_MAX, QUEUE_SIZE - 2, 4);
+	put(c, CFG_BLK_SIZE, i->block, 4);
+	put(c, CFG_PHYSICAL_EXP, (unsigned)__builtin_ctz(i->physical / i->block), 1);
+	put(c, CFG_MIN_IO, i->physical / i->block, 2);
+	put(c, CFG_NUM_QUEUES, n_queues, 2);
+	put(c, CFG_DISCARD_SECTORS, RANGE_SECTORS_MAX, 4);
+	put(c, CFG_DISCARD_SEG, SEGMENTS, 4);
+	put(c, CFG_DISCARD_ALIGN, i->physical / BLK_SECTOR, 4);
+	put(c, CFG_ZEROES_SECTORS, RANGE_SECTORS_MAX, 4);
+	put(c, CFG_ZEROES_SEG, SEGMENTS, 4);
+	put(c, CFG_ZEROES_UNMAP, 1, 1);
+}
+
 /* ---- life ---- */
 
 static void stop(struct virtio_dev *v)
@@ -395,7 +423,13 @@ static void queue_stop(struct virtio_dev *v, struct virtq *q)
 
 static void pause_disk(struct virtio_dev *v)
 {
-	blk_pause(from_virtio(v)->blk);
+	struct disk *d = from_virtio(v);
+
+	/* The next range of a discard is held when the one before is done, so again. */
+	do
+		blk_pause(d->blk);
+	while (d->n_flight && !blk_full(d->blk));
+	batch(d);
 }
 
 static void resume_disk(struct virtio_dev *v)
@@ -413,6 +447,37 @@ static void resized(void *ctx)
 	uint64_t sectors = blk_info(d->blk)->size / BLK_SECTOR;
 
 	virtio_set_config(&d->v, CFG_CAPACITY, &sectors, sizeof(sectors), true);
+}
+
+static int state(struct virtio_dev *v, struct state *s)
+{
+	struct disk *d = from_virtio(v);
+
+	if (!state_loading(s) && blk_full(d->blk))
+		return state_fail(
+			s,
+			"the disk waits for room on the host: make room and resume the VM before it is saved");
+	state_begin(s, "virtio-disk", v->pci.dev.id, 1);
+	state_same(s, blk_info(d->blk)->block, "the block size of a disk");
+	return state_end(s);
+}
+
+static int loaded(struct virtio_dev *v, struct err *e)
+{
+	struct disk *d = from_virtio(v);
+	uint8_t config[CFG_SIZE] = {0};
+	uint64_t was, is = blk_info(d->blk)->size / BLK_SECTOR;
+
+	virtio_get_config(v, CFG_CAPACITY, &was, sizeof(was));
+	if (was > is)
+		return err_set(
+			e, EINVAL,
+			"the disk %s has %llu bytes, and the guest was shown more of them: %llu",
+			v->pci.dev.id, (unsigned long long)is * BLK_SECTOR,
+			(unsigned long long)was * BLK_SECTOR);
+	set_config(config, blk_info(d->blk), v->n_queues);
+	virtio_set_config(v, 0, config, sizeof(config), was != is);
+	return 0;
 }
 
 static void destroy(struct virtio_dev *v)
@@ -501,30 +566,11 @@ const struct virtio_class virtio_disk_class = {
 	.queue_stop = queue_stop,
 	.pause = pause_disk,
 	.resume = resume_disk,
+	.state = state,
+	.loaded = loaded,
 	.stats = stats,
 	.dump = dump,
 };
-
-static void put(uint8_t *config, unsigned off, uint64_t v, unsigned size)
-{
-	memcpy(config + off, &v, size); /* little-endian */
-}
-
-static void set_config(uint8_t *c, const struct blk_info *i, unsigned n_queues)
-{
-	put(c, CFG_CAPACITY, i->size / BLK_SECTOR, 8);
-	put(c, CFG_SEG_MAX, QUEUE_SIZE - 2, 4);
-	put(c, CFG_BLK_SIZE, i->block, 4);
-	put(c, CFG_PHYSICAL_EXP, (unsigned)__builtin_ctz(i->physical / i->block), 1);
-	put(c, CFG_MIN_IO, i->physical / i->block, 2);
-	put(c, CFG_NUM_QUEUES, n_queues, 2);
-	put(c, CFG_DISCARD_SECTORS, RANGE_SECTORS_MAX, 4);
-	put(c, CFG_DISCARD_SEG, SEGMENTS, 4);
-	put(c, CFG_DISCARD_ALIGN, i->physical / BLK_SECTOR, 4);
-	put(c, CFG_ZEROES_SECTORS, RANGE_SECTORS_MAX, 4);
-	put(c, CFG_ZEROES_SEG, SEGMENTS, 4);
-	put(c, CFG_ZEROES_UNMAP, 1, 1);
-}
 
 int disk_create(struct virtio_dev **out, const struct dev_env *env, const struct disk_config *cfg,
 		struct err *e)

@@ -13,7 +13,11 @@
  * says, so that a flow stays in order.
  *
  * The control queue (§5.1.6.5): receive modes and the table of addresses, the card's address, how many pairs are used,
- * offloads. Every command is copied before it is looked at.
+ * offloads, and the answer to an announcement. Every command is copied before it is looked at.
+ *
+ * Saved state is what the driver chose by those commands, and the cable. Nothing is with the card when it is paused: what could not
+ * be sent is in the queue again, and a packet that the port keeps is lost, as in any network. After a load the guest is asked to
+ * tell the network where it is now (§5.1.6.5.4).
  *
  * The address filter is for the guest's convenience; who may send what to whom is decided by the other side.
  */
@@ -23,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "state/state.h"
 #include "util/log.h"
 
 /* Feature bits; §5.1.3. */
@@ -42,6 +47,7 @@
 #define F_CTRL_VQ BIT(17)
 #define F_CTRL_RX BIT(18)
 #define F_CTRL_RX_EXTRA BIT(20)
+#define F_GUEST_ANNOUNCE BIT(21)
 #define F_MQ BIT(22)
 #define F_CTRL_MAC_ADDR BIT(23)
 #define F_GUEST_OFFLOADS (F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN)
@@ -53,10 +59,12 @@
 #define CFG_MTU 10u
 #define CFG_SIZE 12u
 #define STATUS_LINK_UP 1u
+#define STATUS_ANNOUNCE 2u
 
 /* Control commands; §5.1.6.5. */
 #define CTRL_RX 0u
 #define CTRL_MAC 1u
+#define CTRL_ANNOUNCE 3u
 #define CTRL_MQ 4u
 #define CTRL_GUEST_OFFLOADS 5u
 #define CTRL_OK 0u
@@ -79,12 +87,16 @@ struct mac_table {
 struct virtio_net {
 	struct virtio_dev v;
 	struct net_port *port;
-	unsigned pairs_max;
+	unsigned pairs_max, mtu;
 	uint8_t first_mac[6];
 
 	/* The loop's. */
-	bool link_up;	/* until the other end is gone */
-	unsigned pairs; /* in use */
+	bool plugged;	/* the operator's cable */
+	bool peer_gone; /* for ever */
+	bool announcing;
+	bool loaded;		/* start() goes on with what was loaded... */
+	uint64_t loaded_resets; /* ...unless the driver has reset the card since */
+	unsigned pairs;		/* in use */
 	uint8_t mac[6];
 	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
 	struct mac_table uni, multi;
@@ -335,7 +347,7 @@ static bool port_receive(void *ctx, uint8_t *packet, size_t len)
 
 	if (!virtio_running(&n->v))
 		return false;
-	if (!n->link_up || !for_us(n, frame) || !fit_header(n, packet)) {
+	if (!for_us(n, frame) || !fit_header(n, packet)) {
 		n->n_filtered++;
 		return true;
 	}
@@ -354,6 +366,33 @@ static void port_received(void *ctx)
 
 /* ---- link ---- */
 
+bool virtio_net_link(const struct virtio_dev *d)
+{
+	const struct virtio_net *n = container_of(d, const struct virtio_net, v);
+
+	return n->plugged && !n->peer_gone;
+}
+
+static void show_status(struct virtio_net *n, bool tell)
+{
+	uint8_t s[2] = {(uint8_t)((virtio_net_link(&n->v) ? STATUS_LINK_UP : 0) |
+				  (n->announcing ? STATUS_ANNOUNCE : 0)),
+			0};
+
+	virtio_set_config(&n->v, CFG_STATUS, s, sizeof(s), tell);
+}
+
+void virtio_net_set_cable(struct virtio_dev *d, bool plugged)
+{
+	struct virtio_net *n = from_v(d);
+
+	if (plugged == n->plugged)
+		return;
+	n->plugged = plugged;
+	net_port_set_link(n->port, plugged);
+	show_status(n, true);
+}
+
 void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *bytes,
 			  const struct bucket_config *packets)
 {
@@ -362,13 +401,24 @@ void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *byte
 
 static void port_link_lost(void *ctx)
 {
-	static const uint8_t down[2] = {0};
 	struct virtio_net *n = ctx;
 
 	log_warn("%s: the other end of the network cable is gone: the guest's link is down",
 		 n->v.pci.dev.id);
-	n->link_up = false;
-	virtio_set_config(&n->v, CFG_STATUS, down, sizeof(down), true);
+	n->peer_gone = true;
+	show_status(n, true);
+}
+
+/* All of the device configuration. */
+static void set_config(struct virtio_net *n)
+{
+	uint8_t config[CFG_SIZE] = {[CFG_PAIRS] = (uint8_t)n->pairs_max,
+				    [CFG_MTU] = (uint8_t)n->mtu,
+				    [CFG_MTU + 1] = (uint8_t)(n->mtu >> 8)};
+
+	memcpy(config + CFG_MAC, n->mac, 6);
+	virtio_set_config(&n->v, 0, config, sizeof(config), false);
+	show_status(n, false);
 }
 
 static const struct net_port_ops port_ops = {
@@ -475,6 +525,12 @@ static bool ctrl(struct virtio_net *n, const uint8_t *cmd, size_t len)
 	switch (cmd[0]) {
 	case CTRL_RX: return virtio_has(&n->v, F_CTRL_RX) && ctrl_rx(n, cmd[1], data, len);
 	case CTRL_MAC: return ctrl_mac(n, cmd[1], data, len);
+	case CTRL_ANNOUNCE:
+		if (!virtio_has(&n->v, F_GUEST_ANNOUNCE) || cmd[1] != 0)
+			return false;
+		n->announcing = false;
+		show_status(n, false);
+		return true;
 	case CTRL_MQ: return virtio_has(&n->v, F_MQ) && ctrl_pairs(n, cmd[1], data, len);
 	case CTRL_GUEST_OFFLOADS:
 		return virtio_has(&n->v, F_CTRL_GUEST_OFFLOADS) &&
@@ -513,7 +569,7 @@ static void serve_ctrl(struct virtio_net *n, struct virtq *q)
 /* ---- life ---- */
 
 /* As after a reset, §5.1.5. */
-static void start(struct virtio_dev *d)
+static void first_modes(struct virtio_dev *d)
 {
 	struct virtio_net *n = from_v(d);
 
@@ -523,9 +579,24 @@ static void start(struct virtio_dev *d)
 	n->allmulti = n->alluni = n->nomulti = n->nouni = n->nobcast = false;
 	memset(&n->uni, 0, sizeof(n->uni));
 	memset(&n->multi, 0, sizeof(n->multi));
+	n->offloads = d->features & F_GUEST_OFFLOADS;
+}
+
+static void start(struct virtio_dev *d)
+{
+	struct virtio_net *n = from_v(d);
+	bool again = n->loaded && n->loaded_resets == d->n_resets;
+
+	n->loaded = false;
 	n->tx_waiting = n->rx_touched = 0;
-	apply_offloads(n, d->features & F_GUEST_OFFLOADS);
+	if (!again)
+		first_modes(d);
+	apply_offloads(n, n->offloads);
 	net_port_receive(n->port, true);
+	if (again && virtio_has(d, F_GUEST_ANNOUNCE) && virtio_net_link(d)) {
+		n->announcing = true;
+		show_status(n, true);
+	}
 }
 
 static void stop(struct virtio_dev *d)
@@ -533,6 +604,8 @@ static void stop(struct virtio_dev *d)
 	struct virtio_net *n = from_v(d);
 
 	net_port_receive(n->port, false);
+	n->announcing = false;
+	show_status(n, false);
 	memcpy(n->mac, n->first_mac, 6);
 	virtio_set_config(d, CFG_MAC, n->mac, 6, false);
 	virtio_stopped(d);
@@ -549,6 +622,53 @@ static void resume(struct virtio_dev *d)
 
 	n->tx_waiting = 0;
 	net_port_receive(n->port, true);
+}
+
+static void table_state(struct mac_table *t, struct state *s)
+{
+	uint32_t count = t->n;
+
+	state_bool(s, &t->overflow);
+	state_u32_max(s, &count, MAC_TABLE_MAX);
+	t->n = count;
+	for (unsigned i = 0; i < t->n; i++)
+		state_bytes(s, t->mac[i], 6);
+}
+
+static int state(struct virtio_dev *d, struct state *s)
+{
+	struct virtio_net *n = from_v(d);
+	uint32_t pairs = n->pairs;
+
+	state_begin(s, "virtio-net", d->pci.dev.id, 1);
+	state_bool(s, &n->plugged);
+	state_u32_max(s, &pairs, n->pairs_max);
+	n->pairs = pairs;
+	state_bytes(s, n->mac, 6);
+	state_bool(s, &n->promisc);
+	state_bool(s, &n->allmulti);
+	state_bool(s, &n->alluni);
+	state_bool(s, &n->nomulti);
+	state_bool(s, &n->nouni);
+	state_bool(s, &n->nobcast);
+	table_state(&n->uni, s);
+	table_state(&n->multi, s);
+	state_u64(s, &n->offloads);
+	return state_end(s);
+}
+
+static int loaded(struct virtio_dev *d, struct err *e)
+{
+	struct virtio_net *n = from_v(d);
+
+	n->loaded = d->phase == VIRTIO_LIVE;
+	n->loaded_resets = d->n_resets;
+	n->announcing = false;
+	set_config(n);
+	net_port_set_link(n->port, n->plugged);
+	if (!n->pairs || n->mac[0] & 1 || n->offloads & ~(d->features & F_GUEST_OFFLOADS))
+		return err_set(e, EINVAL, "%s: the saved state cannot be", d->pci.dev.id);
+	return 0;
 }
 
 static void notify(struct virtio_dev *d, struct virtq *q)
@@ -579,7 +699,7 @@ static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, 
 	add(ctx, "tx_bytes", s.tx_bytes);
 	add(ctx, "tx_dropped", s.tx_dropped);
 	add(ctx, "throttled", s.n_throttled);
-	add(ctx, "link", n->link_up);
+	add(ctx, "link", virtio_net_link(d));
 }
 
 static void dump(const struct virtio_dev *d, struct text *t)
@@ -588,7 +708,7 @@ static void dump(const struct virtio_dev *d, struct text *t)
 
 	text_print(t, "  mac %02x:%02x:%02x:%02x:%02x:%02x, link %s, %u of %u queue pairs%s\n",
 		   n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5],
-		   n->link_up ? "up" : "down", n->pairs, n->pairs_max,
+		   virtio_net_link(d) ? "up" : "down", n->pairs, n->pairs_max,
 		   n->promisc ? ", promiscuous" : "");
 	text_print(t, "  %llu control commands (%llu refused), transmit queues waiting %#llx\n",
 		   (unsigned long long)n->n_ctrl, (unsigned long long)n->n_ctrl_refused,
@@ -615,6 +735,8 @@ const struct virtio_class virtio_net_class = {
 	.stop = stop,
 	.pause = pause_,
 	.resume = resume,
+	.state = state,
+	.loaded = loaded,
 	.stats = stats,
 	.dump = dump,
 };
@@ -624,15 +746,13 @@ int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
 {
 	struct virtio_net *n = calloc(1, sizeof(*n));
 	uint16_t size[2 * VIRTIO_NET_PAIRS_MAX + 1];
-	uint8_t config[CFG_SIZE] = {0};
 	struct virtio_params p = {
 		.id = c->id,
 		.n_queues = 2 * c->pairs + 1,
 		.queue_size = size,
-		.features = F_CSUM | F_GUEST_OFFLOADS | F_CTRL_GUEST_OFFLOADS | F_MAC |
-			    F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN | F_MRG_RXBUF | F_STATUS |
-			    F_CTRL_VQ | F_CTRL_RX | F_CTRL_RX_EXTRA | F_CTRL_MAC_ADDR,
-		.config = config,
+		.features = F_CSUM | F_GUEST_OFFLOADS | F_CTRL_GUEST_OFFLOADS | F_MAC | F_HOST_TSO4 |
+			    F_HOST_TSO6 | F_HOST_ECN | F_MRG_RXBUF | F_STATUS | F_CTRL_VQ |
+			    F_CTRL_RX | F_CTRL_RX_EXTRA | F_GUEST_ANNOUNCE | F_CTRL_MAC_ADDR,
 		.config_size = CFG_SIZE,
 	};
 	int r;
@@ -643,16 +763,7 @@ int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
 	for (unsigned i = 0; i < 2 * c->pairs; i++)
 		size[i] = QUEUE_SIZE;
 	size[2 * c->pairs] = CTRL_QUEUE_SIZE;
-	memcpy(config + CFG_MAC, c->mac, 6);
-	config[CFG_STATUS] = STATUS_LINK_UP;
-	config[CFG_PAIRS] = (uint8_t)c->pairs;
-	if (c->pairs > 1)
-		p.features |= F_MQ;
-	if (c->mtu) {
-		p.features |= F_MTU;
-		config[CFG_MTU] = (uint8_t)c->mtu;
-		config[CFG_MTU + 1] = (uint8_t)(c->mtu >> 8);
-	}
+	p.features |= (c->pairs > 1 ? F_MQ : 0) | (c->mtu ? F_MTU : 0);
 	r = virtio_init(&n->v, &virtio_net_class, env, &p, e);
 	if (r < 0) {
 		free(n);
@@ -660,9 +771,11 @@ int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
 	}
 	n->pairs_max = c->pairs;
 	n->pairs = 1;
-	n->link_up = true;
+	n->mtu = c->mtu;
+	n->plugged = true;
 	memcpy(n->mac, c->mac, 6);
 	memcpy(n->first_mac, c->mac, 6);
+	set_config(n);
 	r = net_port_create(&n->port, env->loop, c->kind, c->fd, &port_ops, n, e);
 	if (r < 0) {
 		destroy(&n->v);

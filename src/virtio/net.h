@@ -25,6 +25,10 @@ int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
 
 /* ---- while it runs; loop thread ---- */
 
+/* The cable, as the operator wants it; at first it is plugged. Without anybody at its other end the link is down all the same. */
+void virtio_net_set_cable(struct virtio_dev *d, bool plugged);
+/* What the guest sees. */
+bool virtio_net_link(const struct virtio_dev *d);
 /* Each direction's own; a rate of 0: no limit. */
 void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *bytes,
 			  const struct bucket_config *packets);

@@ -67,6 +67,7 @@ struct virtio_class {
 	/* The driver writes to the device's configuration; off + size are inside. vCPU thread, VM lock held. */
 	void (*config_write)(struct virtio_dev *d, unsigned off, unsigned size, uint64_t value);
 	/* Saved state of the device itself, in a section of its own (virtio_no_state(): it has none). NULL: it cannot be saved.
+	 * The bytes of the device configuration are saved with the registers; loaded() sets those that belong to the machine.
 	 * loaded() checks it, with the queues live and the device paused; start comes when the machine goes on. May be NULL. */
 	int (*state)(struct virtio_dev *d, struct state *s);
 	int (*loaded)(struct virtio_dev *d, struct err *e);

@@ -28,8 +28,6 @@ static void queue_state(struct virtio_queue *vq, struct state *s)
 	uint16_t vector = load(&vq->vector), place = q->live ? q->avail : 0;
 	bool live = q->live, wrap = q->live && q->avail_wrap;
 
-	if (!state_loading(s) && q->live && !q->broken && q->n_busy)
-		state_fail(s, "%u requests of queue %u are still under way", q->n_busy, q->index);
 	state_same(s, vq->size_max, "the size of a queue");
 	state_u16(s, &vq->size);
 	state_u16(s, &vector);
@@ -47,6 +45,20 @@ static void queue_state(struct virtio_queue *vq, struct state *s)
 	vq->load_live = live;
 	vq->load_place = place;
 	vq->load_wrap = wrap;
+}
+
+/* What the driver still waits for would be lost. What it has given up by a reset is not missed. */
+static int check_idle(const struct virtio_dev *d, struct state *s)
+{
+	for (unsigned i = 0; i < d->n_queues && !state_loading(s); i++) {
+		const struct virtio_queue *vq = &d->queue[i];
+
+		if (vq->q.live && !vq->q.broken && vq->q.n_busy && !vq->resetting &&
+		    d->phase != VIRTIO_STOPPING)
+			return state_fail(s, "%u requests of queue %u are still under way",
+					  vq->q.n_busy, i);
+	}
+	return state_error(s);
 }
 
 int virtio_dev_state(struct virtio_dev *d, struct state *s)
@@ -80,7 +92,7 @@ int virtio_dev_state(struct virtio_dev *d, struct state *s)
 		return state_error(s);
 	if (!d->class->state)
 		return state_fail(s, "the device %s cannot be saved", d->class->name);
-	return d->class->state(d, s);
+	return d->class->state(d, s) < 0 ? state_error(s) : check_idle(d, s);
 }
 
 /* ---- after a load ---- */
@@ -94,9 +106,7 @@ static bool registers_ok(const struct virtio_dev *d)
 {
 	uint8_t status = load(&d->status);
 
-	if ((status & ~STATUS_KNOWN) ||
-	    (d->features & ~d->offered && status & VIRTIO_S_FEATURES_OK) ||
-	    !vector_ok(d, load(&d->config_vector)) || load(&d->isr) > 3)
+	if ((status & ~STATUS_KNOWN) || !vector_ok(d, load(&d->config_vector)) || load(&d->isr) > 3)
 		return false;
 	if ((status & VIRTIO_S_FEATURES_OK) && !(d->features & VIRTIO_F_VERSION_1))
 		return false;
@@ -132,6 +142,11 @@ int virtio_dev_loaded(struct virtio_dev *d, struct err *e)
 		return r;
 	if (!registers_ok(d))
 		return err_set(e, EINVAL, "%s: the saved registers cannot be", d->pci.dev.id);
+	if (d->features & ~d->offered && load(&d->status) & VIRTIO_S_FEATURES_OK)
+		return err_set(
+			e, EINVAL,
+			"%s: the guest's driver uses features that the device does not have here (%#llx)",
+			d->pci.dev.id, (unsigned long long)(d->features & ~d->offered));
 	store(&d->dma, pci_bus_master(&d->pci));
 	for (unsigned i = 0; i < d->n_queues; i++) {
 		struct virtio_queue *vq = &d->queue[i];

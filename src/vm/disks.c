@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "blk/layer.h"
 #include "util/log.h"
@@ -23,6 +25,7 @@ _Static_assert((int)CONFIG_DISK_AUTO == (int)AIO_AUTO && (int)CONFIG_DISK_URING 
 struct disk {
 	struct disks *disks;
 	const struct config_disk *cfg;
+	int fd; /* of its file, borrowed */
 	struct blk *blk;
 	struct log_limit events; /* of errors that go to the guest */
 };
@@ -145,6 +148,7 @@ static int open_disk(struct disks *d, const struct config_disk *c, int fd, int o
 
 	k->disks = d;
 	k->cfg = c;
+	k->fd = fd;
 	r = open_stack(&top, d->loop, c, fd, overlay_fd, e);
 	if (!r)
 		r = blk_create(&k->blk, d->loop, top, &bc, e);
@@ -190,6 +194,47 @@ void disks_destroy(struct disks *d)
 struct blk *disks_get(struct disks *d, unsigned i)
 {
 	return d->disk[i].blk;
+}
+
+/* ---- saved state ---- */
+
+/* When its file was written last, in ns; 0: there is no such thing (a block device). */
+static int64_t written_ns(const struct disk *k)
+{
+	struct stat st;
+
+	if (fstat(k->fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return 0;
+	return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+}
+
+static void disk_state(struct disk *k, struct state *s)
+{
+	int64_t written = written_ns(k), saved = written;
+
+	state_begin(s, "disk-file", k->cfg->id, 1);
+	if (!state_loading(s)) {
+		if (k->cfg->snapshot)
+			state_fail(
+				s,
+				"\"%s\" is a throw-away disk: what the guest wrote to it ends with this VM; use a copy of the file and leave out snapshot=on",
+				k->cfg->name);
+		else if (!k->cfg->read_only && fdatasync(k->fd) < 0)
+			state_fail(s, "\"%s\" cannot be flushed: %s", k->cfg->name, strerror(errno));
+	}
+	state_i64(s, &saved);
+	if (state_error(s) == 0 && saved && written && saved != written && !k->cfg->changed)
+		state_fail(
+			s,
+			"\"%s\" was written after the VM was saved, and the guest would spoil it: give the file as it was then, or add changed=on to --disk if it is that",
+			k->cfg->name);
+	state_end(s);
+}
+
+void disks_state(struct disks *d, struct state *s)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		disk_state(&d->disk[i], s);
 }
 
 /* ---- requests ---- */

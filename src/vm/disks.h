@@ -7,6 +7,7 @@
 
 #include "blk/blk.h"
 #include "proto/control.h"
+#include "state/state.h"
 
 struct disks;
 
@@ -23,6 +24,11 @@ int disks_create(struct disks **out, struct loop *l, const struct vm_config *c,
 		 const struct config_fds *fds, const struct disks_owner *owner, struct err *e);
 /* No device uses them any more. Accepts NULL. */
 void disks_destroy(struct disks *d);
+/*
+ * A machine with disks as saved state: what a disk's file was like. Saving, nothing is in flight (devices are paused), and all that was
+ * written is flushed. Loading refuses a file that was written since, unless the configuration allows it.
+ */
+void disks_state(struct disks *d, struct state *s);
 struct blk *disks_get(struct disks *d, unsigned i);
 
 /* The control commands of these names. */

@@ -38,6 +38,7 @@ static int save_sections(struct machine *m, struct state *s, struct err *e)
 		r = state_file_config_section(s, &text);
 	if (r == 0)
 		r = hw_state(m->hw, s, m->paused_tsc, e);
+	disks_state(m->disks, s);
 	return state_finish(s, e) < 0 ? -EINVAL : r;
 }
 
@@ -174,6 +175,9 @@ static int load_sections(struct machine *m, struct state *s, struct err *e)
 		return err_set(
 			e, EINVAL,
 			"the saved state is damaged: memory, kernel or initrd is not as configured");
+	disks_state(m->disks, s);
+	if (state_error(s) < 0)
+		return state_finish(s, e);
 	r = gmem_load(m->mem, f->fd, f->area[STATE_AREA_MEMORY].offset, copy, e);
 	if (r < 0)
 		return r;

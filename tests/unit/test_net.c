@@ -269,6 +269,25 @@ static void too_large(void **state)
 	assert_int_equal(st.tx_packets, 1);
 }
 
+static void link_down(void **state)
+{
+	struct card *c = *state;
+	uint8_t p[NET_HDR_SIZE + FRAME], q[512];
+	struct iovec iov = {p, sizeof(p)};
+
+	packet(p, 1);
+	net_port_receive(c->port, true);
+	net_port_set_link(c->port, false);
+	assert_int_equal(net_port_send(c->port, &iov, 1), 0);
+	assert_true(recv(c->peer, q, sizeof(q), 0) < 0);
+	assert_int_equal(send(c->peer, p, sizeof(p), 0), sizeof(p));
+	settle(c);
+	assert_int_equal(c->got, 0);
+	net_port_set_link(c->port, true);
+	assert_int_equal(net_port_send(c->port, &iov, 1), 0);
+	assert_int_equal(recv(c->peer, q, sizeof(q), 0), sizeof(p));
+}
+
 static void peer_goes(void **state)
 {
 	struct card *c = *state;
@@ -338,6 +357,7 @@ int main(void)
 		T(pressure_from_the_guest),
 		T(bad_packets),
 		T(too_large),
+		T(link_down),
 		T(peer_goes),
 		T(limits),
 	};

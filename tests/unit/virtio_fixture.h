@@ -51,6 +51,8 @@ struct fix {
 	struct virtio_dev *d;
 	struct drv q[FIX_QUEUES];
 	unsigned n_queues;
+	void (*free_backend)(struct fix *f); /* when the device is gone; NULL: nothing to do */
+	void *backend;
 };
 
 static inline uint64_t fix_ecam(unsigned reg)
@@ -120,6 +122,8 @@ static inline void fix_add(struct fix *f, struct virtio_dev *d)
 static inline void fix_free(struct fix *f)
 {
 	device_destroy(&f->d->pci.dev);
+	if (f->free_backend)
+		f->free_backend(f);
 	pci_root_destroy(f->root);
 	loop_destroy(f->loop);
 	gmem_destroy(f->mem);
