@@ -213,11 +213,12 @@ button_modules=(drivers/input/evdev drivers/acpi/button)
 # The list for lodge-mkinitramfs.
 initramfs_list() {
 	local order=$1 guest=$top/tests/guest/linux m entry
-	printf 'dir /%s 755\n' bin dev lib lib/modules proc sys tmp root mnt
+	printf 'dir /%s 755\n' bin dev etc lib lib/modules proc sys tmp root mnt
 	printf 'char /dev/console 600 5 1\nchar /dev/null 666 1 3\nchar /dev/ttyS0 600 4 64\n'
 	printf 'file /init 755 %s\n' "$guest/init"
 	printf 'file /bin/busybox 755 %s\nlink /bin/sh busybox\n' "$cache/busybox"
 	printf 'file /bin/lodge-guest 755 %s\n' "$build_release/tests/guest/linux/lodge-guest"
+	printf 'file /bin/dhcp-lease 755 %s\n' "$guest/dhcp-lease"
 	: >"$order"
 	for entry in "${virtio_modules[@]}"; do
 		m=${entry#*:}
