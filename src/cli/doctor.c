@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "engine/kvm/probe.h"
 #include "util/clock.h"
+#include "x86/cpuid_model.h"
 
 /* The processor's brand string (SDM vol. 2 "CPUID", leaves 0x80000002-4), without leading blanks. */
 static void doctor_cpu(char *out, size_t size)
@@ -74,9 +75,12 @@ int cli_doctor(int argc, char **argv)
 		snprintf(text, sizeof(text), "%s; %u vCPUs in a VM", probe.has, probe.max_vcpus);
 		doctor_line("kvm has", text);
 	}
+	if (probe.models[0])
+		doctor_line("kvm cpus", probe.models);
 	snprintf(text, sizeof(text), "x86-64-v3 as far as the processor has it; %u vCPUs in a VM",
 		 CONFIG_CPUS_MAX);
 	doctor_line("soft has", text);
+	doctor_line("soft cpus", cpuid_model_list(cpuid_host, text, sizeof(text)));
 	doctor_line("engines", kvm_probe_usable(&probe) ? "kvm soft" : "soft");
 	doctor_line("auto", kvm_probe_usable(&probe) ? "kvm" : "soft");
 	if (launch_find("lodge-vm", path, sizeof(path), &e))

@@ -24,6 +24,9 @@ static const struct opt_def run_options[] = {
 	{"cmdline", 0, OPT_TEXT, AT(cmdline), "TEXT",
 	 "kernel command line (console=ttyS0 or hvc0, or what the disk says)", 0, 0, NULL},
 	{"cpus", 'c', OPT_UINT, AT(cpus), "N", "virtual CPUs (1)", 1, CONFIG_CPUS_MAX, NULL},
+	{"cpu-model", 0, OPT_CHOICE, AT(cpu_model), "WORD",
+	 "host, x86-64, x86-64-v2 or x86-64-v3: the same on every host (host)", 0, 0,
+	 config_cpu_model_names},
 	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "memory, for example 512M or 4G (512M)",
 	 CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, NULL},
 	{"engine", 0, OPT_CHOICE, AT(engine), "WORD", "auto, kvm or soft (auto)", 0, 0,
@@ -283,6 +286,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->soft_perf_map = o->perf_map;
 	strcpy(c->name, o->name);
 	c->cpus = (unsigned)o->cpus;
+	c->cpu_model = (enum config_cpu_model)o->cpu_model;
 	c->memory_bytes = o->memory;
 	c->soft_mode = (enum config_soft_mode)o->soft_mode;
 	c->soft_cache_bytes = o->soft_cache;

@@ -23,6 +23,7 @@
 
 #include "mem/gmem.h"
 #include "util/err.h"
+#include "x86/cpuid.h"
 #include "x86/irqchip.h"
 #include "x86/state.h"
 
@@ -72,7 +73,9 @@ struct engine_config {
 	struct gmem *mem;
 	const struct engine_host *host;
 	unsigned n_vcpus;
-	uint32_t tsc_khz;	  /* frequency of the TSC that guests see (= the host's) */
+	uint32_t tsc_khz; /* frequency of the TSC that guests see (= the host's) */
+	enum cpuid_model
+		cpu_model; /* one that the host cannot carry is an error of open() or of the first vcpu_create() */
 	enum soft_mode soft_mode; /* soft engine only, as the next */
 	bool soft_trace;	  /* log the code of blocks that contain this guest address */
 	uint64_t soft_trace_address;

@@ -13,6 +13,7 @@
 
 const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", "chaos", NULL};
+const char *const config_cpu_model_names[] = {"host", "x86-64", "x86-64-v2", "x86-64-v3", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
 const char *const config_console_device_names[] = {"serial", "virtio", NULL};
 const char *const config_fd_names[] = {"kernel",       "initrd",	 "console-in",
@@ -29,6 +30,7 @@ const char *const config_fd_names[] = {"kernel",       "initrd",	 "console-in",
 				       "net.6",	       "net.7",		 NULL};
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
+_Static_assert(ARRAY_SIZE(config_cpu_model_names) == CONFIG_CPU_MODELS + 1, "a name for each model");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
 _Static_assert(ARRAY_SIZE(config_console_device_names) == CONFIG_CONSOLE_DEVICES + 1,
 	       "a name for each device");
@@ -76,6 +78,7 @@ json_t *config_to_json(const struct vm_config *c)
 					 json_sprintf("%#llx",
 						      (unsigned long long)c->soft_trace_address));
 	r |= json_object_set_new(j, "cpus", json_integer(c->cpus));
+	r |= json_object_set_new(j, "cpu.model", json_string(config_cpu_model_names[c->cpu_model]));
 	r |= json_object_set_new(j, "memory", json_u64(c->memory_bytes));
 	if (c->kernel_name[0])
 		r |= json_object_set_new(j, "boot.kernel", json_string(c->kernel_name));
@@ -107,14 +110,14 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",		  "engine",	 "soft.mode",	 "soft.cache",
-		"soft.perf_map",  "soft.trace",	 "cpus",	 "memory",
-		"boot.kernel",	  "boot.initrd", "boot.cmdline", "console",
-		"console.device", "rng",	 "balloon",	 "agent",
-		"disk",		  "net",	 "vsock.cid",	 "debug_exit",
-		"no_reboot",	  "on_crash",	 NULL,
+		"name",		 "engine",	   "soft.mode",	  "soft.cache",
+		"soft.perf_map", "soft.trace",	   "cpus",	  "cpu.model",
+		"memory",	 "boot.kernel",	   "boot.initrd", "boot.cmdline",
+		"console",	 "console.device", "rng",	  "balloon",
+		"agent",	 "disk",	   "net",	  "vsock.cid",
+		"debug_exit",	 "no_reboot",	   "on_crash",	  NULL,
 	};
-	unsigned engine = 0, mode = 0, console = 0, device = 0, on_crash = 0;
+	unsigned engine = 0, mode = 0, model = 0, console = 0, device = 0, on_crash = 0;
 	uint64_t cpus = 0, cid = 0;
 	char trace[24] = "";
 
@@ -128,6 +131,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_bool(j, "soft.perf_map", true, &c->soft_perf_map, e) < 0 ||
 	    json_get_text(j, "soft.trace", false, trace, sizeof(trace), e) < 0 ||
 	    json_get_u64(j, "cpus", true, 1, CONFIG_CPUS_MAX, &cpus, e) < 0 ||
+	    json_get_choice(j, "cpu.model", true, config_cpu_model_names, &model, e) < 0 ||
 	    json_get_u64(j, "memory", true, CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, &c->memory_bytes,
 			 e) < 0 ||
 	    json_get_text(j, "boot.kernel", false, c->kernel_name, sizeof(c->kernel_name), e) < 0 ||
@@ -160,6 +164,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	c->console_device = (enum config_console_device)device;
 	c->on_crash = (enum config_on_crash)on_crash;
 	c->cpus = (unsigned)cpus;
+	c->cpu_model = (enum config_cpu_model)model;
 	c->vsock_cid = (uint32_t)cid;
 	return config_check(c, e);
 }
@@ -304,7 +309,7 @@ int config_check(const struct vm_config *c, struct err *e)
 		return err_field(e, "cpus", NULL);
 	}
 	if ((unsigned)c->engine >= CONFIG_ENGINES || (unsigned)c->soft_mode >= CONFIG_SOFT_MODES ||
-	    (unsigned)c->console >= CONFIG_CONSOLES ||
+	    (unsigned)c->cpu_model >= CONFIG_CPU_MODELS || (unsigned)c->console >= CONFIG_CONSOLES ||
 	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES ||
 	    (unsigned)c->on_crash >= CONFIG_ON_CRASHES)
 		return err_set(e, EINVAL, "the configuration has a choice out of range");

@@ -14,6 +14,7 @@
  *   soft.perf_map boolean soft_perf_map  names of translated code for `perf`; needs fd "perf-map"
  *   soft.trace   string   soft_trace     optional: guest address, config_parse_address()
  *   cpus         integer  cpus           1..CONFIG_CPUS_MAX
+ *   cpu.model    string   cpu_model      "host", "x86-64", "x86-64-v2", "x86-64-v3"
  *   memory       integer  memory_bytes   whole pages, CONFIG_MEMORY_MIN..CONFIG_MEMORY_MAX
  *   boot.kernel  string   kernel_name    needs fd "kernel"; optional if there are disks: then kernel, initrd and root
  *                                        file system are looked for on the first one (board/boot_disk.h)
@@ -71,6 +72,15 @@ enum config_soft_mode {
 	CONFIG_SOFT_CHAOS,
 	CONFIG_SOFT_MODES
 };
+/* The same order as enum cpuid_model of x86/cpuid.h. */
+enum config_cpu_model {
+	CONFIG_CPU_HOST,
+	CONFIG_CPU_V1,
+	CONFIG_CPU_V2,
+	CONFIG_CPU_V3,
+	CONFIG_CPU_MODELS
+};
+
 /* What the console is for the operator; lodge-vm only looks at which console fds it got. */
 enum config_console {
 	CONFIG_CONSOLE_NONE,
@@ -87,6 +97,7 @@ enum config_on_crash { CONFIG_ON_CRASH_STOP, CONFIG_ON_CRASH_RESET, CONFIG_ON_CR
 /* Names, NULL-terminated, indexed by the enums. */
 extern const char *const config_engine_names[];
 extern const char *const config_soft_mode_names[];
+extern const char *const config_cpu_model_names[];
 extern const char *const config_console_names[];
 extern const char *const config_console_device_names[];
 extern const char *const config_on_crash_names[];
@@ -155,6 +166,7 @@ struct vm_config {
 	bool soft_trace;
 	uint64_t soft_trace_address; /* trace the translation of the code there */
 	unsigned cpus;
+	enum config_cpu_model cpu_model;
 	uint64_t memory_bytes;
 	char kernel_name[CONFIG_FILE_NAME_MAX + 1]; /* "": it is on the first disk */
 	char initrd_name[CONFIG_FILE_NAME_MAX + 1]; /* "": no initrd */

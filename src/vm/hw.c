@@ -469,6 +469,7 @@ static int open_engine(struct hw *hw, struct err *e)
 		.host = &hw->host,
 		.n_vcpus = hw->n_cpus,
 		.tsc_khz = hw->tsc_khz,
+		.cpu_model = (enum cpuid_model)hw->cfg.vm->cpu_model,
 		.soft_mode = (enum soft_mode)hw->cfg.vm->soft_mode,
 		.soft_trace = hw->cfg.vm->soft_trace,
 		.soft_trace_address = hw->cfg.vm->soft_trace_address,
@@ -522,6 +523,13 @@ _Static_assert((int)CONFIG_SOFT_TRANSLATE == (int)SOFT_MODE_TRANSLATE &&
 		       (int)CONFIG_SOFT_LOCKSTEP == (int)SOFT_MODE_LOCKSTEP &&
 		       (int)CONFIG_SOFT_CHAOS == (int)SOFT_MODE_CHAOS,
 	       "the configuration's modes are the engine's");
+
+_Static_assert((int)CONFIG_CPU_HOST == (int)CPUID_MODEL_HOST &&
+		       (int)CONFIG_CPU_V1 == (int)CPUID_MODEL_V1 &&
+		       (int)CONFIG_CPU_V2 == (int)CPUID_MODEL_V2 &&
+		       (int)CONFIG_CPU_V3 == (int)CPUID_MODEL_V3 &&
+		       (int)CONFIG_CPU_MODELS == (int)CPUID_MODELS,
+	       "the configuration's models are the engines'");
 
 int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e)
 {

@@ -20,7 +20,7 @@
 #include "state/state_x86.h"
 #include "util/clock.h"
 #include "vm/hw.h"
-#include "x86/cpuid.h"
+#include "x86/cpuid_model.h"
 
 #define TSC_TOLERANCE_PPM 250u /* what guests' own clocks correct, and what measuring it costs */
 #define LVTS_OF_ALL 6u	       /* local APIC entries that every engine has: no CMCI */
@@ -30,36 +30,7 @@
 struct feature_word {
 	uint32_t leaf, sub;
 	enum cpuid_reg reg;
-	uint32_t ignore;	 /* bits that software switches */
-	const char *const *name; /* by bit; NULL: none */
-};
-
-static const char *const names_1_ecx[32] = {
-	[0] = "SSE3",	     [1] = "PCLMULQDQ", [9] = "SSSE3",	 [12] = "FMA",
-	[13] = "CMPXCHG16B", [17] = "PCID",	[19] = "SSE4.1", [20] = "SSE4.2",
-	[21] = "x2APIC",     [22] = "MOVBE",	[23] = "POPCNT", [24] = "TSC-deadline timer",
-	[25] = "AES",	     [26] = "XSAVE",	[28] = "AVX",	 [29] = "F16C",
-	[30] = "RDRAND",
-};
-static const char *const names_7_ebx[32] = {
-	[0] = "FSGSBASE",    [3] = "BMI1",	[5] = "AVX2",	   [7] = "SMEP",
-	[8] = "BMI2",	     [9] = "ERMS",	[10] = "INVPCID",  [16] = "AVX512F",
-	[17] = "AVX512DQ",   [18] = "RDSEED",	[19] = "ADX",	   [20] = "SMAP",
-	[23] = "CLFLUSHOPT", [24] = "CLWB",	[28] = "AVX512CD", [29] = "SHA",
-	[30] = "AVX512BW",   [31] = "AVX512VL",
-};
-static const char *const names_7_ecx[32] = {
-	[1] = "AVX512_VBMI", [2] = "UMIP",	  [3] = "PKU",	 [8] = "GFNI",
-	[9] = "VAES",	     [10] = "VPCLMULQDQ", [16] = "LA57", [22] = "RDPID",
-};
-static const char *const names_ext_edx[32] = {
-	[11] = "SYSCALL", [20] = "NX", [26] = "1 GiB pages", [27] = "RDTSCP", [29] = "long mode",
-};
-static const char *const names_ext_ecx[32] = {
-	[0] = "LAHF in long mode",
-	[5] = "LZCNT",
-	[6] = "SSE4a",
-	[8] = "PREFETCHW",
+	uint32_t ignore; /* bits that software switches */
 };
 
 /*
@@ -73,30 +44,31 @@ static const char *const names_ext_ecx[32] = {
 	 1u << 25 | 1u << 26 | 1u << 28 | 1u << 29 | 1u << 30)
 
 static const struct feature_word words[] = {
-	{0x1, 0, CPUID_ECX, 1u << 27 /* OSXSAVE */, names_1_ecx},
-	{0x1, 0, CPUID_EDX, 0, NULL},
-	{0x7, 0, CPUID_EBX, 0, names_7_ebx},
-	{0x7, 0, CPUID_ECX, 1u << 4 /* OSPKE */, names_7_ecx},
-	{0x7, 0, CPUID_EDX, SPECULATION_7_EDX, NULL},
-	{0x7, 1, CPUID_EAX, 0, NULL},
-	{0xd, 0, CPUID_EAX, 0, NULL},
-	{0xd, 1, CPUID_EAX, 0, NULL},
-	{0x40000001, 0, CPUID_EAX, 0, NULL},
-	{0x80000001, 0, CPUID_ECX, 1u << 4, names_ext_ecx},
-	{0x80000001, 0, CPUID_EDX, 0, names_ext_edx},
-	{0x80000008, 0, CPUID_EBX, SPECULATION_8_EBX, NULL},
+	{0x1, 0, CPUID_ECX, 1u << 27 /* OSXSAVE */},
+	{0x1, 0, CPUID_EDX, 0},
+	{0x7, 0, CPUID_EBX, 0},
+	{0x7, 0, CPUID_ECX, 1u << 4 /* OSPKE */},
+	{0x7, 0, CPUID_EDX, SPECULATION_7_EDX},
+	{0x7, 1, CPUID_EAX, 0},
+	{0xd, 0, CPUID_EAX, 0},
+	{0xd, 1, CPUID_EAX, 0},
+	{0x40000001, 0, CPUID_EAX, 0},
+	{0x80000001, 0, CPUID_ECX, 1u << 4},
+	{0x80000001, 0, CPUID_EDX, 0},
+	{0x80000008, 0, CPUID_EBX, SPECULATION_8_EBX},
 };
 
 static int missing(struct state *s, const struct feature_word *w, uint32_t bits, const char *engine)
 {
 	static const char *const reg[] = {"EAX", "EBX", "ECX", "EDX"};
 	unsigned bit = (unsigned)__builtin_ctz(bits);
+	const char *name = cpuid_feature_name(w->leaf, w->sub, w->reg, bit);
 
-	if (w->name && w->name[bit])
+	if (name)
 		return state_fail(
 			s,
 			"the guest was shown the processor feature %s, which the %s engine does not have on this host",
-			w->name[bit], engine);
+			name, engine);
 	return state_fail(
 		s,
 		"the guest was shown a processor feature (CPUID %#x.%u %s bit %u) that the %s engine does not have on this host",

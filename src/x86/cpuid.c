@@ -6,8 +6,10 @@
  * whatever the host says, because the board or the engine makes them (x2APIC, TSC-deadline, ARAT, the
  * hypervisor bit) or because they say that a flaw is not there to be worked around. Caches are the host's,
  * cut to one package without threads; topology is our own. What is not in the table reads as zero.
+ * With a named model (cpuid_model.h) the host has no more than the model.
  */
 #include "x86/cpuid.h"
+#include "x86/cpuid_model.h"
 #include "x86/state.h"
 
 /* Leaf 1. */
@@ -105,6 +107,19 @@ void cpuid_host(uint32_t leaf, uint32_t sub, uint32_t out[4])
 			 : "a"(leaf), "c"(sub));
 }
 
+/* Where the answers come from, and what is laid over them. */
+struct origin {
+	cpuid_source read;
+	enum cpuid_model model;
+	enum cpuid_vendor vendor;
+};
+
+static void ask(const struct origin *o, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	o->read(leaf, sub, out);
+	cpuid_model_filter(o->model, o->vendor, leaf, sub, out);
+}
+
 /* A new entry; leaves past the table's room are not shown. */
 static struct cpuid_entry *add(struct cpuid_table *t, uint32_t leaf, uint32_t sub, bool any_sub)
 {
@@ -128,11 +143,11 @@ static struct cpuid_entry *add_regs(struct cpuid_table *t, uint32_t leaf, uint32
 }
 
 /* The host's answer as it is. */
-static void add_host(struct cpuid_table *t, cpuid_source host, uint32_t leaf)
+static void add_host(struct cpuid_table *t, const struct origin *host, uint32_t leaf)
 {
 	uint32_t r[4];
 
-	host(leaf, 0, r);
+	ask(host, leaf, 0, r);
 	add_regs(t, leaf, r[CPUID_EAX], r[CPUID_EBX], r[CPUID_ECX], r[CPUID_EDX]);
 }
 
@@ -158,14 +173,15 @@ static unsigned bits_for(unsigned n)
 }
 
 /* Caches in the format that Intel's leaf 4 and AMD's 0x8000001d share. */
-static void add_caches(struct cpuid_table *t, cpuid_source host, uint32_t leaf, unsigned n_vcpus)
+static void add_caches(struct cpuid_table *t, const struct origin *host, uint32_t leaf,
+		       unsigned n_vcpus)
 {
 	for (uint32_t sub = 0; sub < 8; sub++) {
 		struct cpuid_entry *e;
 		uint32_t r[4], sharing = 0;
 		unsigned level;
 
-		host(leaf, sub, r);
+		ask(host, leaf, sub, r);
 		if (!(r[CPUID_EAX] & 0x1f))
 			break;
 		level = r[CPUID_EAX] >> 5 & 7;
@@ -202,8 +218,8 @@ static void add_topology(struct cpuid_table *t, uint32_t leaf, unsigned n_vcpus)
  * XSAVE and AVX as the host has them and its operating system lets us use them (OSXSAVE). Leaf 0xd sub-leaf 0 EBX, and
  * 1 EBX, are sizes for the XCR0 of the moment: the engine fills them in. *ecx: feature bits of leaf 1.
  */
-static void add_xsave(struct cpuid_table *t, cpuid_source host, uint32_t host_ecx, uint32_t max,
-		      uint32_t *ecx)
+static void add_xsave(struct cpuid_table *t, const struct origin *host, uint32_t host_ecx,
+		      uint32_t max, uint32_t *ecx)
 {
 	uint32_t r[4], eax1;
 	struct cpuid_entry *e;
@@ -211,14 +227,14 @@ static void add_xsave(struct cpuid_table *t, cpuid_source host, uint32_t host_ec
 	if (!(host_ecx & (uint32_t)F1_ECX_XSAVE) || !(host_ecx & (uint32_t)F1_ECX_OSXSAVE) ||
 	    max < 0xd)
 		return;
-	host(0xd, 0, r);
+	ask(host, 0xd, 0, r);
 	t->xcr0_valid = r[CPUID_EAX] & XCR0_OURS;
 	if (!(host_ecx & (uint32_t)F1_ECX_AVX) || t->xcr0_valid != XCR0_OURS)
 		t->xcr0_valid &= X86_XCR0_X87 | X86_XCR0_SSE;
 	*ecx |= (uint32_t)F1_ECX_XSAVE;
 	if (t->xcr0_valid & X86_XCR0_AVX)
 		*ecx |= host_ecx & (uint32_t)(F1_ECX_AVX | F1_ECX_FMA | F1_ECX_F16C);
-	host(0xd, 1, r);
+	ask(host, 0xd, 1, r);
 	eax1 = r[CPUID_EAX] & (uint32_t)(FD1_EAX_XSAVEOPT | FD1_EAX_XSAVEC | FD1_EAX_XGETBV1);
 	t->xsaveopt = eax1 & (uint32_t)FD1_EAX_XSAVEOPT;
 	t->xsavec = eax1 & (uint32_t)FD1_EAX_XSAVEC;
@@ -235,19 +251,19 @@ static void add_xsave(struct cpuid_table *t, cpuid_source host, uint32_t host_ec
 	}
 }
 
-static void add_basic(struct cpuid_table *t, cpuid_source host, unsigned n_vcpus, uint32_t *edx1)
+static void add_basic(struct cpuid_table *t, const struct origin *host, unsigned n_vcpus,
+		      uint32_t *edx1)
 {
 	uint32_t r[4], id[4], max;
 	struct cpuid_entry *e;
 	uint32_t ecx, edx, ebx7, ecx7, edx7;
 
-	host(0, 0, id);
+	ask(host, 0, 0, id);
 	max = id[CPUID_EAX];
-	t->vendor = vendor_of(id);
 	t->max_basic = 0x1f;
 	add_regs(t, 0, t->max_basic, id[CPUID_EBX], id[CPUID_ECX], id[CPUID_EDX]);
 
-	host(1, 0, r);
+	ask(host, 1, 0, r);
 	ecx = (r[CPUID_ECX] & (uint32_t)F1_ECX_HOST) | (uint32_t)F1_ECX_ALWAYS;
 	ecx |= r[CPUID_ECX] & (uint32_t)F1_ECX_MOVBE;
 	t->movbe = ecx & (uint32_t)F1_ECX_MOVBE;
@@ -268,7 +284,7 @@ static void add_basic(struct cpuid_table *t, cpuid_source host, unsigned n_vcpus
 	add_regs(t, 6, BIT(2) /* ARAT */, 0, 0, 0);
 
 	if (max >= 7)
-		host(7, 0, r);
+		ask(host, 7, 0, r);
 	else
 		r[CPUID_EBX] = r[CPUID_ECX] = r[CPUID_EDX] = 0;
 	ebx7 = (r[CPUID_EBX] & (uint32_t)F7_EBX_HOST) | (uint32_t)F7_EBX_ALWAYS;
@@ -322,18 +338,19 @@ static void add_hypervisor(struct cpuid_table *t)
 	add_regs(t, KVM_TSC_LEAF, t->tsc_khz, 1000000 /* APIC timer, kHz */, 0, 0);
 }
 
-static void add_extended(struct cpuid_table *t, cpuid_source host, unsigned n_vcpus, uint32_t edx1)
+static void add_extended(struct cpuid_table *t, const struct origin *host, unsigned n_vcpus,
+			 uint32_t edx1)
 {
 	bool amd = t->vendor == CPUID_VENDOR_AMD;
 	uint32_t r[4], max, ecx, edx, phys = PHYS_BITS_DEFAULT, ebx8 = 0, ecx8 = 0;
 	struct cpuid_entry *e;
 
-	host(0x80000000, 0, r);
+	ask(host, 0x80000000, 0, r);
 	max = r[CPUID_EAX];
 	t->max_ext = amd ? 0x80000021 : 0x80000008;
 	add_regs(t, 0x80000000, t->max_ext, r[CPUID_EBX], r[CPUID_ECX], r[CPUID_EDX]);
 
-	host(0x80000001, 0, r);
+	ask(host, 0x80000001, 0, r);
 	ecx = r[CPUID_ECX] & (uint32_t)FX1_ECX_HOST;
 	edx = r[CPUID_EDX] & (uint32_t)FX1_EDX_HOST;
 	if (amd) {
@@ -358,13 +375,13 @@ static void add_extended(struct cpuid_table *t, cpuid_source host, unsigned n_vc
 	if (max >= 0x80000006)
 		add_host(t, host, 0x80000006); /* L2 */
 	if (max >= 0x80000007) {
-		host(0x80000007, 0, r);
+		ask(host, 0x80000007, 0, r);
 		add_regs(t, 0x80000007, 0, 0, 0,
 			 r[CPUID_EDX] & (uint32_t)BIT(8)); /* invariant TSC */
 	}
 
 	if (max >= 0x80000008) {
-		host(0x80000008, 0, r);
+		ask(host, 0x80000008, 0, r);
 		phys = r[CPUID_EAX] & 0xff;
 		ebx8 = r[CPUID_EBX] & (uint32_t)FX8_EBX_HOST;
 		if (phys < 36)
@@ -391,14 +408,18 @@ static void add_extended(struct cpuid_table *t, cpuid_source host, unsigned n_vc
 	t->efer_valid |= EFER_AIBRSE;
 }
 
-void cpuid_build(struct cpuid_table *t, cpuid_source host, unsigned n_vcpus, uint32_t tsc_khz)
+void cpuid_build(struct cpuid_table *t, cpuid_source host, enum cpuid_model model, unsigned n_vcpus,
+		 uint32_t tsc_khz)
 {
-	uint32_t edx1;
+	struct origin origin = {.read = host, .model = model};
+	uint32_t id[4], edx1;
 
 	*t = (struct cpuid_table){.tsc_khz = tsc_khz};
 	if (!n_vcpus)
 		n_vcpus = 1;
-	add_basic(t, host, n_vcpus, &edx1);
+	host(0, 0, id);
+	t->vendor = origin.vendor = vendor_of(id);
+	add_basic(t, &origin, n_vcpus, &edx1);
 	add_hypervisor(t);
-	add_extended(t, host, n_vcpus, edx1);
+	add_extended(t, &origin, n_vcpus, edx1);
 }

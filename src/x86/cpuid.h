@@ -48,14 +48,25 @@ struct cpuid_table {
 	bool gbpages, rdtscp, rdpid, arch_cap, spec_ctrl, auto_ibrs;
 };
 
+/* Named processors: cpuid_model.h. */
+enum cpuid_model {
+	CPUID_MODEL_HOST, /* no model: all that host and engine have */
+	CPUID_MODEL_V1,	  /* x86-64: what every 64-bit processor has */
+	CPUID_MODEL_V2, /* the levels of the x86-64 psABI, with what a system wants of such a processor */
+	CPUID_MODEL_V3,
+	CPUID_MODELS
+};
+
 /* Reads one leaf of a real or pretended processor into out[4]. */
 typedef void (*cpuid_source)(uint32_t leaf, uint32_t sub, uint32_t out[4]);
 
 /* The processor this program runs on. */
 void cpuid_host(uint32_t leaf, uint32_t sub, uint32_t out[4]);
 
-/* Builds the table of a guest with n_vcpus processors (APIC ids 0..n-1, one package) and that TSC. */
-void cpuid_build(struct cpuid_table *t, cpuid_source host, unsigned n_vcpus, uint32_t tsc_khz);
+/* Builds the table of a guest with n_vcpus processors (APIC ids 0..n-1, one package) and that TSC. Whether it has all of the model,
+ * cpuid_model_missing() says. */
+void cpuid_build(struct cpuid_table *t, cpuid_source host, enum cpuid_model model, unsigned n_vcpus,
+		 uint32_t tsc_khz);
 
 /*
  * The answer to CPUID(leaf, sub) on the processor with this APIC id. Leaves beyond a range's maximum

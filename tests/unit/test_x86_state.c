@@ -158,7 +158,7 @@ static void test_features(void **st)
 	(void)st;
 	set_vendor("GenuineIntel");
 	bits = ~0u;
-	cpuid_build(&table, pretend, 4, 2100000);
+	cpuid_build(&table, pretend, CPUID_MODEL_HOST, 4, 2100000);
 	assert_int_equal(table.vendor, CPUID_VENDOR_INTEL);
 	r = get(&table, 1, 0, 3);
 	assert_int_equal(r.b >> 24, 3);
@@ -198,7 +198,7 @@ static void test_features(void **st)
 			 X86_CR4_SMEP | X86_CR4_PCIDE);
 	/* A host with nothing: only what we add. */
 	bits = 0;
-	cpuid_build(&table, pretend, 1, 2100000);
+	cpuid_build(&table, pretend, CPUID_MODEL_HOST, 1, 2100000);
 	r = get(&table, 1, 0, 0);
 	assert_int_equal(r.c, BIT(31) | BIT(21) | BIT(24));
 	assert_int_equal(r.d & BIT(25), 0); /* SSE runs as itself */
@@ -217,7 +217,7 @@ static void test_vendors(void **st)
 	(void)st;
 	set_vendor("AuthenticAMD");
 	bits = ~0u;
-	cpuid_build(&table, pretend, 2, 2100000);
+	cpuid_build(&table, pretend, CPUID_MODEL_HOST, 2, 2100000);
 	assert_int_equal(table.vendor, CPUID_VENDOR_AMD);
 	r = get(&table, 0x80000001, 0, 0);
 	assert_int_equal(r.c & (BIT(2) | BIT(6) | BIT(11) | BIT(16)), 0); /* SVM, SSE4A, XOP, FMA4 */
@@ -231,10 +231,10 @@ static void test_vendors(void **st)
 	assert_int_not_equal(get(&table, 0x8000001d, 3, 0).a, 0);
 	assert_false(table.spec_ctrl || table.arch_cap);
 	set_vendor("HygonGenuine");
-	cpuid_build(&table, pretend, 2, 2100000);
+	cpuid_build(&table, pretend, CPUID_MODEL_HOST, 2, 2100000);
 	assert_int_equal(table.vendor, CPUID_VENDOR_AMD);
 	set_vendor("CentaurHauls");
-	cpuid_build(&table, pretend, 2, 2100000);
+	cpuid_build(&table, pretend, CPUID_MODEL_HOST, 2, 2100000);
 	assert_int_equal(table.vendor, CPUID_VENDOR_OTHER);
 }
 
@@ -246,7 +246,7 @@ static void test_topology(void **st)
 	for (unsigned n = 1; n <= 256; n++) {
 		struct regs core, past;
 
-		cpuid_build(&table, pretend, n, 2100000);
+		cpuid_build(&table, pretend, CPUID_MODEL_HOST, n, 2100000);
 		assert_true(table.n < CPUID_MAX_ENTRIES);
 		core = get(&table, 0xb, 1, n - 1);
 		assert_int_equal(core.b, n);
@@ -268,7 +268,7 @@ static void test_clock_and_hypervisor(void **st)
 	(void)st;
 	set_vendor("GenuineIntel");
 	bits = ~0u;
-	cpuid_build(&table, pretend, 1, 2596122);
+	cpuid_build(&table, pretend, CPUID_MODEL_HOST, 1, 2596122);
 	r = get(&table, 0x15, 0, 0);
 	assert_int_equal((uint64_t)r.c * r.b / r.a, UINT64_C(2596122000));
 	r = get(&table, 0x40000000, 0, 0);
@@ -302,7 +302,7 @@ static void test_subset_of_host(void **st)
 	};
 
 	(void)st;
-	cpuid_build(&table, cpuid_host, 2, 2000000);
+	cpuid_build(&table, cpuid_host, CPUID_MODEL_HOST, 2, 2000000);
 	for (unsigned i = 0; i < ARRAY_SIZE(regs); i++) {
 		uint32_t host[4], out[4];
 

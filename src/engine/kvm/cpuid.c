@@ -10,15 +10,14 @@
  * x2APIC, the TSC-deadline timer, TSC_ADJUST and ARAT are made by the kernel, whatever the processor has.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "engine/kvm/kvm.h"
+#include "engine/kvm/support.h"
+#include "x86/cpuid_model.h"
 
 #define F1_ECX_TSC_DEADLINE BIT(24)
-#define F1_ECX_XSAVE BIT(26)
-#define F1_ECX_OSXSAVE BIT(27)
 /* Leaf 7 EDX: MD_CLEAR, IBRS/IBPB, STIBP, L1D_FLUSH, ARCH_CAPABILITIES, SSBD. */
 #define F7_EDX_SPECULATION (BIT(10) | BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(31))
 /* 0x80000008 EBX: IBPB, INT_WBINVD no, IBRS, STIBP, always-on and preferred modes, SSBD, VIRT_SSBD, SSB_NO, BTC_NO ... */
@@ -28,43 +27,10 @@
 /* 0x80000021 EAX: all that KVM reports of LFENCE, NULL_CLEARS_BASE, AUTO_IBRS, SBPB, IBPB_BRTYPE, SRSO_NO ... */
 #define FX21_EAX_OURS (BIT(2) | BIT(6) | BIT(8) | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31))
 
-/* Where source() reads; the engine is opened by one thread. */
-static const struct kvm_cpuid2 *source_table;
-
-static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid2 *t, uint32_t leaf, uint32_t sub)
-{
-	for (uint32_t i = 0; i < t->nent; i++) {
-		const struct kvm_cpuid_entry2 *k = &t->entries[i];
-
-		if (k->function == leaf &&
-		    (!(k->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || k->index == sub))
-			return k;
-	}
-	return NULL;
-}
-
-/* cpuid_source: KVM's support as if it were a processor. Leaves that it says nothing about (caches of some hosts) are
- * the host's. */
-static void source(uint32_t leaf, uint32_t sub, uint32_t out[4])
-{
-	const struct kvm_cpuid_entry2 *k = find(source_table, leaf, sub);
-
-	memset(out, 0, 4 * sizeof(*out));
-	if (!k)
-		return;
-	out[CPUID_EAX] = k->eax;
-	out[CPUID_EBX] = k->ebx;
-	out[CPUID_ECX] = k->ecx;
-	out[CPUID_EDX] = k->edx;
-	/* cpuid_build() asks whether an operating system lets XSAVE be used; this one does. */
-	if (leaf == 1 && (k->ecx & (uint32_t)F1_ECX_XSAVE))
-		out[CPUID_ECX] |= (uint32_t)F1_ECX_OSXSAVE;
-}
-
 /* What the processor, not an engine, decides. */
 static void take_real(struct engine *en, struct cpuid_entry *c)
 {
-	const struct kvm_cpuid_entry2 *k = find(en->supported, c->leaf, c->sub);
+	const struct kvm_cpuid_entry2 *k = kvm_support_find(en->supported, c->leaf, c->sub);
 	uint32_t none[4] = {0}, *r = c->reg;
 	uint32_t real[4];
 
@@ -102,21 +68,16 @@ int kvm_cpuid_init(struct engine *en, struct err *e)
 
 	if (en->supported)
 		return 0;
-	en->supported = calloc(1, sizeof(*en->supported) +
-					  KVM_CPUID_MAX * sizeof(en->supported->entries[0]));
-	if (!en->supported)
-		return err_set(e, ENOMEM, "out of memory");
-	en->supported->nent = KVM_CPUID_MAX;
-	r = kvm_ioctl(en->kvm, KVM_GET_SUPPORTED_CPUID, en->supported);
+	r = kvm_support_read(en->kvm, &en->supported);
 	if (r < 0)
 		return err_errno(e, -r, "KVM does not tell what processor it can give");
-	source_table = en->supported;
-	cpuid_build(&en->cpuid, source, en->cfg.n_vcpus, en->tsc_khz);
-	source_table = NULL;
+	kvm_support_use(en->supported);
+	cpuid_build(&en->cpuid, kvm_support_source, en->cfg.cpu_model, en->cfg.n_vcpus, en->tsc_khz);
+	kvm_support_use(NULL);
 	for (unsigned i = 0; i < en->cpuid.n; i++)
 		take_real(en, &en->cpuid.entry[i]);
 	en->vendor = en->cpuid.vendor;
-	return 0;
+	return cpuid_model_check(en->cfg.cpu_model, &en->cpuid, "KVM", e);
 }
 
 int kvm_cpuid_set(struct engine_vcpu *v, struct err *e)

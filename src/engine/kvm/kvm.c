@@ -10,6 +10,10 @@
  * space, so guest and host addresses are congruent and the kernel can map huge pages: a fault then fills 2 MiB, and a
  * TLB miss of the guest takes a level less. Private memory (mem/gmem.h) gets them.
  *
+ * Time. The guest's TSC is the host's plus an offset, never scaled: KVM's own idea of the host's frequency is the one of the
+ * moment when its module was loaded, which may be off by more than a guest can bear, and on processors without
+ * scaling KVM would move the TSC at each entry to make up for the difference.
+ *
  * What the host cannot do is found once, when the VM is opened (struct kvm_caps). What we cannot do without is an
  * error then: the kernel's interrupt controllers, immediate_exit (Linux 4.13).
  */
@@ -28,8 +32,6 @@
 #include "util/log.h"
 
 #define API_VERSION 12
-/* A guest's TSC may differ by this much from the host's before it is scaled: 250 ppm, as KVM itself holds it. */
-#define TSC_TOLERANCE_PPM 250u
 
 int kvm_ioctl(int fd, unsigned long request, void *arg)
 {
@@ -81,7 +83,6 @@ static int look(struct engine *en, struct err *e)
 	c->immediate_exit = cap(en, KVM_CAP_IMMEDIATE_EXIT);
 	c->signal_msi = cap(en, KVM_CAP_SIGNAL_MSI);
 	c->user_msr = cap(en, KVM_CAP_X86_USER_SPACE_MSR);
-	c->tsc_control = cap(en, KVM_CAP_TSC_CONTROL);
 	c->tsc_deadline = cap(en, KVM_CAP_TSC_DEADLINE_TIMER);
 	c->xsave = cap(en, KVM_CAP_XSAVE);
 	c->xcrs = cap(en, KVM_CAP_XCRS);
@@ -222,33 +223,6 @@ static void kvm_vcpu_destroy(struct engine_vcpu *v)
 	free(v);
 }
 
-/* The first vCPU tells the host's frequency; a guest's own one is set on each. */
-static int set_tsc_rate(struct engine_vcpu *v, struct err *e)
-{
-	struct engine *en = v->en;
-	uint64_t want = en->cfg.tsc_khz, off;
-	int r;
-
-	if (v->index == 0) {
-		r = ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
-		en->host_tsc_khz = r > 0 ? (uint32_t)r : 0;
-		if (!en->host_tsc_khz)
-			return 0;
-		off = want > en->host_tsc_khz ? want - en->host_tsc_khz : en->host_tsc_khz - want;
-		en->tsc_scaled = off * 1000000 > (uint64_t)en->host_tsc_khz * TSC_TOLERANCE_PPM;
-		en->tsc_khz = en->tsc_scaled ? (uint32_t)want : en->host_tsc_khz;
-	}
-	if (!en->tsc_scaled)
-		return 0;
-	r = kvm_ioctl(v->fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)want);
-	if (r < 0)
-		return err_errno(e, -r,
-				 "KVM here cannot give the guest a time stamp counter of %" PRIu64
-				 " kHz (the host's has %u)",
-				 want, en->host_tsc_khz);
-	return 0;
-}
-
 static int kvm_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu **out,
 			   struct err *e)
 {
@@ -276,9 +250,7 @@ static int kvm_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu
 	if (index == 0 && en->caps.coalesced)
 		en->ring = (void *)((uint8_t *)run +
 				    en->caps.coalesced * (size_t)sysconf(_SC_PAGESIZE));
-	r = set_tsc_rate(v, e);
-	if (r == 0 && index == 0)
-		r = kvm_cpuid_init(en, e);
+	r = index == 0 ? kvm_cpuid_init(en, e) : 0;
 	if (r == 0)
 		r = kvm_cpuid_set(v, e);
 	if (r < 0)

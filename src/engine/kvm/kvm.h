@@ -9,6 +9,7 @@
  *   chips.c    their state
  *   dirty.c    the log of written pages
  *   cpuid.c    what CPUID tells the guest
+ *   support.c  what processor KVM can give
  *
  * Threads: as engine/engine.h says. What is in struct engine is set while it is opened and only read afterwards, but
  * the counters and what is said to be otherwise.
@@ -27,13 +28,12 @@
  * range between the local APICs' page and the top of 4 GiB, where nothing of the board is. */
 #define KVM_IDENTITY_MAP UINT64_C(0xfeffc000)
 #define KVM_TSS UINT64_C(0xfeffd000)
-#define KVM_CPUID_MAX 256u
 #define KVM_MSRS 64u
 
 /* What the host's KVM can do, as far as we ask for it. */
 struct kvm_caps {
-	bool immediate_exit, signal_msi, user_msr, tsc_control, tsc_deadline, xsave, xcrs,
-		vcpu_events, debugregs, tsc_offset, kvmclock_ctrl, adjust_clock, readonly_mem;
+	bool immediate_exit, signal_msi, user_msr, tsc_deadline, xsave, xcrs, vcpu_events,
+		debugregs, tsc_offset, kvmclock_ctrl, adjust_clock, readonly_mem;
 	unsigned coalesced; /* page of the vCPU's mapping that has the ring of late writes; 0: none */
 	unsigned dirty_ring; /* bytes of the largest ring; 0: none */
 	unsigned max_vcpus;
@@ -65,9 +65,7 @@ struct engine {
 	int vm;
 	size_t run_size;
 	struct kvm_caps caps;
-	uint32_t host_tsc_khz; /* as KVM says; 0: unknown */
-	uint32_t tsc_khz;      /* the guests' */
-	bool tsc_scaled;
+	uint32_t tsc_khz; /* the guest's and the host's */
 	enum cpuid_vendor vendor;
 	struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID; freed when the last vCPU has been made */
 	struct cpuid_table cpuid;

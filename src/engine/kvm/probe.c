@@ -29,6 +29,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -39,7 +40,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/kvm/support.h"
 #include "util/clock.h"
+#include "x86/cpuid_model.h"
 
 #define PROBE_API_VERSION 12 /* Documentation/virt/kvm/api.rst, 4.1: the only one */
 #define PROBE_ROUNDS 3u
@@ -518,12 +521,12 @@ static void probe_features(struct kvm_probe *p, int kvm)
 		{KVM_CAP_SIGNAL_MSI, "MSI"},
 		{KVM_CAP_IOEVENTFD, "doorbells"},
 		{KVM_CAP_TSC_DEADLINE_TIMER, "TSC-deadline timer"},
-		{KVM_CAP_TSC_CONTROL, "TSC scaling"},
 		{KVM_CAP_COALESCED_PIO, "late port writes"},
 		{KVM_CAP_X86_USER_SPACE_MSR, "MSRs of ours"},
 		{KVM_CAP_XSAVE, "AVX state"},
 	};
 	int max = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	struct kvm_cpuid2 *support;
 	size_t at = 0;
 
 	p->max_vcpus = max > 0 ? (unsigned)max : 0;
@@ -531,6 +534,12 @@ static void probe_features(struct kvm_probe *p, int kvm)
 		if (ioctl(kvm, KVM_CHECK_EXTENSION, known[i].cap) > 0)
 			at += (size_t)snprintf(p->has + at, sizeof(p->has) - at, "%s%s",
 					       at ? ", " : "", known[i].name);
+	if (kvm_support_read(kvm, &support) < 0)
+		return;
+	kvm_support_use(support);
+	cpuid_model_list(kvm_support_source, p->models, sizeof(p->models));
+	kvm_support_use(NULL);
+	free(support);
 }
 
 void kvm_probe(struct kvm_probe *out)

@@ -2,7 +2,7 @@
 /*
  * probe.h - what KVM on this host can really do, found out by running a few guest instructions.
  *
- * Needs nothing but util/, so that both the command line and lodge-vm may ask.
+ * Needs nothing but x86/ and util/, so that both the command line and lodge-vm may ask.
  */
 #ifndef LODGE_ENGINE_KVM_PROBE_H
 #define LODGE_ENGINE_KVM_PROBE_H
@@ -24,7 +24,8 @@ struct kvm_probe {
 	uint64_t took_ns;	 /* the whole probe */
 	unsigned max_vcpus;	 /* in one VM; 0: not asked */
 	char has[256]; /* what the engine can use of it, a list in words; "" if /dev/kvm did not open */
-	char why[256]; /* one sentence without a final full stop, always set */
+	char models[96]; /* the processors that it can give (cpuid_model_list()); "" as above */
+	char why[256];	 /* one sentence without a final full stop, always set */
 };
 
 /* Never hangs: a few ms on most hosts, about a second on the worst. Leaves nothing open. Not to be

@@ -13,7 +13,7 @@
  * XSTATE_BV is exact on the way out: a component that equals its initial configuration is not marked. On the way in
  * all components are marked, those that were not being made initial, because the kernel takes MXCSR only with SSE or AVX.
  *
- * Time. A guest's TSC is the host's plus an offset (scaled before that, where it has another frequency). All vCPUs of a
+ * Time. A guest's TSC is the host's plus an offset. All vCPUs of a
  * VM get kvmclock from one place in the kernel; it is set to what the software engine shows for that TSC: the time that
  * the TSC has counted without what the guest did to it.
  */
@@ -392,7 +392,7 @@ static uint64_t tsc_to_ns(const struct engine *en, uint64_t ticks)
 
 static bool clock_by_tsc(const struct engine *en)
 {
-	return en->caps.adjust_clock && !en->tsc_scaled && en->tsc_khz;
+	return en->caps.adjust_clock && en->tsc_khz;
 }
 
 /* kvmclock as the TSC of the first vCPU says. While the VM is paused it stands still, and is set when it goes on. */

@@ -21,6 +21,7 @@
 
 #include "engine/soft/lockstep.h"
 #include "engine/soft/translate.h"
+#include "x86/cpuid_model.h"
 
 #define CODE_CACHE_SIZE (64 * MIB) /* where the configuration does not say */
 #define TRIM_ABOVE (2 * MIB)	   /* of code: what an idle guest runs is less */
@@ -97,9 +98,11 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 	en->so.host = cfg->host;
 	en->so.n_vcpus = cfg->n_vcpus;
 	soft_fp_init();
-	cpuid_build(&en->so.cpuid, cpuid_host, cfg->n_vcpus, cfg->tsc_khz);
+	cpuid_build(&en->so.cpuid, cpuid_host, cfg->cpu_model, cfg->n_vcpus, cfg->tsc_khz);
 	soft_pv_offer(&en->so.cpuid, cfg->n_vcpus);
-	r = make_view(&en->so, e);
+	r = cpuid_model_check(cfg->cpu_model, &en->so.cpuid, "software", e);
+	if (!r)
+		r = make_view(&en->so, e);
 	if (!r)
 		r = soft_cache_create(&en->so,
 				      cfg->soft_cache_bytes ? cfg->soft_cache_bytes :

@@ -2,12 +2,13 @@
 /*
  * check.c - the self-check: is the machine that this Linux sees the one that was asked for?
  *
- * Kernel, processors (each one runs us), memory (the firmware's map, to the page), the clock (never steps
+ * Kernel, processor (what it calls itself, and which level of the x86-64 psABI it has, for tests of CPU models), processors (each one runs us), memory (the firmware's map, to the page), the clock (never steps
  * back, on one CPU or across them; sleeps take the time they should), and 64 MiB of data written to a file
  * in memory and read back twice, by read and by mapping. One row each, then the verdict line
  * "lodge-check: TOKEN pass" or "... fail". The token comes from the host, so that no other text on the
  * console can be taken for a verdict.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -57,6 +58,29 @@ static bool check_kernel(void)
 		return row(false, "kernel", strerror(errno));
 	snprintf(text, sizeof(text), "%.40s %.10s", u.release, u.machine);
 	return row(!strcmp(u.sysname, "Linux") && !strcmp(u.machine, "x86_64"), "kernel", text);
+}
+
+/* Its own name, and how far it goes. */
+static bool check_processor(void)
+{
+	static const char *const levels[] = {"below x86-64-v2", "x86-64-v2", "x86-64-v3",
+					     "x86-64-v4"};
+	uint32_t name[13] = {0};
+	unsigned level = 0;
+	char text[160];
+
+	for (unsigned i = 0; i < 3; i++)
+		__get_cpuid(0x80000002u + i, &name[4 * i], &name[4 * i + 1], &name[4 * i + 2],
+			    &name[4 * i + 3]);
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("x86-64-v2"))
+		level = 1;
+	if (level == 1 && __builtin_cpu_supports("x86-64-v3"))
+		level = 2;
+	if (level == 2 && __builtin_cpu_supports("x86-64-v4"))
+		level = 3;
+	snprintf(text, sizeof(text), "%s: level %s", (const char *)name, levels[level]);
+	return row(true, "processor", text);
 }
 
 static bool run_on(unsigned cpu)
@@ -292,6 +316,7 @@ int check_main(int argc, char **argv)
 	cpus = (unsigned)strtoul(argv[2], NULL, 10);
 	mib = strtoul(argv[3], NULL, 10);
 	ok &= check_kernel();
+	ok &= check_processor();
 	ok &= check_cpus(cpus);
 	ok &= check_memory(mib);
 	ok &= check_clock(cpus);
