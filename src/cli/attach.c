@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attach.c - lives with a VM from its start to its end: console, keys, signals, events, exit
- * status.
+ * attach.c - the keeper of a VM: lives with it from its start to its end: signals, events, exit status. The console is
+ * attach_console.c's.
  *
- * Theory of operation. Everything is on one event loop:
- *
- *   stdin  --escape key-->  typed[]  -->  console stream  -->  printed[]  -->  stdout
- *   control socket: events and replies;  signalfd: SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCHLD
- *
- * Each direction reads only when its buffer is empty, so a slow side holds back the other and
- * nothing is lost. stdin and stdout are shared with other programs and stay in blocking mode: they
- * are used only when poll says that they are ready, and written in pieces that a ready pipe takes
- * at once.
+ * Theory of operation. Everything is on one event loop: the console, the control socket (events and replies), a signalfd
+ * (SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCHLD). The keeper is `lodge run` itself, on its terminal or detached (detach.h); while
+ * it lives it holds the lock of the VM's run directory (proto/rundir.h), in which it writes what runs when the VM has
+ * started, and how it ended.
  *
  * The end. lodge-vm says why it ends (an event), closes its sockets and exits. We are done when the
  * process has been reaped and the console is drained to stdout. Whoever wants the VM to end (key,
@@ -29,48 +24,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
-#include "cli/escape.h"
+#include "cli/attach_int.h"
+#include "cli/detach.h"
 #include "cli/term.h"
-#include "proto/control.h"
 #include "proto/opener.h"
 #include "util/clock.h"
 #include "util/log.h"
-#include "util/loop.h"
 
 #define QUIT_GRACE_NS (3 * CLOCK_NS_PER_S)
 #define DRAIN_GRACE_NS (2 * CLOCK_NS_PER_S)
-#define OUT_PIECE 4096u /* PIPE_BUF: a pipe that polls writable takes this much without blocking */
 
-struct stream {
-	uint8_t data[16384];
-	size_t start, len; /* bytes waiting are [start, start + len) */
-};
-
-struct attach {
-	const struct attach_options *opt;
-	struct loop *loop;
-	int control, console, signals;
-	struct loop_fd *w_control, *w_console, *w_stdin, *w_stdout, *w_signals, *w_opener;
-	struct stream typed, printed;
-	struct escape escape;
-	bool escape_on; /* stdin is a terminal in raw mode */
-	bool stdin_open, stdout_open;
-	bool paused;
-	uint64_t next_id;
-	struct loop_timer timeout, kill;
-
-	bool quitting;	 /* attach_quit() was called */
-	int quit_status; /* what it was for */
-	bool reaped;
-	int wait_status;
-	int final;	  /* enum control_event that was the last word, or -1 */
-	int final_status; /* exit status that it means */
-};
-
-static void attach_update(struct attach *a);
-
-static void attach_finish(struct attach *a)
+void attach_finish(struct attach *a)
 {
 	if (a->reaped && (a->console < 0 || !a->stdout_open) && (!a->printed.len || !a->stdout_open))
 		loop_stop(a->loop);
@@ -78,7 +42,7 @@ static void attach_finish(struct attach *a)
 
 /* ---- control ---- */
 
-static void attach_request(struct attach *a, enum control_cmd cmd)
+void attach_request(struct attach *a, enum control_cmd cmd)
 {
 	_autojson json_t *req = control_request_json(++a->next_id, cmd);
 	struct err e = {0};
@@ -103,7 +67,7 @@ static void attach_kill(void *ctx)
 	loop_stop(a->loop);
 }
 
-static void attach_quit(struct attach *a, int status)
+void attach_quit(struct attach *a, int status)
 {
 	if (a->reaped) {
 		/* Only the rest of the console was still to be shown. */
@@ -136,6 +100,18 @@ static void attach_final(struct attach *a, int event, int status)
 	a->final_status = status;
 }
 
+/* The VM runs: tells who looks, and who waits. */
+static void attach_started(struct attach *a)
+{
+	struct err e = {0};
+
+	if (a->opt->run && rundir_write(a->opt->run, "info.json", a->opt->info, &e) < 0)
+		log_warn("%s", e.msg);
+	/* Who asked for it is gone: nobody would know of this VM. */
+	if (a->opt->detach && detach_say(a->opt->detach, CLI_EXIT_OK, a->opt->run->name) < 0)
+		attach_quit(a, CLI_EXIT_INTERRUPTED);
+}
+
 /* The VM's own error event is an error object; say it like any other error. */
 static void attach_error_event(struct attach *a, const json_t *msg)
 {
@@ -145,6 +121,7 @@ static void attach_error_event(struct attach *a, const json_t *msg)
 	if (!e.msg[0])
 		event_text(msg, "text", e.msg, sizeof(e.msg));
 	term_restore();
+	err_quote(a->final_text, sizeof(a->final_text), e.msg);
 	attach_final(a, CONTROL_EV_ERROR, cli_fail_option(&e, CLI_EXIT_RUNTIME));
 }
 
@@ -153,6 +130,7 @@ static void attach_event(struct attach *a, int event, const json_t *msg)
 	char text[256];
 
 	switch (event) {
+	case CONTROL_EV_STARTED: attach_started(a); break;
 	case CONTROL_EV_PAUSED: a->paused = true; break;
 	case CONTROL_EV_RESUMED: a->paused = false; break;
 	case CONTROL_EV_HALTED:
@@ -162,11 +140,13 @@ static void attach_event(struct attach *a, int event, const json_t *msg)
 		break;
 	case CONTROL_EV_SHUTDOWN:
 		event_text(msg, "cause", text, sizeof(text));
+		err_quote(a->final_text, sizeof(a->final_text), text);
 		attach_final(a, event,
 			     a->quitting && !strcmp(text, "quit") ? a->quit_status : CLI_EXIT_OK);
 		break;
 	case CONTROL_EV_CRASHED:
-		log_error("the guest crashed: %s", event_text(msg, "text", text, sizeof(text)));
+		event_text(msg, "text", a->final_text, sizeof(a->final_text));
+		log_error("the guest crashed: %s", a->final_text);
 		attach_final(a, event, CLI_EXIT_CRASHED);
 		break;
 	case CONTROL_EV_GUEST_EXIT:
@@ -226,129 +206,6 @@ static void attach_on_control(void *ctx, int fd, uint32_t events)
 	(void)fd;
 	(void)events;
 	attach_take_message(ctx);
-}
-
-/* ---- console ---- */
-
-static void attach_console_closed(struct attach *a)
-{
-	loop_fd_del(a->w_console);
-	a->w_console = NULL;
-	base_close_fd(&a->console);
-	a->typed.len = 0;
-	attach_finish(a);
-}
-
-static void attach_on_console(void *ctx, int fd, uint32_t events)
-{
-	struct attach *a = ctx;
-	ssize_t n;
-
-	if ((events & EPOLLOUT) && a->typed.len) {
-		n = send(fd, a->typed.data + a->typed.start, a->typed.len,
-			 MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n > 0) {
-			a->typed.start += (size_t)n;
-			a->typed.len -= (size_t)n;
-		}
-	}
-	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && !a->printed.len) {
-		n = recv(fd, a->printed.data, sizeof(a->printed.data), MSG_DONTWAIT);
-		if (n > 0) {
-			a->printed.start = 0;
-			/* With nobody to show it to it is dropped, so that the VM can end. */
-			a->printed.len = a->stdout_open ? (size_t)n : 0;
-		} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-			attach_console_closed(a);
-		}
-	}
-	attach_update(a);
-}
-
-static void attach_on_stdout(void *ctx, int fd, uint32_t events)
-{
-	struct attach *a = ctx;
-	ssize_t n;
-
-	(void)events;
-	n = write(fd, a->printed.data + a->printed.start, MIN(a->printed.len, (size_t)OUT_PIECE));
-	if (n > 0) {
-		a->printed.start += (size_t)n;
-		a->printed.len -= (size_t)n;
-	} else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		/* Nobody to show the console to any more: as when a terminal is closed. */
-		if (!a->quitting && errno != EPIPE)
-			log_error("cannot write the console: %s", strerror(errno));
-		a->stdout_open = false;
-		a->printed.len = 0;
-		attach_quit(a, CLI_EXIT_RUNTIME);
-	}
-	attach_update(a);
-	attach_finish(a);
-}
-
-static void attach_action(struct attach *a, enum escape_action action)
-{
-	switch (action) {
-	case ESCAPE_NONE: break;
-	case ESCAPE_QUIT: attach_quit(a, CLI_EXIT_OK); break;
-	case ESCAPE_HELP: fprintf(stderr, "\n%s", escape_help); break;
-	case ESCAPE_PAUSE:
-		log_info("%s", a->paused ? "going on" : "paused; Ctrl-A p goes on");
-		attach_request(a, a->paused ? CONTROL_RESUME : CONTROL_PAUSE);
-		break;
-	case ESCAPE_RESET: attach_request(a, CONTROL_RESET); break;
-	case ESCAPE_POWERDOWN: attach_request(a, CONTROL_POWERDOWN); break;
-	}
-}
-
-static void attach_on_stdin(void *ctx, int fd, uint32_t events)
-{
-	struct attach *a = ctx;
-	uint8_t in[1024];
-	ssize_t n = read(fd, in, sizeof(in)); /* at most what typed[] holds: it is empty now */
-
-	(void)events;
-	if (n > 0) {
-		a->typed.start = a->typed.len = 0;
-		for (size_t i = 0, used, len; i < (size_t)n; i += used) {
-			enum escape_action action = ESCAPE_NONE;
-			uint8_t *to = a->typed.data + a->typed.len;
-
-			if (a->escape_on) {
-				action = escape_filter(&a->escape, in + i, (size_t)n - i, &used, to,
-						       &len);
-			} else {
-				used = len = (size_t)n - i;
-				memcpy(to, in + i, len);
-			}
-			a->typed.len += len;
-			attach_action(a, action);
-		}
-	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-		/* The end of a file or pipe ends the input, not the VM. */
-		a->stdin_open = false;
-	}
-	attach_update(a);
-}
-
-/* Sets what each watch waits for by what the buffers hold. */
-static void attach_update(struct attach *a)
-{
-	bool console = a->console >= 0;
-	uint32_t want = 0;
-
-	if (a->w_stdin)
-		loop_fd_mod(a->w_stdin, console && a->stdin_open && !a->typed.len ? EPOLLIN : 0);
-	if (a->w_stdout)
-		loop_fd_mod(a->w_stdout, a->stdout_open && a->printed.len ? EPOLLOUT : 0);
-	if (!a->w_console)
-		return;
-	if (!a->printed.len)
-		want |= EPOLLIN;
-	if (a->typed.len)
-		want |= EPOLLOUT;
-	loop_fd_mod(a->w_console, want);
 }
 
 /* ---- signals ---- */
@@ -449,7 +306,7 @@ static void attach_on_opener(void *ctx, int fd, uint32_t events)
 
 /* ---- life ---- */
 
-static int attach_watch(struct attach *a)
+static int attach_watch(struct attach *a, struct err *e)
 {
 	int r = attach_signals(a);
 
@@ -457,18 +314,11 @@ static int attach_watch(struct attach *a)
 		r = loop_fd_add(a->loop, a->signals, EPOLLIN, attach_on_signal, a, &a->w_signals);
 	if (!r)
 		r = loop_fd_add(a->loop, a->control, EPOLLIN, attach_on_control, a, &a->w_control);
+	if (!r && a->opt->detach)
+		r = detach_watch(a->opt->detach, a->loop, a->opt->run->dir);
 	if (!r && a->opt->vsock)
 		r = loop_fd_add(a->loop, a->opt->opener, EPOLLIN, attach_on_opener, a, &a->w_opener);
-	if (r || a->console < 0)
-		return r;
-	a->stdin_open = !isatty(STDIN_FILENO) || term_usable();
-	a->stdout_open = true;
-	r = loop_fd_add(a->loop, a->console, EPOLLIN, attach_on_console, a, &a->w_console);
-	if (!r)
-		r = loop_fd_add(a->loop, STDOUT_FILENO, 0, attach_on_stdout, a, &a->w_stdout);
-	if (!r && a->stdin_open)
-		r = loop_fd_add(a->loop, STDIN_FILENO, EPOLLIN, attach_on_stdin, a, &a->w_stdin);
-	return r;
+	return r ? r : attach_console_watch(a, e);
 }
 
 static int attach_status(const struct attach *a)
@@ -484,6 +334,25 @@ static int attach_status(const struct attach *a)
 		log_error("the VM process ended without a reason (exit status %d)",
 			  WEXITSTATUS(a->wait_status));
 	return CLI_EXIT_RUNTIME;
+}
+
+/* How it ended, for who looks later. */
+static void attach_write_end(const struct attach *a, int status)
+{
+	const char *cause = a->final >= 0 ? control_event_names[a->final] : "killed";
+	json_t *text = json_string(a->final_text);
+	_autojson json_t *j = NULL;
+	struct err e = {0};
+
+	if (a->final == CONTROL_EV_SHUTDOWN)
+		cause = a->final_text;
+	if (!text) /* cut in the middle of a character */
+		text = json_string("");
+	j = json_pack("{s:i, s:s, s:o, s:I}", "status", status, "cause",
+		      status == CLI_EXIT_TIMEOUT ? "timeout" : cause, "text", text, "ended_ms",
+		      (json_int_t)(clock_realtime_ns() / CLOCK_NS_PER_MS));
+	if (!j || rundir_write_end(a->opt->run, j, &e) < 0)
+		log_warn("%s", j ? e.msg : "out of memory");
 }
 
 int attach_run(const struct attach_options *o)
@@ -507,7 +376,7 @@ int attach_run(const struct attach_options *o)
 	if (!r) {
 		loop_timer_init(&a->timeout, a->loop, attach_on_timeout, a);
 		loop_timer_init(&a->kill, a->loop, attach_kill, a);
-		r = attach_watch(a);
+		r = attach_watch(a, &e);
 	}
 	if (!r && o->timeout_s)
 		r = loop_timer_set(&a->timeout, clock_ns() + o->timeout_s * CLOCK_NS_PER_S);
@@ -528,6 +397,13 @@ int attach_run(const struct attach_options *o)
 			;
 		term_restore();
 		status = attach_status(a);
+	}
+	hub_destroy(a->hub);
+	if (o->run)
+		attach_write_end(a, status);
+	if (o->detach) {
+		(void)detach_say(o->detach, status, o->run->name);
+		detach_end(o->detach);
 	}
 	loop_destroy(a->loop);
 	base_close_fd(&a->control);

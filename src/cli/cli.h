@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "proto/config.h"
+#include "proto/rundir.h"
 #include "util/err.h"
 #include "util/opt.h"
 
@@ -22,6 +23,9 @@ enum cli_exit {
 	CLI_EXIT_RUNTIME = 1,
 	CLI_EXIT_USAGE = 2,
 	CLI_EXIT_CRASHED = 3,
+	CLI_EXIT_NOT_FOUND = 4,
+	CLI_EXIT_CONFLICT = 5,
+	CLI_EXIT_PERMISSION = 6,
 	CLI_EXIT_TIMEOUT = 124,
 	CLI_EXIT_INTERRUPTED = 130,
 };
@@ -38,6 +42,8 @@ extern const struct cli_command cli_commands[]; /* commands.c; ends with a NULL 
 
 /* Prints e to stderr and returns `status`. */
 int cli_fail(const struct err *e, enum cli_exit status);
+/* The status that the error of a named VM is: not found, conflict, no permission, time-out, or another. */
+enum cli_exit cli_status(const struct err *e);
 /* The same for a field that is a configuration key: it is named as the option ("boot.kernel": --kernel). */
 int cli_fail_option(struct err *e, enum cli_exit status);
 void cli_set_json_errors(bool on);
@@ -56,6 +62,8 @@ int cli_image(int argc, char **argv); /* imagecmd.c */
 void cli_image_options(FILE *f);
 int cli_ctl(int argc, char **argv); /* ctl.c */
 void cli_ctl_options(FILE *f);
+/* Prints events until the VM ends. */
+int ctl_events(int sock, struct err *e);
 /* ctldisk.c: a request of the words behind "disk"; NULL: an error. */
 json_t *ctldisk_request(int argc, char **argv, struct err *e);
 int cli_doctor(int argc, char **argv); /* doctor.c */
@@ -118,6 +126,7 @@ struct run_options {
 	const char *restore;  /* a saved machine instead of a kernel */
 	unsigned on_crash;    /* enum config_on_crash */
 	bool debug_exit, no_reboot, quiet, json_errors, help;
+	bool detach, remove;
 	struct {
 		bool engine, name, no_reboot, on_crash, soft_mode, soft_cache;
 	} given; /* on the command line; looked at with `restore` */
@@ -179,7 +188,7 @@ void runnet_print_help(FILE *f);
 
 /* Opens the file of --restore and completes c, which has the options, from it. */
 int restore_config(struct run_options *o, struct vm_config *c, int *fd, struct err *e);
-/* `lodge ctl PATH save FILE [--stop]`. *result is the caller's. */
+/* `lodge ctl VM save FILE [--stop]`. *result is the caller's. */
 int save_run(int sock, const char *path, bool stop, uint64_t deadline_ns, json_t **result,
 	     struct err *e);
 
@@ -197,9 +206,14 @@ void launch_end(pid_t pid);
 int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pid, int *control,
 	      struct err *e);
 
-/* ---- attach.c: lives with the VM until it ends ---- */
+/* ---- attach.c: the keeper, lives with the VM until it ends ---- */
+
+struct detach;
 
 struct attach_options {
+	const struct rundir *run; /* its lock is held; NULL: there is none */
+	const json_t *info;	  /* for info.json, when the VM runs */
+	struct detach *detach;	  /* NULL: on this terminal */
 	pid_t pid;
 	int control;	    /* owned by attach */
 	int opener;	    /* our end for the guest's vsock connections, owned; if `vsock` */

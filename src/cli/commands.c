@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
-#include "proto/control.h"
+#include "cli/vm.h"
 
 #ifndef LODGE_VERSION
 #define LODGE_VERSION "unknown"
@@ -22,8 +21,22 @@ const struct cli_command cli_commands[] = {
 	 cli_run_options},
 	{"image", "COMMAND [NAME...] [OPTION...]", "make, list and remove images", cli_image,
 	 cli_image_options},
-	{"ctl", "PATH COMMAND [FILE] [OPTION...]", "control a running machine through its socket",
-	 cli_ctl, cli_ctl_options},
+	{"ls", "[OPTION...]", "list the VMs", vm_ls, vm_ls_options},
+	{"info", "VM", "show all that is known of a VM", vm_info, vm_info_options},
+	{"console", "VM", "attach this terminal to a VM's console", vm_console, vm_console_options},
+	{"logs", "VM", "show what the guest said on its console", vm_logs, vm_logs_options},
+	{"stop", "VM...", "shut the guest down, or end it", vm_stop, vm_stop_options},
+	{"start", "VM...", "start a stopped VM again", vm_start, vm_start_options},
+	{"restart", "VM...", "stop and start", vm_restart, vm_start_options},
+	{"pause", "VM...", "stop the virtual CPUs", vm_pause, vm_pause_options},
+	{"resume", "VM...", "let them go on", vm_resume, vm_pause_options},
+	{"rm", "VM...", "remove what a stopped VM left", vm_rm, vm_rm_options},
+	{"wait", "VM", "wait until a VM ends; its exit status", vm_wait, vm_wait_options},
+	{"events", "VM", "print what happens, until the VM ends", vm_events, vm_events_options},
+	{"ctl", "VM COMMAND [FILE] [OPTION...]", "control a running VM more closely", cli_ctl,
+	 cli_ctl_options},
+	{"completion", "bash|zsh|fish", "completion for a shell", cli_completion,
+	 cli_completion_options},
 	{"doctor", "", "show what this host can do", cli_doctor, NULL},
 	{"version", "", "show the version", cli_version, NULL},
 	{"help", "[COMMAND]", "show this, or the help of a command", cli_help, NULL},
@@ -45,6 +58,20 @@ int cli_fail(const struct err *e, enum cli_exit status)
 	else
 		fprintf(stderr, "lodge: %s\n", e->msg[0] ? e->msg : "failed");
 	return status;
+}
+
+enum cli_exit cli_status(const struct err *e)
+{
+	switch (e->code) {
+	case ESRCH: return CLI_EXIT_NOT_FOUND;
+	case EEXIST:
+	case EBUSY: return CLI_EXIT_CONFLICT;
+	case EACCES:
+	case EPERM: return CLI_EXIT_PERMISSION;
+	case ETIMEDOUT: return CLI_EXIT_TIMEOUT;
+	case EINVAL: return CLI_EXIT_USAGE;
+	default: return CLI_EXIT_RUNTIME;
+	}
 }
 
 int cli_fail_option(struct err *e, enum cli_exit status)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ctl.c - `lodge ctl PATH COMMAND`: talks to a VM that was started with --control PATH.
+ * ctl.c - `lodge ctl VM COMMAND`: talks to a VM by its name, or by the path of its --control socket.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -8,8 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
-#include "proto/control.h"
+#include "cli/vm.h"
 #include "util/clock.h"
 
 struct ctl_options {
@@ -76,7 +75,7 @@ static void ctl_print(const json_t *result)
 }
 
 /* Prints events until the VM ends. */
-static int ctl_events(int sock, struct err *e)
+int ctl_events(int sock, struct err *e)
 {
 	struct control_msg m;
 	int r;
@@ -189,6 +188,21 @@ static int ctl_size(const struct opt_result *res, unsigned cmd, struct ctl_optio
 	return r ? err_field(e, "size", o->size_text) : 0;
 }
 
+/* A path has a slash in it, or is there; anything else is the name of a VM. */
+static int ctl_connect(const char *where, struct err *e)
+{
+	struct rundir r;
+	int got;
+
+	if (strchr(where, '/') || access(where, F_OK) == 0 || config_check_name(where, NULL) < 0)
+		return control_connect(where, e);
+	got = rundir_open(&r, where, e);
+	if (got == 0)
+		got = vm_control(&r, e);
+	rundir_close(&r);
+	return got;
+}
+
 int cli_ctl(int argc, char **argv)
 {
 	struct ctl_options o = {0};
@@ -207,7 +221,7 @@ int cli_ctl(int argc, char **argv)
 		save = true;
 		if (res.n_args != 3) {
 			err_set(&e, EINVAL,
-				"`lodge ctl PATH save` needs the file to save to: lodge ctl PATH save FILE");
+				"`lodge ctl VM save` needs the file to save to: lodge ctl VM save FILE");
 			return cli_fail(&e, CLI_EXIT_USAGE);
 		}
 	} else if (res.n_args >= 2 && !strcmp(res.arg[1], "disk")) {
@@ -217,7 +231,7 @@ int cli_ctl(int argc, char **argv)
 			return cli_fail(&e, CLI_EXIT_USAGE);
 	} else if (res.n_args < 2) {
 		err_set(&e, EINVAL,
-			"lodge ctl needs the path of a control socket and one command: lodge ctl PATH COMMAND");
+			"lodge ctl needs a VM, by its name or the path of its control socket, and one command: lodge ctl VM COMMAND");
 		return cli_fail(&e, CLI_EXIT_USAGE);
 	} else {
 		if (ctl_command(res.arg[1], &cmd, &e) || ctl_size(&res, cmd, &o, &e))
@@ -233,7 +247,9 @@ int cli_ctl(int argc, char **argv)
 	}
 	if (!o.timeout_s)
 		o.timeout_s = save ? 600 : 10;
-	sock = control_connect(res.arg[0], &e);
+	sock = ctl_connect(res.arg[0], &e);
+	if (sock == -ESRCH || sock == -EBUSY)
+		return cli_fail(&e, cli_status(&e));
 	if (sock < 0 || (save ? ctl_save(sock, res.arg[2], &o, &e) :
 				ctl_talk(sock, (enum control_cmd)cmd, req, &o, &e)))
 		return cli_fail(&e, CLI_EXIT_RUNTIME);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ctldisk.c - the words of `lodge ctl PATH disk ...`, as a request.
+ * ctldisk.c - the words of `lodge ctl VM disk ...`, as a request.
  *
  *	disk limit ID [bps=SIZE] [bps-burst=SIZE] [iops=N] [iops-burst=N]	0: no limit
  *	disk grow ID [SIZE]							without: what the file has grown to
@@ -86,7 +86,7 @@ json_t *ctldisk_request(int argc, char **argv, struct err *e)
 	else if (argc >= 1 && !strcmp(argv[0], "grow") && (argc == 2 || argc == 3))
 		cmd = CONTROL_DISK_GROW;
 	if (cmd == CONTROL_CMDS) {
-		err_set(e, EINVAL, "lodge ctl PATH disk needs more words: %s", usage);
+		err_set(e, EINVAL, "lodge ctl VM disk needs more words: %s", usage);
 		err_hint(e, "%s", usage);
 		err_field(e, "command", argc ? argv[0] : "disk");
 		return NULL;

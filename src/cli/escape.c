@@ -30,6 +30,7 @@ enum escape_action escape_filter(struct escape *s, const uint8_t *in, size_t n, 
 		case ESCAPE_KEY:
 		case 'a': out[len++] = ESCAPE_KEY; break;
 		case 'x': action = ESCAPE_QUIT; break;
+		case 'd': action = ESCAPE_LEAVE; break;
 		case 'h':
 		case '?': action = ESCAPE_HELP; break;
 		case 'p': action = ESCAPE_PAUSE; break;

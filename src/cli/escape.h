@@ -16,6 +16,7 @@ enum escape_action {
 	ESCAPE_PAUSE,	  /* p: pause or resume */
 	ESCAPE_RESET,	  /* r */
 	ESCAPE_POWERDOWN, /* s */
+	ESCAPE_LEAVE,	  /* d: of `lodge console` */
 };
 
 /* Zero-initialised: no escape key seen. */

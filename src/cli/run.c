@@ -14,9 +14,11 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/detach.h"
 #include "cli/image.h"
 #include "engine/kvm/probe.h"
 #include "proto/control.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 void cli_run_options(FILE *f)
@@ -87,9 +89,35 @@ static int run_stdio_console(struct config_fds *fds, int *ours, struct err *e)
 	return 0;
 }
 
+/* The sockets of the run directory, and those that have a path of the operator's choice. */
+static int run_sockets(const struct run_options *o, const struct rundir *run,
+		       struct config_fds *fds, struct err *e)
+{
+	int *fd = fds->fd;
+
+	fd[CONFIG_FD_CONTROL_LISTEN] = rundir_listen(run, "control", SOCK_SEQPACKET, e);
+	if (fd[CONFIG_FD_CONTROL_LISTEN] < 0)
+		return fd[CONFIG_FD_CONTROL_LISTEN];
+	if (o->control) {
+		fd[CONFIG_FD_CONTROL_EXTRA] = control_listen(o->control, e);
+		if (fd[CONFIG_FD_CONTROL_EXTRA] < 0)
+			return fd[CONFIG_FD_CONTROL_EXTRA];
+	}
+	if (o->agent) {
+		fd[CONFIG_FD_AGENT_LISTEN] =
+			!strcmp(o->agent, "on") ?
+				rundir_listen(run, "agent", SOCK_STREAM, e) :
+				control_listen_stream(o->agent, "guest agent's socket", "agent", e);
+		if (fd[CONFIG_FD_AGENT_LISTEN] < 0)
+			return fd[CONFIG_FD_AGENT_LISTEN];
+	}
+	return 0;
+}
+
 /* Opens everything. On error fds hold what was opened so far. */
 static int run_open(struct run_options *o, const struct vm_config *c, const char *console_path,
-		    struct config_fds *fds, int *console, int *opener, struct err *e)
+		    const struct rundir *run, struct config_fds *fds, int *console, int *opener,
+		    struct err *e)
 {
 	int r = runfile_check_memory(c->memory_bytes, e), pair[2];
 
@@ -103,19 +131,10 @@ static int run_open(struct run_options *o, const struct vm_config *c, const char
 		return r;
 	r = c->console == CONFIG_CONSOLE_STDIO ? run_stdio_console(fds, console, e) :
 						 runfile_open_console(c, console_path, fds, e);
+	if (!r)
+		r = run_sockets(o, run, fds, e);
 	if (r)
 		return r;
-	if (o->control) {
-		fds->fd[CONFIG_FD_CONTROL_LISTEN] = control_listen(o->control, e);
-		if (fds->fd[CONFIG_FD_CONTROL_LISTEN] < 0)
-			return fds->fd[CONFIG_FD_CONTROL_LISTEN];
-	}
-	if (o->agent) {
-		fds->fd[CONFIG_FD_AGENT_LISTEN] =
-			control_listen_stream(o->agent, "guest agent's socket", "agent", e);
-		if (fds->fd[CONFIG_FD_AGENT_LISTEN] < 0)
-			return fds->fd[CONFIG_FD_AGENT_LISTEN];
-	}
 	if (o->vsock) {
 		fds->fd[CONFIG_FD_VSOCK_LISTEN] = control_listen_stream(o->vsock, "vsock socket",
 									"vsock", e);
@@ -150,11 +169,36 @@ static void run_remove_name(const struct run_name *n)
 		unlink(n->path);
 }
 
+/* info.json: what runs, and how to begin again. `words` are those of the command line. */
+static json_t *run_info(const struct run_options *o, const struct vm_config *c, const json_t *words,
+			bool detached)
+{
+	json_t *again = json_deep_copy(words);
+	char cwd[PATH_MAX];
+	json_t *j;
+
+	if (!getcwd(cwd, sizeof(cwd)))
+		strcpy(cwd, "/");
+	if (!o->name) {
+		json_array_insert_new(again, 0, json_string(c->name));
+		json_array_insert_new(again, 0, json_string("--name"));
+	}
+	j = json_pack("{s:s, s:i, s:b, s:I, s:o, s:o, s:o}", "name", c->name, "keeper",
+		      (int)getpid(), "detached", detached, "started_ms",
+		      (json_int_t)(clock_realtime_ns() / CLOCK_NS_PER_MS), "config",
+		      config_to_json(c), "words", again, "cwd", json_string(cwd));
+	return j;
+}
+
 /* state_fd: of --restore, or -1; consumed. */
 static int run_vm(struct run_options *o, const struct vm_config *c, const char *console_path,
-		  int state_fd)
+		  int state_fd, const struct rundir *run, struct detach *detach, const json_t *words)
 {
-	struct attach_options at = {.pid = -1,
+	_autojson json_t *info = run_info(o, c, words, detach);
+	struct attach_options at = {.run = run,
+				    .info = info,
+				    .detach = detach,
+				    .pid = -1,
 				    .control = -1,
 				    .console = -1,
 				    .opener = -1,
@@ -169,14 +213,18 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 	config_fds_init(&fds);
 	fds.fd[CONFIG_FD_STATE] = state_fd;
 	attach_hold_signals();
-	r = run_open(o, c, console_path, &fds, &at.console, &at.opener, &e);
-	run_note_name(&names[0], o->control, fds.fd[CONFIG_FD_CONTROL_LISTEN]);
-	run_note_name(&names[1], o->agent, fds.fd[CONFIG_FD_AGENT_LISTEN]);
+	r = info ? run_open(o, c, console_path, run, &fds, &at.console, &at.opener, &e) :
+		   err_set(&e, EINVAL, "the command line or the current folder is not UTF-8 text");
+	run_note_name(&names[0], o->control, fds.fd[CONFIG_FD_CONTROL_EXTRA]);
+	if (o->agent && strcmp(o->agent, "on") != 0)
+		run_note_name(&names[1], o->agent, fds.fd[CONFIG_FD_AGENT_LISTEN]);
 	run_note_name(&names[2], o->vsock, fds.fd[CONFIG_FD_VSOCK_LISTEN]);
 	if (!r)
 		r = launch_vm(c, &fds, &at.pid, &at.control, &e);
 	rundisk_keep(&o->disks, &fds);
 	config_fds_close(&fds);
+	if (!r)
+		(void)json_object_set_new(info, "vm", json_integer(at.pid));
 	if (r) {
 		base_close_fd(&at.console);
 		base_close_fd(&at.opener);
@@ -189,24 +237,65 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 	return status;
 }
 
-/* Consumes state_fd. */
-static int run_parsed(struct run_options *o, struct vm_config *c, const char *console_path,
-		      int state_fd)
+/* With a run directory of its own, which stays if a detached VM ran in it: for `lodge ls`, `logs`, `start`. */
+static int run_named(struct run_options *o, struct vm_config *c, const char *console_path,
+		     int state_fd, struct detach *detach, const json_t *words)
 {
+	const char *name = o->name ? o->name : o->restore ? c->name : NULL;
+	struct rundir run;
 	struct err e = {0};
+	int r = rundir_create(&run, name, &e), status;
 
+	if (r < 0) {
+		base_close_fd(&state_fd);
+		return cli_fail(&e, cli_status(&e));
+	}
+	strcpy(c->name, run.name);
 	log_init("lodge", c->name);
 	if (o->restore && !o->given.engine && !run_wants_soft(o, c))
 		o->engine = c->engine == CONFIG_ENGINE_KVM ? RUN_ENGINE_KVM : RUN_ENGINE_SOFT;
 	if (run_choose_engine(o, c, &e)) {
 		base_close_fd(&state_fd);
-		return cli_fail(&e, CLI_EXIT_RUNTIME);
+		status = cli_fail(&e, CLI_EXIT_RUNTIME);
+	} else {
+		status = run_vm(o, c, console_path, state_fd, &run, detach, words);
 	}
-	return run_vm(o, c, console_path, state_fd);
+	if (!detach || o->remove || faccessat(run.dir, "info.json", F_OK, 0) < 0)
+		rundir_remove(&run);
+	rundir_close(&run);
+	return status;
+}
+
+/* Consumes state_fd. */
+static int run_parsed(struct run_options *o, struct vm_config *c, const char *console_path,
+		      int state_fd, const json_t *words)
+{
+	char name[CONFIG_NAME_MAX + 1];
+	struct err e = {0};
+	struct detach d;
+	int r, status;
+
+	log_init("lodge", o->name);
+	if (!o->detach)
+		return run_named(o, c, console_path, state_fd, NULL, words);
+	r = detach_fork(&d, &status, name, sizeof(name), &e);
+	if (r <= 0)
+		base_close_fd(&state_fd);
+	if (r < 0)
+		return cli_fail(&e, CLI_EXIT_RUNTIME);
+	if (r == 0 && status == CLI_EXIT_OK)
+		printf("%s\n", name);
+	if (r == 0)
+		return status;
+	status = run_named(o, c, console_path, state_fd, &d, words);
+	(void)detach_say(&d, status ? status : CLI_EXIT_RUNTIME, "");
+	detach_end(&d);
+	return status;
 }
 
 int cli_run(int argc, char **argv)
 {
+	_autojson json_t *words = json_array();
 	const char *console_path = NULL;
 	struct run_options o;
 	struct vm_config c;
@@ -215,6 +304,8 @@ int cli_run(int argc, char **argv)
 
 	if (run_fill_stdio() < 0)
 		return CLI_EXIT_RUNTIME;
+	for (int i = 0; i < argc; i++)
+		(void)json_array_append_new(words, json_string(argv[i]));
 	if (runopt_parse(argc, argv, &o, &c, &console_path, &e))
 		status = cli_fail_option(&e, CLI_EXIT_USAGE);
 	else if (o.help)
@@ -224,7 +315,8 @@ int cli_run(int argc, char **argv)
 	else if (o.restore && restore_config(&o, &c, &state_fd, &e) < 0)
 		status = cli_fail(&e, CLI_EXIT_RUNTIME);
 	else
-		status = run_parsed(&o, &c, console_path, state_fd);
+		status = run_parsed(&o, &c, console_path, state_fd,
+				    (int)json_array_size(words) == argc ? words : NULL);
 	runnet_end(&o.nets);
 	rundisk_end(&o.disks);
 	return status;

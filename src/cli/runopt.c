@@ -42,7 +42,7 @@ static const struct opt_def run_options[] = {
 	 "software engine: print the translation of the guest code at ADDRESS", 0, 0, NULL},
 	{"perf-map", 0, OPT_FLAG, AT(perf_map), "",
 	 "software engine: write /tmp/perf-PID.map for `perf`", 0, 0, NULL},
-	{"name", 0, OPT_TEXT, AT(name), "NAME", "name of the VM in messages (vm)", 0, 0, NULL},
+	{"name", 0, OPT_TEXT, AT(name), "NAME", "name of the VM (one is made up)", 0, 0, NULL},
 	{"console", 0, OPT_TEXT, AT(console), "WHERE", "stdio, none, file:PATH or pty (stdio)", 0,
 	 0, NULL},
 	{"console-device", 0, OPT_CHOICE, AT(console_device), "WORD",
@@ -58,11 +58,16 @@ static const struct opt_def run_options[] = {
 	 "forward a port of the host: [HOST:]PORT:GUESTPORT[/udp]; may be repeated", 0, 0, NULL},
 	{"balloon", 0, OPT_CHOICE, AT(balloon), "WORD",
 	 "memory balloon, gives free memory back to the host: on or off (on)", 0, 0, on_off},
-	{"agent", 0, OPT_TEXT, AT(agent), "PATH", "make a socket to the guest agent", 0, 0, NULL},
+	{"agent", 0, OPT_TEXT, AT(agent), "WHERE",
+	 "port for a guest agent: on, off, or the PATH of a socket to make (off)", 0, 0, NULL},
 	{"vsock", 0, OPT_TEXT, AT(vsock), "PATH",
 	 "sockets to and from the guest: PATH for its ports, PATH_PORT for the host's", 0, 0, NULL},
 	{"vsock-cid", 0, OPT_UINT, AT(vsock_cid), "N", "the guest's vsock address (3)",
 	 CONFIG_VSOCK_CID_MIN, CONFIG_VSOCK_CID_MAX, NULL},
+	{"detach", 'd', OPT_FLAG, AT(detach), "",
+	 "print the name when the VM runs, and leave it to itself", 0, 0, NULL},
+	{"rm", 0, OPT_FLAG, AT(remove), "", "with --detach: leave nothing behind when it has ended",
+	 0, 0, NULL},
 	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS",
 	 "end the VM after this time, exit status 124", 1, UINT32_MAX, NULL},
 	{"no-reboot", 0, OPT_FLAG, AT(no_reboot), "", "end the VM when the guest resets", 0, 0,
@@ -180,10 +185,10 @@ static bool runopt_given(const struct opt_result *res, const char *name)
 static int runopt_restore(struct run_options *o, const struct opt_result *res, struct err *e)
 {
 	static const char *const allowed[] = {
-		"agent",      "vsock",	    "restore",	"engine", "no-probe",	 "soft-mode",
-		"soft-cache", "soft-trace", "perf-map", "name",	  "console",	 "control",
-		"timeout",    "no-reboot",  "on-crash", "quiet",  "json-errors", "help",
-		"disk",	      "net",	    "publish",
+		"detach",      "rm",	    "agent",	  "vsock",	"restore",  "engine",
+		"no-probe",    "soft-mode", "soft-cache", "soft-trace", "perf-map", "name",
+		"console",     "control",   "timeout",	  "no-reboot",	"on-crash", "quiet",
+		"json-errors", "help",	    "disk",	  "net",	"publish",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {
@@ -221,8 +226,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	int r;
 
 	config_init(c);
-	*o = (struct run_options){.name = "vm",
-				  .console = "stdio",
+	*o = (struct run_options){.console = "stdio",
 				  .cpus = c->cpus,
 				  .memory = c->memory_bytes,
 				  .soft_cache = c->soft_cache_bytes,
@@ -256,7 +260,8 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 		err_hint(e, "lodge run debian:12");
 		return err_field(e, "--kernel", NULL);
 	}
-	r = config_check_name(o->name, e);
+	if (o->name)
+		r = config_check_name(o->name, e);
 	if (!r && o->kernel)
 		r = runopt_file(o->kernel, "--kernel", e);
 	if (!r && o->initrd)
@@ -284,13 +289,16 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 		return err_field(e, "--soft-trace", o->soft_trace);
 	c->soft_trace = o->soft_trace;
 	c->soft_perf_map = o->perf_map;
-	strcpy(c->name, o->name);
+	if (o->name)
+		strcpy(c->name, o->name);
 	c->cpus = (unsigned)o->cpus;
 	c->cpu_model = (enum config_cpu_model)o->cpu_model;
 	c->memory_bytes = o->memory;
 	c->soft_mode = (enum config_soft_mode)o->soft_mode;
 	c->soft_cache_bytes = o->soft_cache;
 	c->console_device = (enum config_console_device)o->console_device;
+	if (o->agent && !strcmp(o->agent, "off"))
+		o->agent = NULL;
 	c->vsock_cid = o->vsock ? (uint32_t)o->vsock_cid : 0;
 	c->agent = o->agent;
 	c->rng = o->rng;

@@ -198,6 +198,7 @@ enum config_fd {
 	CONFIG_FD_VSOCK_OPENER, /* "vsock-opener": asks for connections of the guest, proto/opener.h */
 	CONFIG_FD_STATE, /* "state": regular file, read-only: the saved state to begin with, kept open */
 	CONFIG_FD_CONTROL_LISTEN, /* "control-listen": listening SOCK_SEQPACKET socket for more control clients */
+	CONFIG_FD_CONTROL_EXTRA, /* "control-extra": another one */
 	CONFIG_FD_DISK, /* "disk.0" to "disk.7": raw file or block device, locked, blocking; writable unless ro or snapshot */
 	CONFIG_FD_DISK_LAST = CONFIG_FD_DISK + (int)CONFIG_DISKS_MAX - 1,
 	CONFIG_FD_OVERLAY, /* "overlay.0" to "overlay.7": empty file of the disk's size, nobody else's */

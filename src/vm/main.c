@@ -190,7 +190,10 @@ static int run(struct vm *vm, struct err *e)
 	if (r == 0)
 		r = machine_create(&vm->machine, vm->loop, &vm->cfg, &vm->fds, engine, &owner, e);
 	if (r == 0)
-		r = server_serve(vm->server, vm->machine, vm->fds.fd[CONFIG_FD_CONTROL_LISTEN], e);
+		server_serve(vm->server, vm->machine);
+	for (int i = CONFIG_FD_CONTROL_LISTEN; r == 0 && i <= CONFIG_FD_CONTROL_EXTRA; i++)
+		if (vm->fds.fd[i] >= 0)
+			r = server_listen(vm->server, vm->fds.fd[i], e);
 	if (r == 0)
 		r = machine_start(vm->machine, e);
 	if (r == 0)

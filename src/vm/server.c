@@ -24,6 +24,7 @@
 
 #define CLIENTS_MAX 16u
 #define QUEUE_MAX 64u
+#define LISTEN_MAX 2u
 #define GOODBYE_NS (500 * CLOCK_NS_PER_MS)
 
 struct client {
@@ -44,8 +45,8 @@ struct server {
 	struct client *clients, *dead;
 	struct client *start; /* NULL: gone */
 	unsigned n_clients;
-	int listen_fd;
-	struct loop_fd *listen;
+	struct loop_fd *listen[LISTEN_MAX];
+	unsigned n_listen;
 	struct loop_work bury;
 	void (*gone)(void *ctx);
 	void *gone_ctx;
@@ -75,6 +76,12 @@ static void bury(void *ctx)
 	}
 }
 
+static void listen_watch(struct server *s, uint32_t events)
+{
+	for (unsigned i = 0; i < s->n_listen; i++)
+		(void)loop_fd_mod(s->listen[i], events);
+}
+
 static void client_drop(struct client *c)
 {
 	struct server *s = c->server;
@@ -93,8 +100,7 @@ static void client_drop(struct client *c)
 	s->dead = c;
 	s->n_clients--;
 	loop_post(s->loop, &s->bury);
-	if (s->listen)
-		(void)loop_fd_mod(s->listen, EPOLLIN); /* there may be an fd for another again */
+	listen_watch(s, EPOLLIN); /* there may be an fd for another again */
 	if (c->start) {
 		s->start = NULL;
 		s->gone(s->gone_ctx);
@@ -275,14 +281,14 @@ static void listen_ready(void *ctx, int fd, uint32_t events)
 	(void)events;
 	/* With all places taken, or no fd left, they wait in the backlog until a client leaves. */
 	if (s->n_clients >= CLIENTS_MAX) {
-		(void)loop_fd_mod(s->listen, 0);
+		listen_watch(s, 0);
 		return;
 	}
 	sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (sock < 0) {
 		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
 			log_warn_limited("cannot take a control connection (errno %d)", errno);
-			(void)loop_fd_mod(s->listen, 0);
+			listen_watch(s, 0);
 		}
 		return;
 	}
@@ -307,7 +313,6 @@ int server_create(struct server **out, struct loop *l, int start_fd, void (*gone
 	if (!s)
 		return err_set(e, ENOMEM, "out of memory");
 	s->loop = l;
-	s->listen_fd = -1;
 	s->gone = gone;
 	s->gone_ctx = ctx;
 	loop_work_init(&s->bury, bury, s);
@@ -322,22 +327,24 @@ int server_create(struct server **out, struct loop *l, int start_fd, void (*gone
 	return 0;
 }
 
-int server_serve(struct server *s, struct machine *m, int listen_fd, struct err *e)
+int server_listen(struct server *s, int listen_fd, struct err *e)
 {
-	int r = 0;
+	int r = s->n_listen < LISTEN_MAX ? set_nonblock(listen_fd) : -E2BIG;
 
-	s->machine = m;
-	s->listen_fd = listen_fd;
-	if (listen_fd >= 0) {
-		r = set_nonblock(listen_fd);
-		if (r == 0)
-			r = loop_fd_add(s->loop, listen_fd, EPOLLIN, listen_ready, s, &s->listen);
-	}
+	if (r == 0)
+		r = loop_fd_add(s->loop, listen_fd, EPOLLIN, listen_ready, s,
+				&s->listen[s->n_listen]);
 	if (r < 0)
 		return err_errno(e, -r, "cannot listen for control connections");
+	s->n_listen++;
+	return 0;
+}
+
+void server_serve(struct server *s, struct machine *m)
+{
+	s->machine = m;
 	if (s->start)
 		client_watch(s->start);
-	return 0;
 }
 
 void server_event(struct server *s, enum control_event ev, json_t *details)
@@ -371,7 +378,8 @@ void server_destroy(struct server *s)
 		client_flush(c, deadline);
 		client_free(c);
 	}
-	loop_fd_del(s->listen);
+	for (unsigned i = 0; i < s->n_listen; i++)
+		loop_fd_del(s->listen[i]);
 	loop_unpost(s->loop, &s->bury);
 	bury(s);
 	free(s);

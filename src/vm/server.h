@@ -19,8 +19,10 @@ int server_create(struct server **out, struct loop *l, int start_fd, void (*gone
 /* Gives peers half a second to take what they have not yet read. Accepts NULL. */
 void server_destroy(struct server *s);
 
-/* Begins to answer requests. listen_fd (-1: none) stays the caller's. */
-int server_serve(struct server *s, struct machine *m, int listen_fd, struct err *e);
+/* Begins to answer requests. */
+void server_serve(struct server *s, struct machine *m);
+/* Takes connections from a listening socket too, which stays the caller's; at most two, after server_serve(). */
+int server_listen(struct server *s, int listen_fd, struct err *e);
 /* Sends an event to the start connection and to all that asked for events; `details` is consumed, may be NULL. */
 void server_event(struct server *s, enum control_event ev, json_t *details);
 

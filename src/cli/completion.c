@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * completion.c - `lodge completion SHELL`: prints a script for the shell's own start-up file.
+ *
+ * The scripts know nothing of commands and options: they ask `lodge completion --words WORD...`, which answers from the tables
+ * that everything else is made of. So they need no change when there is a new option.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/vm.h"
+
+static const char bash_script[] =
+	"# lodge: source <(lodge completion bash)\n"
+	"_lodge() {\n"
+	"	local IFS=$'\\n' cur=${COMP_WORDS[COMP_CWORD]}\n"
+	"	COMPREPLY=($(compgen -W \"$(lodge completion --words \"${COMP_WORDS[@]:1:COMP_CWORD-1}\" 2>/dev/null)\" -- \"$cur\"))\n"
+	"}\n"
+	"complete -o default -F _lodge lodge\n";
+
+static const char zsh_script[] =
+	"#compdef lodge\n"
+	"# lodge: source <(lodge completion zsh)\n"
+	"_lodge() {\n"
+	"	local -a all=(${(f)\"$(lodge completion --words ${words[2,CURRENT-1]} 2>/dev/null)\"})\n"
+	"	compadd -- $all || _files\n"
+	"}\n"
+	"compdef _lodge lodge\n";
+
+static const char fish_script[] =
+	"# lodge: lodge completion fish | source\n"
+	"complete -c lodge -f -a '(lodge completion --words (commandline -opc)[2..-1] 2>/dev/null)'\n"
+	"complete -c lodge -n '__fish_seen_subcommand_from run image' -F\n";
+
+void cli_completion_options(FILE *f)
+{
+	fprintf(f, "  bash: source <(lodge completion bash)   in ~/.bashrc\n"
+		   "  zsh:  source <(lodge completion zsh)    in ~/.zshrc\n"
+		   "  fish: lodge completion fish | source    in ~/.config/fish/config.fish\n");
+}
+
+static void print_names(void)
+{
+	_autofree char **names = NULL;
+	int n = rundir_list(&names, NULL);
+
+	for (int i = 0; i < n; i++)
+		puts(names[i]);
+}
+
+/* The options of a command, out of its help: the lines that begin with "--" or "-x, --". */
+static void print_options(const struct cli_command *c)
+{
+	_autofree char *text = NULL;
+	size_t size = 0;
+	FILE *f = c->options ? open_memstream(&text, &size) : NULL;
+
+	if (!f)
+		return;
+	c->options(f);
+	if (fclose(f) != 0)
+		return;
+	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+		char *p = line + strspn(line, " ");
+
+		if (p[0] == '-' && p[1] != '-' && p[1] && p[2] == ',')
+			p += 3 + strspn(p + 3, " ");
+		if (!strncmp(p, "--", 2))
+			printf("%.*s\n", (int)strcspn(p, " ="), p);
+	}
+}
+
+/* What may follow these words. */
+static int print_words(int argc, char **argv)
+{
+	const struct cli_command *c = cli_commands;
+
+	if (argc == 0) {
+		for (; c->name; c++)
+			puts(c->name);
+		return CLI_EXIT_OK;
+	}
+	while (c->name && strcmp(c->name, argv[0]))
+		c++;
+	if (!c->name)
+		return CLI_EXIT_OK;
+	print_options(c);
+	if (!strncmp(c->usage, "VM", 2))
+		print_names();
+	if (!strcmp(c->name, "ctl") && argc == 2)
+		for (unsigned i = 0; control_cmd_names[i]; i++)
+			puts(control_cmd_names[i]);
+	if (!strcmp(c->name, "help"))
+		print_words(0, NULL);
+	if (!strcmp(c->name, "completion"))
+		printf("bash\nzsh\nfish\n");
+	return CLI_EXIT_OK;
+}
+
+int cli_completion(int argc, char **argv)
+{
+	const char *shell = argc == 1 ? argv[0] : "";
+	struct err e = {0};
+
+	if (argc >= 1 && !strcmp(argv[0], "--words"))
+		return print_words(argc - 1, argv + 1);
+	if (!strcmp(shell, "bash"))
+		fputs(bash_script, stdout);
+	else if (!strcmp(shell, "zsh"))
+		fputs(zsh_script, stdout);
+	else if (!strcmp(shell, "fish"))
+		fputs(fish_script, stdout);
+	else if (!strcmp(shell, "--help") || !strcmp(shell, "-h"))
+		return cli_own_help(cli_completion);
+	else {
+		err_set(&e, EINVAL, "for which shell? `lodge completion bash`, zsh or fish");
+		err_limit(&e, "bash, zsh, fish");
+		err_field(&e, "shell", shell);
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	}
+	return CLI_EXIT_OK;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmlook.c - finding VMs by name, `lodge ls`, `lodge info`.
+ *
+ * The state of a VM is what its lock says first (dead or alive), then what its VM process answers. One that does not answer
+ * within a moment is shown as "stuck": a list must come up whatever one VM does.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "cli/vm.h"
+#include "util/clock.h"
+
+#define LOOK_NS (500 * CLOCK_NS_PER_MS)
+
+/* ---- for all commands ---- */
+
+static int each(const struct vm_verb *v, const struct vm_options *o, const char *name, int *status)
+{
+	struct rundir r;
+	struct err e = {0};
+	int got = rundir_open(&r, name, &e);
+
+	*status = CLI_EXIT_OK;
+	if (got == 0)
+		got = v->one(&r, o, status, &e);
+	rundir_close(&r);
+	return got < 0 ? (int)cli_fail(&e, cli_status(&e)) : *status;
+}
+
+int vm_each(const struct vm_verb *v, struct vm_options *o, int argc, char **argv)
+{
+	struct opt_result res = {0};
+	_autofree char **names = NULL;
+	int first = CLI_EXIT_OK, status, n;
+	struct err e = {0};
+
+	if (opt_parse(v->table, v->n_options, argc, argv, o, &res, &e))
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	if (o->help)
+		return cli_own_help(v->run);
+	if (!o->all && (res.n_args == 0 || (!v->many && res.n_args > 1))) {
+		err_set(&e, EINVAL, "the name of %s VM is needed: `lodge ls` shows them",
+			v->many ? "at least one" : "one");
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	}
+	if (o->all && res.n_args) {
+		err_set(&e, EINVAL, "--all and names: give one of them");
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	}
+	n = o->all ? rundir_list(&names, &e) : res.n_args;
+	if (n < 0)
+		return cli_fail(&e, cli_status(&e));
+	for (int i = 0; i < n; i++) {
+		status = each(v, o, o->all ? names[i] : res.arg[i], &status);
+		if (first == CLI_EXIT_OK)
+			first = status;
+	}
+	return first;
+}
+
+int vm_control(const struct rundir *r, struct err *e)
+{
+	struct err inner = {0};
+	int fd = -ECONNREFUSED;
+
+	if (rundir_alive(r))
+		fd = rundir_connect(r, "control", SOCK_SEQPACKET, &inner);
+	if (fd >= 0)
+		return fd;
+	if (fd != -ECONNREFUSED && fd != -ENOENT)
+		return err_set(e, inner.code, "%s", inner.msg);
+	err_set(e, EBUSY, "the VM \"%s\" is not running: `lodge start %s` starts it", r->name,
+		r->name);
+	return err_field(e, "name", r->name);
+}
+
+int vm_call(const struct rundir *r, enum control_cmd cmd, json_t **result, struct err *e)
+{
+	_autoclose int fd = vm_control(r, e);
+
+	return fd < 0 ? fd : control_call(fd, cmd, clock_ns() + VM_ANSWER_NS, result, e);
+}
+
+/* ---- looking ---- */
+
+static const char *ended_state(const json_t *end)
+{
+	const char *cause = json_string_value(json_object_get(end, "cause"));
+
+	if (!cause)
+		return "dead"; /* nobody was left to say how */
+	if (!strcmp(cause, "crashed"))
+		return "crashed";
+	if (!strcmp(cause, "error") || !strcmp(cause, "killed"))
+		return "failed";
+	return "stopped";
+}
+
+/* running, paused, starting, stuck */
+static void ask_state(const struct rundir *r, json_t *j, bool started)
+{
+	_autojson json_t *answer = NULL;
+	_autoclose int fd = rundir_connect(r, "control", SOCK_SEQPACKET, NULL);
+	const char *state = NULL;
+
+	if (fd >= 0 && control_call(fd, CONTROL_QUERY, clock_ns() + LOOK_NS, &answer, NULL) == 0)
+		state = json_string_value(json_object_get(answer, "state"));
+	json_object_set_new(j, "state",
+			    json_string(state	? state :
+					started ? "stuck" :
+						  "starting"));
+	if (answer)
+		json_object_set(j, "uptime_ms", json_object_get(answer, "uptime_ms"));
+}
+
+json_t *vm_describe(const struct rundir *r)
+{
+	static const char *const from_config[] = {"engine", "cpus", "memory"};
+	_autojson json_t *info = rundir_read(r, "info.json");
+	const json_t *config = json_object_get(info, "config");
+	json_t *j = json_pack("{s:s}", "name", r->name);
+
+	if (!j)
+		return NULL;
+	json_object_set_new(j, "state", json_null()); /* its place is the second */
+	if (rundir_alive(r)) {
+		ask_state(r, j, info);
+	} else {
+		_autojson json_t *end = rundir_read(r, "exit.json");
+
+		json_object_set_new(j, "state", json_string(ended_state(end)));
+		if (end)
+			json_object_set(j, "status", json_object_get(end, "status"));
+		if (end)
+			json_object_set(j, "exit", end);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(from_config); i++)
+		json_object_set(j, from_config[i], json_object_get(config, from_config[i]));
+	json_object_update_missing(j, info);
+	return j;
+}
+
+static json_t *say_time(json_int_t ms)
+{
+	long long s = ms / 1000;
+
+	if (s < 120)
+		return json_sprintf("%lld s", s);
+	if (s < 7200)
+		return json_sprintf("%lld min", s / 60);
+	if (s < 172800)
+		return json_sprintf("%lld h", s / 3600);
+	return json_sprintf("%lld days", s / 86400);
+}
+
+void vm_humanise(json_t *j)
+{
+	const json_t *memory = json_object_get(j, "memory"), *up = json_object_get(j, "uptime_ms");
+	char text[40];
+
+	if (memory) {
+		opt_format_size((uint64_t)json_integer_value(memory), text, sizeof(text));
+		json_object_set_new(j, "memory", json_string(text));
+	}
+	if (up)
+		json_object_set_new(j, "uptime", say_time(json_integer_value(up)));
+}
+
+/* ---- ls ---- */
+
+static const struct opt_def ls_table[] = {
+	VM_OPT_FORMAT,
+	VM_OPT_QUIET("only the names"),
+	{"filter", 0, OPT_LIST, VM_AT(filter), "KEY=VALUE",
+	 "only those of which this is true, or KEY!=VALUE; * at the end; may be repeated", 0, 0,
+	 NULL},
+	VM_OPT_END,
+};
+
+static const struct show_column ls_columns[] = {
+	{"name", "NAME"},     {"state", "STATE"},   {"engine", "ENGINE"}, {"cpus", "CPUS"},
+	{"memory", "MEMORY"}, {"uptime", "UPTIME"}, {"status", "STATUS"}, {NULL, NULL},
+};
+
+void vm_ls_options(FILE *f)
+{
+	opt_print_help(ls_table, ARRAY_SIZE(ls_table), f);
+}
+
+int vm_ls(int argc, char **argv)
+{
+	_autojson json_t *rows = json_array();
+	_autofree char **names = NULL;
+	struct vm_options o = {0};
+	struct opt_result res = {0};
+	struct err e = {0};
+	int n;
+
+	if (opt_parse(ls_table, ARRAY_SIZE(ls_table), argc, argv, &o, &res, &e))
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	if (o.help)
+		return cli_own_help(vm_ls);
+	if (res.n_args) {
+		err_set(&e, EINVAL, "`lodge ls` takes no names: `lodge info NAME` shows one VM");
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	}
+	n = rundir_list(&names, &e);
+	if (n < 0)
+		return cli_fail(&e, cli_status(&e));
+	for (int i = 0; i < n; i++) {
+		struct rundir r;
+
+		/* It may go while we look. */
+		if (rundir_open(&r, names[i], NULL) == 0) {
+			json_t *j = vm_describe(&r);
+
+			(void)json_array_append_new(rows, j);
+		}
+		rundir_close(&r);
+	}
+	if (show_filter(rows, &o.filter, ls_columns, &e) < 0)
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	for (size_t i = 0; o.format == SHOW_TABLE && i < json_array_size(rows); i++)
+		vm_humanise(json_array_get(rows, i));
+	if (!o.quiet)
+		return show_rows(rows, ls_columns, (enum show_format)o.format, stdout) ?
+			       CLI_EXIT_RUNTIME :
+			       CLI_EXIT_OK;
+	for (size_t i = 0; i < json_array_size(rows); i++)
+		puts(json_string_value(json_object_get(json_array_get(rows, i), "name")));
+	return CLI_EXIT_OK;
+}
+
+/* ---- info ---- */
+
+static const struct opt_def info_table[] = {VM_OPT_FORMAT, VM_OPT_END};
+
+void vm_info_options(FILE *f)
+{
+	opt_print_help(info_table, ARRAY_SIZE(info_table), f);
+}
+
+static int info_one(struct rundir *r, const struct vm_options *o, int *status, struct err *e)
+{
+	_autojson json_t *j = vm_describe(r);
+
+	if (!j)
+		return err_set(e, ENOMEM, "out of memory");
+	if (o->format == SHOW_TABLE)
+		vm_humanise(j);
+	if (show_object(j, (enum show_format)o->format, stdout) < 0)
+		*status = CLI_EXIT_RUNTIME;
+	return 0;
+}
+
+int vm_info(int argc, char **argv)
+{
+	static const struct vm_verb verb = {info_table, ARRAY_SIZE(info_table), vm_info, false,
+					    info_one};
+	struct vm_options o = {0};
+
+	return vm_each(&verb, &o, argc, argv);
+}
