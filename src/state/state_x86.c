@@ -54,7 +54,6 @@ static void msrs(struct state *s, struct x86_msrs *m)
 	state_u64(s, &m->kvm_pv_eoi);
 	state_u64(s, &m->kvm_poll_control);
 	state_u64(s, &m->kvm_steal_time);
-	state_u64(s, &m->kvm_steal_time);
 }
 
 void state_x86(struct state *s, struct x86_state *x, uint64_t *tsc)
@@ -82,7 +81,6 @@ void state_x86(struct state *s, struct x86_state *x, uint64_t *tsc)
 	state_bool(s, &x->ev.nmi_masked);
 	state_bool(s, &x->ev.nmi_pending);
 	state_bool(s, &x->ev.halted);
-	state_bool(s, &x->ev.kicked);
 	state_bool(s, &x->ev.kicked);
 	state_bool(s, &x->ev.wait_for_sipi);
 	state_same(s, sizeof(x->fx), "the size of the XSAVE area");

@@ -175,9 +175,13 @@ int kvm_chips_set_lapic(struct engine_vcpu *v, const struct irqchip_lapic *l)
 	if (r < 0)
 		return r;
 	v->paused_deadline = 0;
-	if (TIMER_MODE(l->lvt[IRQCHIP_LVT_TIMER]) == TIMER_DEADLINE && v->en->caps.tsc_deadline)
-		return kvm_chips_deadline(v, &deadline, true);
-	return 0;
+	if (TIMER_MODE(l->lvt[IRQCHIP_LVT_TIMER]) != TIMER_DEADLINE || !v->en->caps.tsc_deadline)
+		return 0;
+	if (v->en->paused) { /* armed at the resume */
+		v->paused_deadline = deadline;
+		deadline = 0;
+	}
+	return kvm_chips_deadline(v, &deadline, true);
 }
 
 /* ---- IOAPIC ---- */

@@ -330,6 +330,11 @@ static int msr_get(struct engine_vcpu *v, struct x86_msrs *m)
 	r = msrs_call(v, KVM_GET_MSRS, &buf, map, n);
 	for (unsigned i = 0; i < n && r == 0; i++)
 		*field(m, map[i]) = buf.head.entries[i].data;
+	/* KVM takes only 32 bits of these on AMD's processors, where SYSENTER is for legacy mode (APM vol. 2 §6.1.2). */
+	if (v->en->vendor == CPUID_VENDOR_AMD) {
+		m->sysenter_esp = (uint32_t)m->sysenter_esp;
+		m->sysenter_eip = (uint32_t)m->sysenter_eip;
+	}
 	return r;
 }
 

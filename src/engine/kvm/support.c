@@ -12,6 +12,7 @@
 #define ENTRIES 256u
 #define F1_ECX_XSAVE BIT(26)
 #define F1_ECX_OSXSAVE BIT(27)
+#define LEAF_NAME 0x80000002u /* and the two behind it: KVM says nothing about them */
 
 static const struct kvm_cpuid2 *source_table;
 
@@ -58,6 +59,10 @@ void kvm_support_source(uint32_t leaf, uint32_t sub, uint32_t out[4])
 						   NULL;
 
 	memset(out, 0, 4 * sizeof(*out));
+	if (leaf >= LEAF_NAME && leaf <= LEAF_NAME + 2) {
+		cpuid_host(leaf, sub, out);
+		return;
+	}
 	if (!k)
 		return;
 	out[CPUID_EAX] = k->eax;

@@ -16,7 +16,7 @@ const struct kvm_cpuid_entry2 *kvm_support_find(const struct kvm_cpuid2 *t, uint
 						uint32_t sub);
 /* What kvm_support_source() reads from now on (NULL: nothing). One thread at a time. */
 void kvm_support_use(const struct kvm_cpuid2 *t);
-/* cpuid_source: KVM's support as if it were a processor. What it says nothing about is 0. */
+/* cpuid_source: KVM's support as if it were a processor. The processor's name is the host's; what else KVM says nothing about is 0. */
 void kvm_support_source(uint32_t leaf, uint32_t sub, uint32_t out[4]);
 
 #endif
