@@ -9,6 +9,7 @@ build_release=$top/build/release
 packages_build=(gcc libc6-dev meson ninja-build pkgconf zlib1g-dev liblzma-dev libzstd-dev
 	liblz4-dev libbz2-dev libjansson-dev libslirp-dev libext2fs-dev liburing-dev)
 packages_test=(libcmocka-dev libzydis-dev binutils clang-format-14 cppcheck e2fsprogs jq)
+packages_fuzz=(clang libclang-rt-dev)
 packages_bench=(qemu-system-x86 iperf3)
 
 say() { printf '%s\n' "$*" >&2; }

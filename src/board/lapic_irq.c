@@ -434,9 +434,7 @@ void lapic_icr_write(struct lapic_set *s, struct lapic *l, uint64_t icr)
 	switch ((icr >> 18) & 3) {
 	case 0: break;
 	case 1: /* self */ deliver(s, l, m.mode, m.vector, false); return;
-	case 3: /* all but self */
-		except = l;
-		/* fallthrough */
+	case 3: /* all but self */ except = l; __attribute__((fallthrough));
 	case 2: /* all */
 		m.broadcast = true;
 		if (m.mode == LAPIC_LOWEST)
