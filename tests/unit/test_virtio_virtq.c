@@ -549,7 +549,7 @@ static void test_bad_packed(void **st)
 }
 
 /* Every split ring of two descriptors with these fields, and every head: it ends, and what comes out is sound. */
-static void test_exhaustive(void **st)
+static void test_addresses(void **st)
 {
 	static const uint64_t addr[] = {DATA, 8 * MIB - 8, UINT64_MAX - 8};
 	static const uint32_t len[] = {0, 16, 32};
@@ -657,7 +657,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_start_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_split, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_packed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_exhaustive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
 	};
 
