@@ -6,6 +6,7 @@
  *	blk zero DEV OFFSET BYTES	BLKZEROOUT, and looks that zeroes are read
  *	blk fill DEV SEED BYTES		writes a pattern with O_DIRECT, random sizes, from several processes; flushes
  *	blk verify DEV SEED BYTES	reads it back with O_DIRECT
+ *	blk faults DEV SEED BYTES	writes, reads and checks while the disk fails now and then; prints how many errors there were
  *	blk log DEV			writes numbered blocks for ever; after each fdatasync() prints which are safe
  */
 #include <errno.h>
@@ -136,6 +137,103 @@ static int write_log(const char *dev)
 	}
 }
 
+#define UNKNOWN UINT32_MAX
+#define FAULT_OPS 1500u
+#define RETRIES 100u
+
+/* Are blocks [first, first + n) of buf as last written? A write that failed may have left anything in its blocks. */
+static int compare(const uint32_t *version, uint64_t first, uint64_t n, uint64_t base, uint64_t seed)
+{
+	static const uint8_t zero[BLOCK];
+	uint8_t want[BLOCK];
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint32_t v = version[first + i];
+
+		if (v == UNKNOWN)
+			continue;
+		if (v)
+			pattern(want, base + first + i, seed + v);
+		if (memcmp(buf + i * BLOCK, v ? want : zero, BLOCK) != 0) {
+			fprintf(stderr, "lodge-guest: blk: block %llu, written %u times, is wrong\n",
+				(unsigned long long)(base + first + i), v);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* Works on `blocks` blocks of its own from `base` on, zero at first. Exit status: 0, or 1: something that was acknowledged is lost. */
+static int fault_worker(const char *dev, uint64_t seed, uint64_t base, uint64_t blocks, int result)
+{
+	uint32_t *version = calloc(blocks, sizeof(*version)), errors[2] = {0};
+	int fd = open(dev, O_RDWR | O_DIRECT);
+	uint64_t rnd = seed + base;
+
+	if (fd < 0 || !version)
+		return failed("open");
+	for (uint32_t op = 1; op <= FAULT_OPS; op++) {
+		uint64_t first, n;
+		off_t at;
+
+		rnd = rnd * UINT64_C(6364136223846793005) + 1442695040888963407;
+		first = (rnd >> 20) % blocks;
+		n = 1 + (rnd >> 40) % (PIECE_MAX / BLOCK);
+		n = n < blocks - first ? n : blocks - first;
+		at = (off_t)((base + first) * BLOCK);
+		if (rnd >> 63) {
+			for (uint64_t i = 0; i < n; i++)
+				pattern(buf + i * BLOCK, base + first + i, seed + op);
+			if (pwrite(fd, buf, n * BLOCK, at) == (ssize_t)(n * BLOCK)) {
+				for (uint64_t i = 0; i < n; i++)
+					version[first + i] = op;
+			} else {
+				errors[0]++;
+				memset(&version[first], 0xff, n * sizeof(*version));
+			}
+		} else if (pread(fd, buf, n * BLOCK, at) != (ssize_t)(n * BLOCK)) {
+			errors[1]++;
+		} else if (compare(version, first, n, base, seed)) {
+			return 1;
+		}
+		if (op % 100 == 0 && fsync(fd))
+			return failed("fsync");
+	}
+	for (uint64_t i = 0; i < blocks; i++) {
+		unsigned tries = 0;
+
+		while (pread(fd, buf, BLOCK, (off_t)((base + i) * BLOCK)) != BLOCK)
+			if (++tries == RETRIES)
+				return failed("read, over and over");
+		if (compare(version, i, 1, base, seed))
+			return 1;
+	}
+	return write(result, errors, sizeof(errors)) != sizeof(errors);
+}
+
+static int faults(const char *dev, uint64_t seed, uint64_t bytes)
+{
+	uint64_t blocks = bytes / BLOCK / WORKERS;
+	uint32_t errors[2] = {0}, one[2];
+	int bad = 0, status, pipes[2];
+
+	if (pipe(pipes))
+		return failed("pipe");
+	for (unsigned w = 0; w < WORKERS; w++)
+		if (fork() == 0)
+			_exit(fault_worker(dev, seed, w * blocks, blocks, pipes[1]));
+	close(pipes[1]);
+	while (wait(&status) > 0)
+		bad |= status;
+	while (read(pipes[0], one, sizeof(one)) == (ssize_t)sizeof(one)) {
+		errors[0] += one[0];
+		errors[1] += one[1];
+	}
+	printf("lodge-disk: of %u requests %u writes and %u reads failed\n", WORKERS * FAULT_OPS,
+	       errors[0], errors[1]);
+	return bad != 0;
+}
+
 int blk_main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[1] : "", *dev = argc > 2 ? argv[2] : "";
@@ -152,7 +250,9 @@ int blk_main(int argc, char **argv)
 		return move_all(dev, a, b, 1);
 	if (argc == 5 && !strcmp(what, "verify"))
 		return move_all(dev, a, b, 0);
+	if (argc == 5 && !strcmp(what, "faults"))
+		return faults(dev, a, b);
 	fprintf(stderr,
-		"usage: lodge-guest blk discard|zero DEV OFFSET BYTES, fill|verify DEV SEED BYTES, log DEV\n");
+		"usage: lodge-guest blk discard|zero DEV OFFSET BYTES, fill|verify|faults DEV SEED BYTES, log DEV\n");
 	return 2;
 }
