@@ -79,13 +79,13 @@ static void replay(const char *record)
 	}
 	assert_true(was_up && n_reads > 15 && n_writes > 20);
 	assert_int_equal(f->d->n_broken, 0);
-	if (blk) { /* the hardware, then the disk, then the loop */
-		device_destroy(&f->d->pci.dev);
-		f->d = NULL;
-		blk_destroy(blk);
-		blk = NULL;
-	}
 	fix_free(f);
+}
+
+static void free_disk(struct fix *x)
+{
+	(void)x;
+	blk_destroy(blk);
 }
 
 static void test_blk(void **st)
@@ -105,6 +105,7 @@ static void test_blk(void **st)
 	assert_int_equal(blk_create(&blk, loop, layer, &bc, NULL), 0);
 	dc.blk = blk;
 	assert_int_equal(disk_create(&f->d, &f->b->env, &dc, NULL), 0);
+	f->free_backend = free_disk;
 	replay(probe_blk);
 }
 
