@@ -172,7 +172,7 @@ void soft_stubs_emit(struct soft *so, struct emit *e)
 	call_c(e, (uintptr_t)soft_tr_step);
 	go_on(e, st);
 
-	soft_stubs_emit_string(st, e);
+	soft_stubs_emit_string(so, e);
 	st->link = exit_stub(e, st, TR_EXIT_LINK, true);
 	st->exit_pc = exit_stub(e, st, TR_EXIT_PC, true);
 	for (unsigned a = 0; a < SOFT_JCS; a++)

@@ -245,7 +245,7 @@ struct soft_stubs {
 	uint8_t *syscall[2], *sysret, *iret[2];	     /* [mmu]: SYSCALL's new one, IRET's old one */
 	uint8_t *miss[SOFT_MMUS][2];		     /* [mmu][write] */
 	unsigned n_fault_at;
-	struct soft_stub_fault fault_at[SOFT_MMUS * 2 * 4 * 2];
+	struct soft_stub_fault fault_at[SOFT_MMUS * 2 * 4 * 3]; /* a REP has two */
 	uint8_t *string[SOFT_MMUS][2][4][2]; /* [mmu][0 STOS, 1 MOVS][log2 of the element's bytes][REP] */
 };
 
@@ -326,8 +326,8 @@ void soft_pages_clear(struct soft *so);
 
 /* stubs.c: emits the stubs at the start of code memory. */
 void soft_stubs_emit(struct soft *so, struct emit *e);
-void soft_stubs_emit_string(struct soft_stubs *st, struct emit *e); /* stubs_string.c */
-void soft_stubs_emit_flow(struct soft_stubs *st, struct emit *e);   /* stubs_flow.c */
+void soft_stubs_emit_string(struct soft *so, struct emit *e);	  /* stubs_string.c */
+void soft_stubs_emit_flow(struct soft_stubs *st, struct emit *e); /* stubs_flow.c */
 
 /* translate.c: translates the block at s.rip (linear address va, code bytes at host page `xt`).
  * NULL: nothing translatable here (the caller steps), or no room (*full set: the caller flushes). */

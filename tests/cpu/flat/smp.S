@@ -14,6 +14,7 @@
  *  37 start-up IPI to a running one is ignored  38 TSC does not go back from one to the next
  *  39 the APIC timer of another processor comes there
  *  40 string stores over code that the other processor has run: each ends where it must, what they wrote is run
+ *  41 the same with one store over all the pages
  *
  * For flat.sh: cpus: 2, seconds: 120, modes: reference,translate
  * Known of QEMU's TCG, and not checked there: 30, the running processor may keep the old code for ever.
@@ -323,6 +324,48 @@ p_strings:
 	jb 1b
 	ret
 
+p_long_string:
+	test %r12d, %r12d
+	jnz 2f
+	mov $2, %esi
+	mov $0xc3, %al
+1:	mov $str_pages, %edi
+	mov $(4096 * STR_PAGES), %ecx
+	rep stosb
+	dec %esi
+	jnz 1b
+2:	call barrier
+	mov $str_pages, %ebx
+3:	test %r12d, %r12d
+	jz 4f
+	call *%rbx
+4:	add $4096, %ebx
+	cmp $(str_pages + 4096 * STR_PAGES), %ebx
+	jb 3b
+	call barrier
+	test %r12d, %r12d
+	jnz 5f
+	mov $(str_pages + 8), %edi
+	mov $(512 * STR_PAGES - 1), %ecx
+	movabs $0xc301578dc301578d, %rax
+	rep stosq
+	test %rcx, %rcx
+	ACHECK 41, z
+	cmp $(str_pages + 4096 * STR_PAGES), %rdi
+	ACHECK 41, e
+5:	call barrier
+	mov $16, %edi
+	mov $str_pages, %ebx
+6:	xor %edx, %edx
+	lea 4088(%rbx), %eax
+	call *%rax
+	cmp $17, %edx
+	ACHECK 41, e
+	add $4096, %ebx
+	cmp $(str_pages + 4096 * STR_PAGES), %ebx
+	jb 6b
+	ret
+
 /* ---- HLT, NMI ---- */
 p_hlt:	test %r12d, %r12d
 	jnz 3f
@@ -569,6 +612,7 @@ messages:
 	movabs $0xc301578dc301578d, %rax
 	rep stosq
 	PAIR 40, p_strings
+	PAIR 41, p_long_string
 	movl $0, stop
 	movl $0, woken
 	PAIR 31, p_hlt
