@@ -36,9 +36,8 @@ void soft_emit_flags_save(struct emit *e)
 	emit_mov_rr(e, true, HR_RAX, S1);
 }
 
-void soft_emit_flags_restore(struct emit *e)
+void soft_emit_flags_from_slot(struct emit *e)
 {
-	emit_mov_rr(e, true, S1, HR_RAX);
 	emit8(e, 0x65); /* movzx eax, word gs:[slot] */
 	emit8(e, 0x0f);
 	emit8(e, 0xb7);
@@ -48,6 +47,12 @@ void soft_emit_flags_restore(struct emit *e)
 	emit8(e, 0x04); /* add al, 0x7f: OF = al */
 	emit8(e, 0x7f);
 	emit8(e, 0x9e); /* sahf */
+}
+
+void soft_emit_flags_restore(struct emit *e)
+{
+	emit_mov_rr(e, true, S1, HR_RAX);
+	soft_emit_flags_from_slot(e);
 	emit_mov_rr(e, true, HR_RAX, S1);
 }
 

@@ -588,8 +588,10 @@ static void emit_one(struct tr *t, const struct x86_insn *in)
 		tr_by_c(t, in);
 		return;
 	}
-	if (tr_inline_system(t, in) && tr_emit_system(t, in))
+	if (tr_inline_system(t, in)) {
+		tr_emit_system(t, in);
 		return;
+	}
 	switch (in->op) {
 	case X86_OP_LEA: lea(t, in); return;
 	case X86_OP_NOP:
@@ -654,7 +656,8 @@ bool tr_may_leave(const struct tr *t, const struct x86_insn *in)
 		return true;
 	if (tr_inline_system(t, in))
 		return in->op != X86_OP_RDTSC && in->op != X86_OP_RDTSCP &&
-		       in->op != X86_OP_SWAPGS && in->op != X86_OP_CLD && in->op != X86_OP_STD;
+		       in->op != X86_OP_SWAPGS && in->op != X86_OP_CLD && in->op != X86_OP_STD &&
+		       in->op != X86_OP_MOV_FROM_CR;
 	switch (in->op) {
 	case X86_OP_PUSH:
 	case X86_OP_POP: return in->has_mem || in->opnd_bytes != stack_bytes(t);

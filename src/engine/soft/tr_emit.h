@@ -25,8 +25,8 @@ void tr_count(struct tr *t, int n);
 /* Privileged or serialising instructions that are nevertheless done inside a block. */
 bool tr_inline_system(const struct tr *t, const struct x86_insn *in);
 
-/* Emits one for which that is true; false: it cannot here, by C. */
-bool tr_emit_system(struct tr *t, const struct x86_insn *in);
+/* Emits one for which that is true. */
+void tr_emit_system(struct tr *t, const struct x86_insn *in);
 
 /* ---- for the emitters of single instructions ---- */
 

@@ -1,9 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tr_sys.c - host code for system instructions that need no look around: the interrupt flag, SMAP's AC, the
- * time stamp counter, segment selectors and bases, bit tests in memory. Everything else of the kind goes by C.
+ * time stamp counter, segment selectors and bases, reads of control registers, bit tests in memory. Everything else of the kind goes by C.
  */
 #include "engine/soft/tr_emit.h"
+
+/* Where a control register that is no more than its value stands; 0: it is not of that kind. */
+static uint32_t cr_field(unsigned cr)
+{
+	switch (cr) {
+	case 0: return GS(s.cr0);
+	case 2: return GS(s.cr2);
+	case 3: return GS(s.cr3);
+	case 4: return GS(s.cr4);
+	default: return 0;
+	}
+}
 
 bool tr_inline_system(const struct tr *t, const struct x86_insn *in)
 {
@@ -20,6 +32,7 @@ bool tr_inline_system(const struct tr *t, const struct x86_insn *in)
 	case X86_OP_PUSHF: return t->mode == X86_MODE_64 && in->opnd_bytes == 8;
 	case X86_OP_SWAPGS: return kernel64;
 	case X86_OP_MOV_FROM_SREG: return true;
+	case X86_OP_MOV_FROM_CR: return kernel64 && cr_field(in->reg) != 0;
 	case X86_OP_RDFSBASE:
 	case X86_OP_RDGSBASE:
 	case X86_OP_WRFSBASE:
@@ -232,17 +245,35 @@ static void fsgsbase(struct tr *t, const struct x86_insn *in)
 	}
 }
 
-/* BT and its kind with the bit's number in a register: the byte address depends on it. CF only is written, so
- * where the number has to be masked that would spoil other flags: by C if somebody wants those. */
-static bool bit_test(struct tr *t, const struct x86_insn *in)
+static void mov_from_cr(struct tr *t, const struct x86_insn *in)
+{
+	unsigned hr = soft_host_reg(in->rm);
+	unsigned dst = hr == HR_HOMED ? S0 : hr;
+
+	emit_load_gs(&t->e, true, dst, cr_field(in->reg));
+	if (hr == HR_HOMED)
+		emit_store_gs(&t->e, true, dst, GS_GPR(in->rm));
+}
+
+/* The flags of the slot into EFLAGS; S1 stays. */
+static void restore_flags_beside_s1(struct tr *t)
+{
+	struct emit *e = &t->e;
+
+	emit_store_gs(e, true, HR_RAX, GS(tr.tmp));
+	soft_emit_flags_from_slot(e);
+	emit_load_gs(e, true, HR_RAX, GS(tr.tmp));
+}
+
+/* BT and its kind with the bit's number in a register: the byte address depends on it. Only CF is written: where
+ * somebody wants other flags they are put back after the number was masked. */
+static void bit_test(struct tr *t, const struct x86_insn *in)
 {
 	struct emit *e = &t->e;
 	bool w = in->opnd_bytes == 8;
 	unsigned shift = w ? 6 : 5, hr;
 	bool write = in->op != X86_OP_BT;
 
-	if (write && (t->live & ~(unsigned)in->flags_write))
-		return false;
 	tr_flags_clobber(t);
 
 	uint8_t *retry = emit_here(e);
@@ -276,12 +307,14 @@ static bool bit_test(struct tr *t, const struct x86_insn *in)
 		emit8(e, 0xc0 | (hr & 7) << 3 | (S0 & 7));
 		t->loc = LOC_NATIVE;
 		tr_done(t, c);
-		return true;
+		return;
 	}
 	hr = tr_gpr(t, in->reg, S1);
 	if (hr != S1)
 		emit_mov_rr(e, false, S1, hr);
 	emit_alu_imm(e, false, 4, S1, w ? 63 : 31);
+	if (t->live & ~(unsigned)in->flags_write)
+		restore_flags_beside_s1(t);
 	if (in->lock)
 		emit8(e, 0xf0);
 	emit_rex(e, w, S1, 0, S0);
@@ -290,21 +323,21 @@ static bool bit_test(struct tr *t, const struct x86_insn *in)
 	emit_modrm_mem(e, S1, S0, HR_NONE, 0, 0);
 	t->loc = LOC_NATIVE;
 	tr_done(t, c);
-	return true;
 }
 
-bool tr_emit_system(struct tr *t, const struct x86_insn *in)
+void tr_emit_system(struct tr *t, const struct x86_insn *in)
 {
 	struct emit *e = &t->e;
 
 	switch (in->op) {
-	case X86_OP_PUSHF: pushf(t, in); return true;
-	case X86_OP_SWAPGS: swapgs(e); return true;
-	case X86_OP_MOV_FROM_SREG: mov_from_sreg(t, in); return true;
+	case X86_OP_PUSHF: pushf(t, in); return;
+	case X86_OP_SWAPGS: swapgs(e); return;
+	case X86_OP_MOV_FROM_SREG: mov_from_sreg(t, in); return;
 	case X86_OP_BT:
 	case X86_OP_BTS:
 	case X86_OP_BTR:
-	case X86_OP_BTC: return bit_test(t, in);
+	case X86_OP_BTC: bit_test(t, in); return;
+	case X86_OP_MOV_FROM_CR: mov_from_cr(t, in); return;
 	default: break;
 	}
 	tr_flags_clobber(t);
@@ -329,5 +362,4 @@ bool tr_emit_system(struct tr *t, const struct x86_insn *in)
 		break;
 	default: rdtsc(t, in); break;
 	}
-	return true;
 }

@@ -337,7 +337,8 @@ struct soft_block *soft_translate(struct soft_vcpu *v, uint64_t va,
 bool soft_block_valid(struct soft_vcpu *v, const struct soft_block *b);
 /* Pieces that native.c uses too. */
 void soft_emit_flags_save(struct emit *e);
-void soft_emit_flags_restore(struct emit *e);
+void soft_emit_flags_restore(struct emit *e);	/* clobbers S1 */
+void soft_emit_flags_from_slot(struct emit *e); /* clobbers rax */
 /* Re-encodes `in` with host registers: reg (HR of ModRM.reg or the opcode's register), rm (HR when mod is 3, else
  * the HR of a base register: the operand is at [rm + disp]), vvvv (HR, or number of a vector register). False: cannot
  * be encoded (AH.. with REX). */
