@@ -124,6 +124,7 @@ int64_t aio_do(const struct aio_req *r, const struct iovec *iov, unsigned n_iov)
 	ssize_t n;
 
 	do {
+		/* seccomp vm: preadv, pwritev2, fdatasync, fallocate */
 		switch (r->op) {
 		case AIO_READ: n = preadv(r->fd, iov, (int)n_iov, (off_t)r->offset); break;
 		case AIO_WRITE:

@@ -47,6 +47,13 @@ struct aio;
  * above: only so many bytes of a read or write are done. */
 typedef int64_t (*aio_fault_fn)(void *ctx, const struct aio_req *r);
 
+/*
+ * For a process that is about to lock itself in: makes rings for n files, as far as the host lets it. Afterwards no other ring is ever
+ * made; one that is given back serves again.
+ */
+#define AIO_PREPARED_MAX 16u
+void aio_prepare(unsigned n);
+
 /* AIO_AUTO: io_uring if the host lets us. AIO_URING on a host without: -errno. */
 int aio_create(struct aio **out, struct loop *l, enum aio_kind kind, struct err *e);
 /* Nothing may be in flight. Accepts NULL. */

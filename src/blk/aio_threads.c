@@ -34,6 +34,9 @@ struct threads {
 static void *threads_main(void *arg)
 {
 	struct threads *t = arg;
+	/* By the thread itself: for another one the C library opens a file.
+	 * seccomp vm: prctl arg0=PR_SET_NAME */
+	(void)pthread_setname_np(pthread_self(), "disk");
 
 	pthread_mutex_lock(&t->lock);
 	for (;;) {
@@ -99,10 +102,8 @@ static int threads_add(struct threads *t)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&t->thread[t->n_threads], NULL, threads_main, t);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (!r) {
-		(void)pthread_setname_np(t->thread[t->n_threads], "disk");
+	if (!r)
 		t->n_threads++;
-	}
 	return -r;
 }
 

@@ -12,9 +12,15 @@
  *
  * A large read or write of the page cache is mostly copying. The kernel would do it inside of io_uring_enter(), on the
  * loop thread, one request after the other; from LARGE_BYTES on it is told to use its threads (IOSQE_ASYNC).
+ *
+ * The kernel does what stands in a ring without asking the filter of system calls. So a ring is restricted for ever, before its first
+ * request, to the four operations below, which the filter allows as system calls too (IORING_REGISTER_RESTRICTIONS, Linux 5.10); and a
+ * process that locks itself in makes its rings before, and cannot make another one afterwards (aio_prepare()).
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <liburing.h>
 
@@ -24,6 +30,9 @@
 #define URING_ENTRIES 128u
 #define URING_HARVEST 64u
 #define LARGE_BYTES (512 * KIB)
+
+static const uint8_t uring_ops[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC,
+				    IORING_OP_FALLOCATE};
 
 struct uring {
 	struct io_uring ring;
@@ -35,17 +44,85 @@ struct uring {
 
 static void uring_ready(void *ctx, int fd, uint32_t events);
 
+/* Rings that were made beforehand and are not in use. Loop thread. */
+static struct {
+	bool only; /* no others can be made */
+	unsigned n;
+	struct io_uring ring[AIO_PREPARED_MAX];
+} uring_pool;
+
 static bool uring_has_ops(struct io_uring *ring)
 {
-	static const int ops[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC,
-				  IORING_OP_FALLOCATE};
 	struct io_uring_probe *p = io_uring_get_probe_ring(ring);
 	bool all = p != NULL;
 
-	for (unsigned i = 0; all && i < ARRAY_SIZE(ops); i++)
-		all = io_uring_opcode_supported(p, ops[i]);
+	for (unsigned i = 0; all && i < ARRAY_SIZE(uring_ops); i++)
+		all = io_uring_opcode_supported(p, uring_ops[i]);
 	io_uring_free_probe(p);
 	return all;
+}
+
+static int uring_restrict(struct io_uring *ring)
+{
+	struct io_uring_restriction res[ARRAY_SIZE(uring_ops) + 1] = {{0}};
+	unsigned n;
+	int r;
+
+	for (n = 0; n < ARRAY_SIZE(uring_ops); n++) {
+		res[n].opcode = IORING_RESTRICTION_SQE_OP;
+		res[n].sqe_op = uring_ops[n];
+	}
+	res[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	res[n++].sqe_flags = IOSQE_ASYNC;
+	/* (The library has these calls in its header, and some versions not in the file that is linked.) */
+	r = (int)syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, res, n);
+	if (r == 0)
+		r = (int)syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS,
+				 NULL, 0);
+	return r < 0 ? -errno : 0;
+}
+
+static int uring_make(struct io_uring *ring, struct err *e)
+{
+	int r = io_uring_queue_init(URING_ENTRIES, ring, IORING_SETUP_R_DISABLED);
+
+	if (r < 0)
+		return err_errno(e, -r, "io_uring cannot be used on this host");
+	(void)io_uring_ring_dontfork(ring);
+	if (uring_has_ops(ring) && (ring->features & IORING_FEAT_NODROP) &&
+	    uring_restrict(ring) == 0)
+		return 0;
+	io_uring_queue_exit(ring);
+	return err_set(e, ENOSYS, "the host's io_uring is too old");
+}
+
+void aio_prepare(unsigned n)
+{
+	uring_pool.only = true;
+	while (uring_pool.n < MIN(n, AIO_PREPARED_MAX) &&
+	       uring_make(&uring_pool.ring[uring_pool.n], NULL) == 0)
+		uring_pool.n++;
+}
+
+static int uring_get(struct io_uring *ring, struct err *e)
+{
+	if (!uring_pool.only)
+		return uring_make(ring, e);
+	if (!uring_pool.n)
+		return err_set(
+			e, ENOSYS,
+			"there is no I/O ring left: the VM process made those of its first disks before it locked itself in, if the host lets it");
+	*ring = uring_pool.ring[--uring_pool.n];
+	return 0;
+}
+
+/* Nothing is in flight, so the ring is as good as new. */
+static void uring_put_back(struct io_uring *ring)
+{
+	if (uring_pool.only)
+		uring_pool.ring[uring_pool.n++] = *ring;
+	else
+		io_uring_queue_exit(ring);
 }
 
 static int uring_create(struct aio *a, struct err *e)
@@ -57,13 +134,10 @@ static int uring_create(struct aio *a, struct err *e)
 		return err_errno(e, ENOMEM, "cannot make an I/O queue");
 	a->priv = u;
 	u->waiting_tail = &u->waiting;
-	r = io_uring_queue_init(URING_ENTRIES, &u->ring, 0);
+	r = uring_get(&u->ring, e);
 	if (r < 0)
-		return err_errno(e, -r, "io_uring cannot be used on this host");
+		return r;
 	u->up = true;
-	(void)io_uring_ring_dontfork(&u->ring);
-	if (!uring_has_ops(&u->ring) || !(u->ring.features & IORING_FEAT_NODROP))
-		return err_set(e, ENOSYS, "the host's io_uring is too old");
 	r = loop_fd_add(a->loop, u->ring.ring_fd, EPOLLIN, uring_ready, a, &u->watch);
 	return r < 0 ? err_errno(e, -r, "cannot wait for io_uring") : 0;
 }
@@ -76,7 +150,7 @@ static void uring_destroy(struct aio *a)
 		return;
 	loop_fd_del(u->watch);
 	if (u->up)
-		io_uring_queue_exit(&u->ring);
+		uring_put_back(&u->ring);
 	free(u);
 	a->priv = NULL;
 }
@@ -99,7 +173,8 @@ static void uring_prepare(struct io_uring_sqe *sqe, const struct aio_req *r)
 	io_uring_sqe_set_data(sqe, (void *)(uintptr_t)r);
 }
 
-/* Sends what is in the submission ring. */
+/* Sends what is in the submission ring.
+ * seccomp vm: io_uring_enter */
 static void uring_send(struct uring *u)
 {
 	while (u->n_unsent) {

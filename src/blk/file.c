@@ -350,6 +350,7 @@ static int file_size(const struct file *f, uint64_t *size, struct err *e)
 	int r = 0;
 
 	if (f->device)
+		/* seccomp vm: ioctl arg1=BLKGETSIZE64 */
 		r = ioctl(f->fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
 	else if (fstat(f->fd, &st) < 0)
 		r = -errno;
@@ -389,6 +390,7 @@ static int file_grow(struct blk_layer *l, uint64_t bytes, struct err *e)
 				f->name, shown);
 			return err_field(e, "size", shown);
 		}
+		/* seccomp vm: ftruncate - a disk that grows */
 		if (ftruncate(f->fd, (off_t)bytes) < 0) {
 			r = errno;
 			err_errno(e, r, "cannot make the disk \"%s\" as large as %s", f->name,
@@ -479,6 +481,7 @@ static int file_look(struct file *f, const struct file_config *cfg, struct err *
 			"the disk \"%s\" has %llu bytes: that is no multiple of its block size of %u",
 			f->name, (unsigned long long)info->size, info->block);
 	info->physical = 4096;
+	/* seccomp vm: ioctl arg1=BLKPBSZGET */
 	if (f->device && ioctl(f->fd, BLKPBSZGET, &sector) == 0 && sector >= info->block &&
 	    sector <= 65536)
 		info->physical = sector;

@@ -44,6 +44,7 @@ int boot_file_open(struct boot_file *f, int fd, const char *what, const char *na
 	const char *kind = NULL;
 
 	*f = (struct boot_file){.fd = fd, .what = what, .name = name ? name : what};
+	/* seccomp vm: fstat */
 	if (fstat(fd, &st))
 		return err_errno(e, errno, "cannot look at %s '%s'", what, f->name);
 	if (S_ISDIR(st.st_mode))

@@ -270,6 +270,7 @@ static int take_file(ext2_filsys fs, const char *path, uint64_t max, struct err 
 			e, EFBIG,
 			"%s on the disk has %llu MiB, more than the %llu MiB that are possible",
 			path, (unsigned long long)(size >> 20), (unsigned long long)(max >> 20));
+	/* seccomp vm: memfd_create, write - a kernel or initrd out of a file system */
 	fd = memfd_create("boot-file", MFD_CLOEXEC);
 	if (fd < 0)
 		return err_errno(e, errno, "no memory for %s of the disk", path);

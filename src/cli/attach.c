@@ -327,7 +327,10 @@ static int attach_status(const struct attach *a)
 		return a->final_status;
 	if (a->quitting)
 		return a->quit_status;
-	if (WIFSIGNALED(a->wait_status))
+	if (WIFSIGNALED(a->wait_status) && WTERMSIG(a->wait_status) == SIGSYS)
+		log_error(
+			"the VM process was ended by its sandbox: it made a system call that it may not make; --sandbox trace names it");
+	else if (WIFSIGNALED(a->wait_status))
 		log_error("the VM process ended by signal %d (%s)", WTERMSIG(a->wait_status),
 			  strsignal(WTERMSIG(a->wait_status)));
 	else

@@ -125,6 +125,7 @@ struct run_options {
 	struct run_nets nets; /* made of them; runnet_end() */
 	const char *restore;  /* a saved machine instead of a kernel */
 	unsigned on_crash;    /* enum config_on_crash */
+	unsigned sandbox;     /* enum config_sandbox */
 	bool debug_exit, no_reboot, quiet, json_errors, help;
 	bool detach, remove;
 	struct {
@@ -196,9 +197,10 @@ int save_run(int sock, const char *path, bool stop, uint64_t deadline_ns, json_t
 
 /* Where a program of ours is: beside this one, or in libexec. */
 int launch_find(const char *program, char *path, size_t size, struct err *e);
-/* Starts it with argv and `n` descriptors (at most 2), which it finds as numbers 3 and up; they stay the caller's. */
-int launch_program(const char *program, char *const argv[], const int *fds, unsigned n, pid_t *pid,
-		   struct err *e);
+/* Starts it with argv and `n` descriptors (at most 2), which it finds as numbers 3 and up; they stay the caller's. `sandbox`: it
+ * will lock itself in. */
+int launch_program(const char *program, char *const argv[], const int *fds, unsigned n,
+		   bool sandbox, pid_t *pid, struct err *e);
 /* Kills and reaps it. */
 void launch_end(pid_t pid);
 /* Starts it with the control socket, makes the file for --perf-map, and sends the start message. On success *control is the

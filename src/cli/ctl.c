@@ -51,6 +51,23 @@ static void ctl_print_json(const json_t *j)
 	fflush(stdout);
 }
 
+/* The layers of a sandbox, one a line. */
+static void ctl_print_sandbox(const json_t *layers)
+{
+	const json_t *l;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)layers, i, l)
+	{
+		const char *name = json_string_value(json_object_get(l, "layer"));
+		const char *note = json_string_value(json_object_get(l, "note"));
+
+		printf("sandbox.%-18s %s%s%s%s\n", name ? name : "?",
+		       json_is_true(json_object_get(l, "on")) ? "on" : "OFF",
+		       note && *note ? " (" : "", note ? note : "", note && *note ? ")" : "");
+	}
+}
+
 /* One "key value" line a member; a member called text is printed as it is. */
 static void ctl_print(const json_t *result)
 {
@@ -63,6 +80,10 @@ static void ctl_print(const json_t *result)
 
 		if (json_is_string(value) && !strcmp(key, "text")) {
 			printf("%s", json_string_value(value));
+			continue;
+		}
+		if (!strcmp(key, "sandbox")) {
+			ctl_print_sandbox(value);
 			continue;
 		}
 		if (json_is_string(value)) {

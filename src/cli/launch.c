@@ -5,14 +5,17 @@
  * fork, then exec with an exact table of descriptors: null for stdin and stdout, our stderr, and what the program
  * is given from number 3 on: for lodge-vm the control socket, everything else comes in the start message. The child has
  * its own session, so keys and hang-ups of our terminal do not reach it, and dies when we die
- * (PR_SET_PDEATHSIG; it also ends when its socket closes). A pipe that closes on exec tells
- * whether exec worked.
+ * (PR_SET_PDEATHSIG; it also ends when its socket closes). Its environment is empty. A pipe that closes on exec tells
+ * whether exec worked. The program locks itself in (sandbox/sandbox.h); what only its parent can do for that, a namespace of
+ * process ids, is done here.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -21,6 +24,8 @@
 
 #include "cli/cli.h"
 #include "proto/control.h"
+#include "sandbox/sandbox.h"
+#include "util/log.h"
 
 #define LAUNCH_FIRST_FD 3
 #define LAUNCH_FDS_MAX 2u
@@ -48,11 +53,30 @@ int launch_find(const char *program, char *path, size_t size, struct err *e)
 		program, self);
 }
 
-/* In the child: only async-signal-safe calls. Does not return. */
-static _Noreturn void launch_exec(const char *path, char *const argv[], const int *fds, unsigned n,
-				  int status, pid_t parent)
+/* The environment of a program: nothing. What the sanitizers of a build for tests are told goes along. */
+static void launch_environment(char **env)
+{
+#ifdef __SANITIZE_ADDRESS__
+	static const char *const names[] = {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
+	static char text[ARRAY_SIZE(names)][512];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		const char *value = getenv(names[i]);
+
+		if (value && (size_t)snprintf(text[i], sizeof(text[i]), "%s=%s", names[i], value) <
+				     sizeof(text[i]))
+			*env++ = text[i];
+	}
+#endif
+	*env = NULL;
+}
+
+/* In the child: only async-signal-safe calls. Does not return. `ours`: our end of the status pipe. */
+static _Noreturn void launch_exec(const char *path, char *const argv[], char *const env[],
+				  const int *fds, unsigned n, int status, int ours)
 {
 	int high[LAUNCH_FDS_MAX], null, code, status_fd = LAUNCH_FIRST_FD + (int)n;
+	struct pollfd gone = {.fd = status, .events = 0};
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -66,9 +90,13 @@ static _Noreturn void launch_exec(const char *path, char *const argv[], const in
 		if (high[i] < 0)
 			_exit(127);
 	}
+	/* A parent that died before prctl() has closed its end: in a PID namespace getppid() does not tell. */
+	close(ours);
+	if (poll(&gone, 1, 0) != 0)
+		_exit(127);
 	status = fcntl(status, F_DUPFD, 16);
 	null = open("/dev/null", O_RDWR);
-	if (status < 0 || null < 0 || getppid() != parent)
+	if (status < 0 || null < 0)
 		_exit(127);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
@@ -76,7 +104,7 @@ static _Noreturn void launch_exec(const char *path, char *const argv[], const in
 		dup2(high[i], LAUNCH_FIRST_FD + (int)i);
 	dup3(status, status_fd, O_CLOEXEC);
 	close_range((unsigned)status_fd + 1, ~0u, 0);
-	execv(path, argv);
+	execve(path, argv, env);
 	code = errno;
 	if (write(status_fd, &code, sizeof(code)) < 0)
 		_exit(126);
@@ -131,13 +159,12 @@ static int launch_start(int control, const struct vm_config *c, const struct con
 	return control_send_start(control, c, &all, e);
 }
 
-int launch_program(const char *program, char *const argv[], const int *fds, unsigned n, pid_t *pid,
-		   struct err *e)
+int launch_program(const char *program, char *const argv[], const int *fds, unsigned n,
+		   bool sandbox, pid_t *pid, struct err *e)
 {
 	_autoclose int status_r = -1;
 	_autoclose int status_w = -1;
-	pid_t parent = getpid();
-	char path[PATH_MAX];
+	char path[PATH_MAX], *env[4];
 	int pipe_fd[2], r;
 
 	ASSERT(n <= LAUNCH_FDS_MAX);
@@ -148,11 +175,12 @@ int launch_program(const char *program, char *const argv[], const int *fds, unsi
 		return err_errno(e, errno, "cannot make a pipe");
 	status_r = pipe_fd[0];
 	status_w = pipe_fd[1];
-	*pid = fork();
+	launch_environment(env);
+	*pid = sandbox ? namespace_fork() : fork();
 	if (*pid < 0)
 		return err_errno(e, errno, "cannot start a process");
 	if (*pid == 0)
-		launch_exec(path, argv, fds, n, status_w, parent);
+		launch_exec(path, argv, env, fds, n, status_w, status_r);
 	base_close_fd(&status_w);
 	r = launch_wait_exec(status_r);
 	if (!r)
@@ -163,6 +191,14 @@ int launch_program(const char *program, char *const argv[], const int *fds, unsi
 
 void launch_end(pid_t pid)
 {
+	int status;
+
+	if (waitpid(pid, &status, WNOHANG) == pid) {
+		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+			log_error(
+				"a helper process was ended by its sandbox: it made a system call that it may not make; --sandbox trace names it");
+		return;
+	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }
@@ -178,7 +214,7 @@ int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pi
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, errno, "cannot make a control socket");
 	theirs = pair[1];
-	r = launch_program("lodge-vm", argv, &theirs, 1, pid, e);
+	r = launch_program("lodge-vm", argv, &theirs, 1, c->sandbox != CONFIG_SANDBOX_OFF, pid, e);
 	if (!r) {
 		base_close_fd(&theirs);
 		r = launch_start(pair[0], c, fds, *pid, e);

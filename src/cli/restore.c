@@ -71,6 +71,7 @@ int restore_config(struct run_options *o, struct vm_config *c, int *fd, struct e
 	c->soft_trace_address = given.soft_trace_address;
 	c->soft_perf_map = given.soft_perf_map;
 	c->console = given.console;
+	c->sandbox = given.sandbox;
 	r = rundisk_restore(&o->disk, c, &o->disks, e);
 	if (!r)
 		r = runnet_restore(&o->net, &o->publish, c, &o->nets, e);

@@ -359,20 +359,22 @@ static int nat_result(int fd, struct err *e)
 }
 
 static int start_nat(struct run_net *n, const struct config_net *c, const char *forward,
-		     struct err *e)
+		     enum config_sandbox sandbox, struct err *e)
 {
 	char mtu[8], name[] = "lodge-nat", fd_opt[] = "--fd=3", status_opt[] = "--status-fd=4";
-	char *argv[16] = {name, fd_opt, status_opt};
+	char sandbox_opt[24];
+	char *argv[16] = {name, fd_opt, status_opt, sandbox_opt};
 	_autofree char *network = NULL, *hostname = NULL, *fwd = NULL, *mtu_opt = NULL;
 	char no_ipv6[] = "--no-ipv6", loopback[] = "--host-loopback", restricted[] = "--restricted";
 	_autoclose int theirs = -1;
 	_autoclose int status_r = -1;
 	_autoclose int status_w = -1;
-	unsigned k = 3;
+	unsigned k = 4;
 	int pair[2], p[2], r;
 	pid_t pid;
 
 	snprintf(mtu, sizeof(mtu), "%u", c->mtu);
+	snprintf(sandbox_opt, sizeof(sandbox_opt), "--sandbox=%s", config_sandbox_names[sandbox]);
 	if (asprintf(&network, "--network=%s", n->network) < 0 ||
 	    asprintf(&hostname, "--hostname=%s", n->hostname) < 0 ||
 	    asprintf(&fwd, "--forward=%s", forward) < 0 || asprintf(&mtu_opt, "--mtu=%s", mtu) < 0)
@@ -399,7 +401,8 @@ static int start_nat(struct run_net *n, const struct config_net *c, const char *
 	}
 	status_r = p[0];
 	status_w = p[1];
-	r = launch_program("lodge-nat", argv, (const int[]){theirs, status_w}, 2, &pid, e);
+	r = launch_program("lodge-nat", argv, (const int[]){theirs, status_w}, 2,
+			   sandbox != CONFIG_SANDBOX_OFF, &pid, e);
 	if (r)
 		goto fail;
 	n->pid = pid;
@@ -420,7 +423,8 @@ int runnet_open(struct run_nets *nets, const struct vm_config *c, struct config_
 		int fd = c->net[i].kind == CONFIG_NET_TAP ?
 				 open_tap(&nets->net[i], e) :
 				 start_nat(&nets->net[i], &c->net[i],
-					   i == nets->forward_net ? nets->forward : "", e);
+					   i == nets->forward_net ? nets->forward : "", c->sandbox,
+					   e);
 
 		if (fd < 0)
 			return fd;

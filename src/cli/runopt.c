@@ -68,6 +68,9 @@ static const struct opt_def run_options[] = {
 	 "print the name when the VM runs, and leave it to itself", 0, 0, NULL},
 	{"rm", 0, OPT_FLAG, AT(remove), "", "with --detach: leave nothing behind when it has ended",
 	 0, 0, NULL},
+	{"sandbox", 0, OPT_CHOICE, AT(sandbox), "WORD",
+	 "lock the VM process in: on, strict, trace or off (on); see docs/security.md", 0, 0,
+	 config_sandbox_names},
 	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS",
 	 "end the VM after this time, exit status 124", 1, UINT32_MAX, NULL},
 	{"no-reboot", 0, OPT_FLAG, AT(no_reboot), "", "end the VM when the guest resets", 0, 0,
@@ -188,7 +191,7 @@ static int runopt_restore(struct run_options *o, const struct opt_result *res, s
 		"detach",      "rm",	    "agent",	  "vsock",	"restore",  "engine",
 		"no-probe",    "soft-mode", "soft-cache", "soft-trace", "perf-map", "name",
 		"console",     "control",   "timeout",	  "no-reboot",	"on-crash", "quiet",
-		"json-errors", "help",	    "disk",	  "net",	"publish",
+		"json-errors", "help",	    "disk",	  "net",	"publish",  "sandbox",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {
@@ -306,6 +309,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->debug_exit = o->debug_exit;
 	c->no_reboot = o->no_reboot;
 	c->on_crash = (enum config_on_crash)o->on_crash;
+	c->sandbox = (enum config_sandbox)o->sandbox;
 	if (o->restore)
 		return 0; /* the rest comes from the file */
 	if (o->kernel)

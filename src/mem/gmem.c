@@ -81,10 +81,12 @@ static int open_file(struct gmem *m, struct err *e)
 	if (m->memfd == GMEM_PRIVATE)
 		return 0;
 	if (m->memfd < 0) {
+		/* seccomp vm: memfd_create, ftruncate, fcntl arg1=F_ADD_SEALS - guest memory */
 		m->memfd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 		if (m->memfd < 0)
 			return err_errno(e, errno, "cannot create the memory file of the guest");
 	}
+	/* seccomp vm: fstat */
 	if (fstat(m->memfd, &st) < 0)
 		return err_errno(e, errno, "cannot look at the memory file of the guest");
 	if ((uint64_t)st.st_size < m->size_bytes && ftruncate(m->memfd, (off_t)m->size_bytes) < 0)
@@ -264,6 +266,7 @@ int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len)
 		memset(m->base + off, 0, end - first);
 	else if (m->memfd == GMEM_PRIVATE ?
 			 madvise(m->base + off, end - first, MADV_DONTNEED) < 0 :
+			 /* seccomp vm: fallocate - memory that the guest gives back */
 			 fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
 				   (off_t)(end - first)) < 0)
 		return -errno;
@@ -282,6 +285,7 @@ uint64_t gmem_resident(const struct gmem *m)
 	for (uint64_t at = 0; at < m->size_bytes; at += sizeof(present) * GMEM_PAGE) {
 		uint64_t len = MIN(m->size_bytes - at, sizeof(present) * GMEM_PAGE);
 
+		/* seccomp vm: mincore */
 		if (mincore(m->base + at, len, present) < 0)
 			return 0;
 		for (uint64_t i = 0; i < len / GMEM_PAGE; i++)

@@ -68,6 +68,7 @@ int gmem_save(const struct gmem *m, int fd, uint64_t offset, uint64_t *n_pages)
 	if (m->from_file || m->memfd == GMEM_PRIVATE)
 		return save_range(m, fd, offset, 0, m->size_bytes, n_pages);
 	while (r == 0 && at < m->size_bytes) {
+		/* seccomp vm: lseek */
 		off_t data = lseek(m->memfd, (off_t)at, SEEK_DATA), hole;
 
 		if (data < 0)

@@ -6,7 +6,8 @@
  *   1. Arguments: the numbers of two open descriptors, and what the network is to be.
  *   2. Close every other descriptor.
  *   3. Listen on the forwarded ports.
- *   4. Restrict: no new privileges, not dumpable, no core, dies with its parent.
+ *   4. Lock in (sandbox/sandbox.h): all layers but the network namespace; of files only /etc/resolv.conf, to read it. libslirp looks at it again and
+ *      again for the host's name servers; a file that takes its place later is not seen.
  *   5. Say how it went on the status pipe: nothing, and it closes, when all is well; else one JSON error object.
  *   6. Move packets until the other end of the network socket is closed, or SIGTERM comes.
  *
@@ -20,18 +21,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "nat/nat.h"
 #include "proto/control.h"
+#include "sandbox/sandbox.h"
 #include "util/log.h"
 #include "util/opt.h"
 
 #define EXIT_USAGE 2
+#define FDS_MAX 4096u /* a guest's connections */
+#define THREADS_MAX 4u
+
+extern const struct sandbox_filter sandbox_filter_nat; /* generated */
 
 struct options {
 	uint64_t fd, status_fd, mtu;
+	unsigned sandbox; /* enum config_sandbox */
 	const char *network, *forward, *hostname;
 	bool no_ipv6, host_loopback, restricted, help, version;
 };
@@ -49,6 +55,8 @@ static const struct opt_def table[] = {
 	{"no-ipv6", 0, OPT_FLAG, AT(no_ipv6), "", "IPv4 only", 0, 0, NULL},
 	{"host-loopback", 0, OPT_FLAG, AT(host_loopback), "",
 	 "the gateway's address is the host's 127.0.0.1", 0, 0, NULL},
+	{"sandbox", 0, OPT_CHOICE, AT(sandbox), "WORD", "on, strict, trace or off (on)", 0, 0,
+	 config_sandbox_names},
 	{"restricted", 0, OPT_FLAG, AT(restricted), "", "forwards only, no way out", 0, 0, NULL},
 	{"version", 0, OPT_FLAG, AT(version), "", "version", 0, 0, NULL},
 	{"help", 'h', OPT_FLAG, AT(help), "", "this help", 0, 0, NULL},
@@ -117,19 +125,31 @@ static void close_others(unsigned a, unsigned b)
 }
 
 /* 4. */
-static void restrict_process(void)
+static int lock_in(const struct options *o, struct err *e)
 {
-	const struct rlimit none = {0, 0};
+	const struct sandbox_config sc = {.filter = &sandbox_filter_nat,
+					  .network = true,
+					  .keep = "/etc/resolv.conf",
+					  .max_fds = FDS_MAX,
+					  .max_threads = THREADS_MAX,
+					  .max_file = 1,
+					  .trap = o->sandbox == CONFIG_SANDBOX_TRACE};
 	struct sigaction ignore = {.sa_handler = SIG_IGN}, term = {.sa_handler = on_term};
+	struct sandbox s;
 
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	(void)setrlimit(RLIMIT_CORE, &none);
+	/* seccomp nat: rt_sigaction */
 	sigaction(SIGINT, &ignore, NULL);
 	sigaction(SIGHUP, &ignore, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
 	sigaction(SIGTERM, &term, NULL);
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (o->sandbox == CONFIG_SANDBOX_OFF)
+		return 0;
+	sandbox_isolate(&s, &sc);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* a change of user has cleared it */
+	sandbox_seal(&s, &sc);
+	return o->sandbox == CONFIG_SANDBOX_STRICT ? sandbox_missing(&s, e) : 0;
 }
 
 /* 5. */
@@ -168,9 +188,9 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	close_others((unsigned)o.fd, (unsigned)o.status_fd);
-	if (configure(&o, &cfg, &e) < 0 || nat_create(&nat, &cfg, (int)o.fd, &e) < 0)
+	if (configure(&o, &cfg, &e) < 0 || nat_create(&nat, &cfg, (int)o.fd, &e) < 0 ||
+	    lock_in(&o, &e) < 0)
 		return report((int)o.status_fd, &e);
-	restrict_process();
 	close((int)o.status_fd);
 	while (!ended && nat_round(nat))
 		;

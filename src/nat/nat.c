@@ -89,6 +89,7 @@ static ssize_t send_packet(const void *data, size_t len, void *opaque)
 		return (ssize_t)len;
 	}
 	frame_header_to_guest(hdr);
+	/* seccomp nat: sendmsg */
 	if (sendmsg(n->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
 		if (errno == EAGAIN || errno == ENOBUFS)
 			hold(n, data, len);
@@ -237,6 +238,7 @@ static void send_held(struct nat *n)
 	while (n->held) {
 		struct held *h = n->held;
 
+		/* seccomp nat: sendto */
 		if (send(n->fd, h->data, h->len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
 			if (errno == EAGAIN || errno == ENOBUFS)
 				return;
@@ -253,6 +255,7 @@ static void send_held(struct nat *n)
 static void take_frames(struct nat *n)
 {
 	for (unsigned i = 0; i < FRAMES_A_ROUND; i++) {
+		/* seccomp nat: recvfrom */
 		ssize_t r = recv(n->fd, n->frame, sizeof(n->frame), MSG_DONTWAIT);
 		size_t len;
 
@@ -280,6 +283,7 @@ bool nat_round(struct nat *n)
 	if (!n->held)
 		slirp_pollfds_fill(n->slirp, &timeout, add_poll, n);
 	timeout = time_left(n, timeout);
+	/* seccomp nat: poll */
 	r = poll(n->poll, n->n_poll, timeout > INT32_MAX ? -1 : (int)timeout);
 	if (r < 0 && errno != EINTR)
 		return false;
@@ -376,6 +380,13 @@ int nat_create(struct nat **out, const struct nat_config *c, int fd, struct err 
 	n->fd = fd;
 	n->held_end = &n->held;
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	/*
+	 * What libslirp calls after its start: sockets to anywhere, which is what it is for, and the host's list of name servers.
+	 * seccomp nat: socket arg0=AF_INET/AF_INET6, socket errno=EAFNOSUPPORT
+	 * seccomp nat: connect, accept, shutdown, getpeername, getsockname, getsockopt, setsockopt - streams
+	 * seccomp nat: sendto, recvfrom, recvmsg, ioctl arg1=FIONBIO/FIONREAD, fcntl arg1=F_GETFL/F_SETFL/F_GETFD/F_SETFD
+	 * seccomp nat: openat arg2&(O_ACCMODE|O_CREAT|O_TRUNC)=O_RDONLY, newfstatat, fstat, read, lseek - /etc/resolv.conf
+	 */
 	n->slirp = slirp_new(&sc, &slirp_calls, n);
 	if (!n->slirp) {
 		nat_destroy(n);

@@ -167,6 +167,7 @@ static void receive_some(struct net_port *p)
 
 		if (!may_move(p, &p->rx))
 			break;
+		/* seccomp vm: read */
 		n = read(p->fd, p->packet, sizeof(p->packet));
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			lost(p);
@@ -271,6 +272,7 @@ int net_port_send(struct net_port *p, const struct iovec *iov, unsigned n)
 		return -EAGAIN;
 	}
 	do
+		/* seccomp vm: sendmsg, writev */
 		r = p->kind == NET_KIND_SOCKET ? sendmsg(p->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) :
 						 writev(p->fd, out, (int)msg.msg_iovlen);
 	while (r < 0 && errno == EINTR);
@@ -307,6 +309,7 @@ int net_port_set_offloads(struct net_port *p, unsigned offloads)
 		if (tun & (TUN_F_TSO4 | TUN_F_TSO6))
 			tun |= offloads & NET_OFFLOAD_TSO_ECN ? TUN_F_TSO_ECN : 0;
 	}
+	/* seccomp vm: ioctl arg1=TUNSETOFFLOAD */
 	return ioctl(p->fd, TUNSETOFFLOAD, (unsigned long)tun) < 0 ? -errno : 0;
 }
 
@@ -363,6 +366,7 @@ int net_port_create(struct net_port **out, struct loop *l, enum net_kind kind, i
 		goto fail;
 	}
 	if (kind == NET_KIND_SOCKET)
+		/* seccomp vm: setsockopt arg1=SOL_SOCKET arg2=SO_SNDBUF */
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	r = loop_fd_add(l, fd, 0, ready, p, &p->watch);
 	if (r < 0) {

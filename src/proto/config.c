@@ -60,6 +60,8 @@ _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name 
 _Static_assert(ARRAY_SIZE(config_console_device_names) == CONFIG_CONSOLE_DEVICES + 1,
 	       "a name for each device");
 const char *const config_on_crash_names[] = {"stop", "reset", NULL};
+const char *const config_sandbox_names[] = {"on", "strict", "trace", "off", NULL};
+_Static_assert(ARRAY_SIZE(config_sandbox_names) == CONFIG_SANDBOXES + 1, "a name for each");
 _Static_assert(ARRAY_SIZE(config_on_crash_names) == CONFIG_ON_CRASHES + 1, "a name for each");
 _Static_assert(ARRAY_SIZE(config_fd_names) == CONFIG_FDS + 1, "a name for each fd");
 
@@ -125,6 +127,7 @@ json_t *config_to_json(const struct vm_config *c)
 	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
 	r |= json_object_set_new(j, "no_reboot", json_boolean(c->no_reboot));
 	r |= json_object_set_new(j, "on_crash", json_string(config_on_crash_names[c->on_crash]));
+	r |= json_object_set_new(j, "sandbox", json_string(config_sandbox_names[c->sandbox]));
 	if (r) {
 		json_decref(j);
 		return NULL;
@@ -140,9 +143,9 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 		"memory",	 "boot.kernel",	   "boot.initrd", "boot.cmdline",
 		"console",	 "console.device", "rng",	  "balloon",
 		"agent",	 "disk",	   "net",	  "vsock.cid",
-		"debug_exit",	 "no_reboot",	   "on_crash",	  NULL,
+		"debug_exit",	 "no_reboot",	   "on_crash",	  "sandbox",	  NULL,
 	};
-	unsigned engine = 0, mode = 0, model = 0, console = 0, device = 0, on_crash = 0;
+	unsigned engine = 0, mode = 0, model = 0, console = 0, device = 0, on_crash = 0, sandbox = 0;
 	uint64_t cpus = 0, cid = 0;
 	char trace[24] = "";
 
@@ -173,7 +176,8 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 			 e) < 0 ||
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
 	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0 ||
-	    json_get_choice(j, "on_crash", true, config_on_crash_names, &on_crash, e) < 0)
+	    json_get_choice(j, "on_crash", true, config_on_crash_names, &on_crash, e) < 0 ||
+	    json_get_choice(j, "sandbox", false, config_sandbox_names, &sandbox, e) < 0)
 		return -EINVAL;
 	if (json_object_get(j, "boot.kernel") && !c->kernel_name[0]) {
 		err_set(e, EINVAL, "the kernel's name is empty");
@@ -188,6 +192,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	c->console = (enum config_console)console;
 	c->console_device = (enum config_console_device)device;
 	c->on_crash = (enum config_on_crash)on_crash;
+	c->sandbox = (enum config_sandbox)sandbox;
 	c->cpus = (unsigned)cpus;
 	c->cpu_model = (enum config_cpu_model)model;
 	c->vsock_cid = (uint32_t)cid;
@@ -197,7 +202,8 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 /* Keys that the guest does not see. */
 static bool config_host_key(const char *key)
 {
-	static const char *const keys[] = {"name", "engine", "console", "no_reboot", "on_crash"};
+	static const char *const keys[] = {"name",	"engine",   "console",
+					   "no_reboot", "on_crash", "sandbox"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
 		if (!strcmp(key, keys[i]))
@@ -336,7 +342,7 @@ int config_check(const struct vm_config *c, struct err *e)
 	if ((unsigned)c->engine >= CONFIG_ENGINES || (unsigned)c->soft_mode >= CONFIG_SOFT_MODES ||
 	    (unsigned)c->cpu_model >= CONFIG_CPU_MODELS || (unsigned)c->console >= CONFIG_CONSOLES ||
 	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES ||
-	    (unsigned)c->on_crash >= CONFIG_ON_CRASHES)
+	    (unsigned)c->on_crash >= CONFIG_ON_CRASHES || (unsigned)c->sandbox >= CONFIG_SANDBOXES)
 		return err_set(e, EINVAL, "the configuration has a choice out of range");
 	if (!c->kernel_name[0] && c->initrd_name[0]) {
 		err_set(e, EINVAL, "there is an initrd without a kernel");

@@ -35,8 +35,9 @@
  *   debug_exit   boolean  debug_exit     the test device at port 0xf4
  *   no_reboot    boolean  no_reboot      a guest reset ends the VM
  *   on_crash     string   on_crash       triple fault: "stop" the VM, or "reset" it as a PC would
+ *   sandbox      string   sandbox        optional: "on", "strict", "trace", "off"
  *
- * Of these the host's own are name, engine, soft.*, console, no_reboot and on_crash; of a disk file, cache, full, aio, changed and the
+ * Of these the host's own are name, engine, soft.*, console, no_reboot, on_crash and sandbox; of a disk file, cache, full, aio, changed and the
  * limits; of a network card kind and the limits. The others are what the guest sees; with a saved state (fd "state") they must be as
  * they were when it was saved. Then the fds "kernel" and "initrd" are not there.
  */
@@ -92,6 +93,15 @@ enum config_console {
 
 /* Which device of the guest the console is. */
 enum config_console_device { CONFIG_CONSOLE_SERIAL, CONFIG_CONSOLE_VIRTIO, CONFIG_CONSOLE_DEVICES };
+/* How the VM process locks itself in: as far as the host lets it (on), or wholly or not at all (strict); naming a system call that it was
+ * refused (trace); or not (off). */
+enum config_sandbox {
+	CONFIG_SANDBOX_ON,
+	CONFIG_SANDBOX_STRICT,
+	CONFIG_SANDBOX_TRACE,
+	CONFIG_SANDBOX_OFF,
+	CONFIG_SANDBOXES
+};
 enum config_on_crash { CONFIG_ON_CRASH_STOP, CONFIG_ON_CRASH_RESET, CONFIG_ON_CRASHES };
 
 /* Names, NULL-terminated, indexed by the enums. */
@@ -101,6 +111,7 @@ extern const char *const config_cpu_model_names[];
 extern const char *const config_console_names[];
 extern const char *const config_console_device_names[];
 extern const char *const config_on_crash_names[];
+extern const char *const config_sandbox_names[];
 extern const char *const config_net_kind_names[];
 
 /* What is behind a network card. For lodge-vm both are an open fd. */
@@ -182,6 +193,7 @@ struct vm_config {
 	bool debug_exit;
 	bool no_reboot;
 	enum config_on_crash on_crash;
+	enum config_sandbox sandbox;
 };
 
 /* Files that go with it, in the start message's "fds" array by these names. */

@@ -11,7 +11,7 @@
 const char *const control_cmd_names[] = {"query",     "pause",	"resume",  "powerdown",
 					 "reset",     "quit",	"dump",	   "stats",
 					 "save",      "events", "balloon", "disk-limit",
-					 "disk-grow", NULL};
+					 "disk-grow", "info",	NULL};
 const char *const control_event_names[] = {"started",  "paused",  "resumed",	"powerdown",
 					   "reset",    "halted",  "disk-error", "disk-size",
 					   "shutdown", "crashed", "guest-exit", "error",
@@ -78,6 +78,7 @@ static int control_check_file(int fd, const char *role, struct err *e)
 
 	if (fd < 0)
 		return err_set(e, EINVAL, "the start message lacks the file \"%s\"", role);
+	/* seccomp vm: fstat */
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return err_set(e, EINVAL,
 			       "the file \"%s\" of the start message is not a regular file", role);

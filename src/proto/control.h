@@ -16,6 +16,7 @@
  *                            or  {"id":7,"error":{"message":..,"code":"EINVAL","field":..,
  *                                                 "value":..,"limit":..,"hint":..}}
  *   query      result {"name","state":"running|paused","engine","cpus","memory","uptime_ms"}
+ *   info       as query, and "sandbox":[{"layer":"seccomp","on":true,"note":".."},...]
  *   pause, resume, powerdown (ACPI power button), reset     result {}; also when already so
  *   quit       result {}, then the event "shutdown" with cause "quit", then the process ends
  *   balloon    result {"target_bytes","actual_bytes","resident_bytes"}; with "size":N the balloon is to take N bytes
@@ -68,6 +69,7 @@ enum control_cmd {
 	CONTROL_BALLOON,
 	CONTROL_DISK_LIMIT,
 	CONTROL_DISK_GROW,
+	CONTROL_INFO,
 	CONTROL_CMDS
 };
 extern const char *const control_cmd_names[]; /* NULL-terminated */

@@ -47,6 +47,7 @@ static int control_wait(int sock, short events, uint64_t deadline_ns)
 
 			timeout = (int)MIN(ms, (uint64_t)60000);
 		}
+		/* seccomp vm: poll */
 		n = poll(&p, 1, timeout);
 		if (n > 0)
 			return 0;
@@ -94,6 +95,7 @@ int control_send(int sock, const json_t *msg, const int *fds, unsigned n_fds, ui
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
 	}
 	for (;;) {
+		/* seccomp vm: sendmsg */
 		if (sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 			return 0;
 		if (errno == EINTR)
@@ -152,6 +154,7 @@ int control_recv(int sock, struct control_msg *m, uint64_t deadline_ns, struct e
 				     .msg_iovlen = 1,
 				     .msg_control = ctl.buf,
 				     .msg_controllen = sizeof(ctl.buf)};
+		/* seccomp vm: recvmsg */
 		n = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 		if (n >= 0)
 			break;

@@ -108,6 +108,7 @@ int state_file_end(struct state_file *f, struct err *e)
 	struct buf b;
 	int r;
 
+	/* seccomp vm: ftruncate, fsync - a saved state */
 	if (ftruncate(f->fd, (off_t)file_size(f)) < 0 || fsync(f->fd) < 0)
 		return state_file_write_error(errno, e);
 	buf_init(&b, 0);

@@ -16,6 +16,7 @@ void base_free_ptr(void *pp)
 	*p = NULL;
 }
 
+/* seccomp vm nat: close */
 void base_close_fd(int *fd)
 {
 	if (*fd >= 0)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+/* seccomp vm: pread64 */
 int fdio_read(int fd, void *data, size_t len, uint64_t at)
 {
 	uint8_t *p = data;
@@ -23,6 +24,7 @@ int fdio_read(int fd, void *data, size_t len, uint64_t at)
 	return 0;
 }
 
+/* seccomp vm: pwrite64 */
 int fdio_write(int fd, const void *data, size_t len, uint64_t at)
 {
 	const uint8_t *p = data;

@@ -86,6 +86,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 			line[i] = '?';
 	line[len++] = '\n';
 	do
+		/* seccomp vm nat: write */
 		done = write(STDERR_FILENO, line, len);
 	while (done < 0 && errno == EINTR);
 	errno = saved;

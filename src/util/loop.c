@@ -57,6 +57,7 @@ struct loop {
 /* Tags of our own two fds in epoll's data. */
 static char loop_tag_timer, loop_tag_event;
 
+/* seccomp vm: epoll_ctl */
 static int loop_epoll_own(struct loop *l, int fd, void *tag)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data = {.ptr = tag}};
@@ -74,6 +75,7 @@ int loop_create(struct loop **out, struct err *e)
 	l->epfd = l->timerfd = l->eventfd = -1;
 	l->work_tail = &l->work;
 	pthread_mutex_init(&l->lock, NULL);
+	/* seccomp vm: epoll_create1, timerfd_create, eventfd2 */
 	l->epfd = epoll_create1(EPOLL_CLOEXEC);
 	l->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	l->eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -285,6 +287,7 @@ static void loop_arm(struct loop *l)
 		return;
 	its.it_value.tv_sec = (time_t)(first / CLOCK_NS_PER_S);
 	its.it_value.tv_nsec = (long)(first % CLOCK_NS_PER_S);
+	/* seccomp vm: timerfd_settime */
 	timerfd_settime(l->timerfd, TFD_TIMER_ABSTIME, &its, NULL);
 	l->armed_ns = first;
 }
@@ -352,6 +355,7 @@ static void loop_run_timers(struct loop *l)
 	uint64_t count, now;
 
 	/* Only to make it unreadable again; EAGAIN when another thread has just re-armed it. */
+	/* seccomp vm: read */
 	if (read(l->timerfd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
 		return;
 	now = clock_ns();
@@ -460,6 +464,7 @@ bool loop_run_once(struct loop *l, int timeout_ms)
 	}
 	if (__atomic_load_n(&l->stop, __ATOMIC_ACQUIRE))
 		return false;
+	/* seccomp vm: epoll_wait */
 	n = epoll_wait(l->epfd, ev, LOOP_EVENTS, l->n_always ? 0 : timeout_ms);
 	for (int i = 0; i < n; i++) {
 		struct loop_fd *w = ev[i].data.ptr;

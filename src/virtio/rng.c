@@ -32,6 +32,7 @@ static uint64_t fill(struct rng *r, struct virtq_chain *c)
 	ssize_t n;
 
 	do
+		/* seccomp vm: getrandom */
 		n = getrandom(buf, want, GRND_NONBLOCK);
 	while (n < 0 && errno == EINTR);
 	if (n < (ssize_t)want)

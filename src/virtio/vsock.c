@@ -497,6 +497,7 @@ int vsock_create(struct virtio_dev **out, const struct dev_env *env, const struc
 		return r;
 	}
 	if (cfg->listen_fd >= 0) {
+		/* seccomp vm: fcntl arg1=F_GETFL/F_SETFL */
 		r = fcntl(cfg->listen_fd, F_SETFL, fcntl(cfg->listen_fd, F_GETFL) | O_NONBLOCK) < 0 ?
 			    -errno :
 			    0;

@@ -114,6 +114,7 @@ void vsock_conn_shut(struct vsock_conn *c)
 	if (c->guest_shut == SHUT_F_BOTH)
 		vsock_conn_kill(c); /* §5.10.6.5: confirmed by RST */
 	else if (c->guest_shut & SHUT_F_SEND)
+		/* seccomp vm: shutdown */
 		(void)shutdown(c->fd, SHUT_WR);
 }
 
@@ -121,6 +122,7 @@ static void drain(struct vsock_conn *c)
 {
 	while (c->used) {
 		uint32_t n = MIN(c->used, VSOCK_BUF - c->head);
+		/* seccomp vm: sendto arg4=NULL */
 		ssize_t r = send(c->fd, c->buf + c->head, n, MSG_NOSIGNAL);
 
 		if (r < 0 && errno == EINTR)
@@ -175,6 +177,7 @@ bool vsock_conn_write(struct vsock_conn *c, const struct virtq_chain *chain, uin
 		return false;
 	if (!c->used && len) {
 		m.msg_iovlen = virtq_chain_iov(chain, false, off, len, iov, IOVS, &bytes);
+		/* seccomp vm: sendmsg */
 		r = sendmsg(c->fd, &m, MSG_NOSIGNAL);
 		if (r < 0 && errno != EAGAIN && errno != EINTR) {
 			vsock_conn_kill(c);
@@ -206,6 +209,7 @@ uint32_t vsock_conn_read(struct vsock_conn *c, const struct virtq_chain *chain)
 	if (!n)
 		return 0;
 	do
+		/* seccomp vm: readv */
 		r = readv(c->fd, iov, (int)n);
 	while (r < 0 && errno == EINTR);
 	if (r > 0) {
@@ -260,6 +264,7 @@ static bool hello(struct vsock_conn *c)
 {
 	while (c->n_hello < sizeof(c->hello)) {
 		char *at = &c->hello[c->n_hello];
+		/* seccomp vm: recvfrom */
 		ssize_t n = recv(c->fd, at, 1, 0);
 
 		if (n < 0)
@@ -314,6 +319,7 @@ bool vsock_conn_socket(struct vsock_conn *c, int fd)
 void vsock_conn_accept(void *ctx, int fd, uint32_t events)
 {
 	struct vsock *vs = ctx;
+	/* seccomp vm: accept4 */
 	int sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct vsock_conn *c;
 

@@ -146,6 +146,7 @@ static void write_out(void *ctx)
 			(void)loop_fd_mod(c->out, 0);
 			break;
 		}
+		/* seccomp vm: write */
 		n = write(c->out_fd, c->chunk + c->chunk_off, c->chunk_len - c->chunk_off);
 		if (n >= 0) {
 			c->chunk_off += (size_t)n;
@@ -203,6 +204,7 @@ static void in_ready(void *ctx, int fd, uint32_t events)
 		(void)loop_fd_mod(c->in, 0);
 		return;
 	}
+	/* seccomp vm: read */
 	n = read(fd, buf, MIN(room, sizeof(buf)));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -228,6 +230,7 @@ static void in_again(void *ctx)
 
 static int set_nonblock(int fd)
 {
+	/* seccomp vm: fcntl arg1=F_GETFL/F_SETFL */
 	int flags = fcntl(fd, F_GETFL);
 
 	if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0))

@@ -95,6 +95,7 @@ static void disk_event(void *ctx, struct blk *b, const struct blk_event *ev)
 static int open_file(struct blk_layer **out, struct loop *l, const struct config_disk *c, int fd,
 		     bool read_only, struct err *e)
 {
+	/* seccomp vm: fcntl arg1=F_DUPFD_CLOEXEC/F_GETFL */
 	struct file_config fc = {.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0),
 				 .name = c->name,
 				 .read_only = read_only,

@@ -68,6 +68,7 @@ static struct bell *bell_get(struct doorbell_set *s)
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return NULL;
+	/* seccomp vm: eventfd2 */
 	b->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (b->fd < 0) {
 		free(b);

@@ -559,6 +559,18 @@ int machine_query(struct machine *m, json_t **out, struct err *e)
 	return packed(j, out, e);
 }
 
+int machine_info(struct machine *m, json_t **out, struct err *e)
+{
+	int r = machine_query(m, out, e);
+
+	if (r == 0 && m->owner->sandbox &&
+	    json_object_set_new(*out, "sandbox", m->owner->sandbox(m->owner->ctx))) {
+		json_decref(*out);
+		return packed(NULL, out, e);
+	}
+	return r;
+}
+
 /* The engine's "name value\n" lines. */
 static int add_engine_stats(struct machine *m, json_t *j)
 {

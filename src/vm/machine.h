@@ -43,6 +43,8 @@ struct machine_owner {
 	void (*event)(void *ctx, enum control_event ev, json_t *details);
 	/* After the final event, once: the machine can be destroyed (not from inside). Loop thread. */
 	void (*ended)(void *ctx, int status);
+	/* What "info" tells of the process: a new array, or NULL. NULL: nothing. */
+	json_t *(*sandbox)(void *ctx);
 };
 
 /* Builds it up to the point where the first instruction can run. Config, fds, class and owner are borrowed for life. */
@@ -69,6 +71,7 @@ int machine_save(struct machine *m, int fd, bool hold, json_t **out, struct err 
 
 /* Results of the control commands of these names; *out is the caller's. */
 int machine_query(struct machine *m, json_t **out, struct err *e);
+int machine_info(struct machine *m, json_t **out, struct err *e);
 int machine_stats(struct machine *m, json_t **out, struct err *e);
 /* Sets how much memory the guest's balloon is to take, if `bytes` is not NULL; answers with the sizes. */
 int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, struct err *e);

@@ -4,9 +4,10 @@
  *
  * The start-up story:
  *   1. Arguments: one number, the control socket. Everything else comes through it.
- *   2. Close every descriptor but stdin, stdout, stderr and that one.
- *   3. Restrict: no new privileges, not dumpable (its memory is the guest's), dies with its parent.
- *   4. Receive the configuration and the open files in one message; validate both as hostile.
+ *   2. Close every descriptor but stdin, stdout, stderr and that one. Its memory is the guest's: it is not dumpable.
+ *   3. Receive the configuration and the open files in one message, from who started it.
+ *   4. Lock in (sandbox/sandbox.h). What cannot be had afterwards is made just before: the rings for disks, the clock's scale. From here on
+ *      nothing can be opened; what the guest, an image, a kernel file or a client brings is looked at only now.
  *   5. Build: memory, board, kernel, engine (machine_create()). From here on errors go out as the event "error" too.
  *   6. Run the loop, until the machine has ended by itself, by request, by SIGTERM, or because the other end of the
  *      control socket is gone.
@@ -22,10 +23,14 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "blk/aio.h"
+#include "sandbox/sandbox.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "virtio/vsock.h"
 #include "vm/machine.h"
 #include "vm/server.h"
 
@@ -33,9 +38,18 @@
 #define LAST_WORD_NS \
 	CLOCK_NS_PER_S /* how long the event of a failed start may wait for its reader */
 
+/* Limits of the process. */
+#define FDS_BASE 256u
+#define THREADS_BASE 64u
+#define THREADS_PER_DISK 32u	   /* the kernel's workers for io_uring count too */
+#define FILE_SIZE_MIN (8192 * GIB) /* what a file system has room for is the host's to limit */
+
+extern const struct sandbox_filter sandbox_filter_vm; /* generated */
+
 struct vm {
 	struct vm_config cfg;
 	struct config_fds fds;
+	struct sandbox sandbox;
 	int control_fd;
 	int signal_fd;
 	struct loop *loop;
@@ -79,15 +93,77 @@ static int parse_arguments(int argc, char **argv)
 	return (int)fd;
 }
 
-/* 2. and 3. */
-static void restrict_process(int control_fd)
+/* 2. */
+static void close_others(int control_fd)
 {
 	if (control_fd > 3)
 		(void)close_range(3, (unsigned)control_fd - 1, 0);
 	(void)close_range((unsigned)control_fd + 1, ~0u, 0);
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+}
+
+/* Descriptors that a machine may have open at once: what it got, its devices' and clients', and some for the hot plug. */
+static uint64_t fds_needed(const struct vm_config *c)
+{
+	uint64_t n = FDS_BASE + VSOCK_CONNS_MAX + 2 * (uint64_t)c->cpus;
+
+	for (unsigned i = 0; i < c->n_nets; i++)
+		n += 4 * (uint64_t)c->net[i].queues;
+	for (unsigned i = 0; i < c->n_disks; i++)
+		n += 2 * (uint64_t)c->disk[i].queues;
+	return n;
+}
+
+/* Files of disks that may want an I/O ring. */
+static unsigned uring_files(const struct vm_config *c)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->n_disks; i++)
+		if (c->disk[i].aio != CONFIG_DISK_THREADS)
+			n += c->disk[i].snapshot ? 2 : 1;
+	return n;
+}
+
+/* The largest disk may double; a state of the machine, or a disk that is plugged in, may be as large as most are. */
+static uint64_t file_size_needed(const struct vm *vm)
+{
+	uint64_t size = FILE_SIZE_MIN;
+	struct stat st;
+
+	for (unsigned i = 0; i < vm->cfg.n_disks; i++)
+		if (fstat(vm->fds.fd[CONFIG_FD_DISK + i], &st) == 0)
+			size = MAX(size, 2 * (uint64_t)st.st_size);
+	return size;
+}
+
+/* 4. */
+static int lock_in(struct vm *vm, struct err *e)
+{
+	const struct vm_config *c = &vm->cfg;
+	const struct sandbox_config sc = {.filter = &sandbox_filter_vm,
+					  .max_fds = fds_needed(c),
+					  .max_threads = THREADS_BASE + c->cpus +
+							 THREADS_PER_DISK * (uint64_t)c->n_disks,
+					  .max_file = file_size_needed(vm),
+					  .trap = c->sandbox == CONFIG_SANDBOX_TRACE};
+
+	if (c->sandbox == CONFIG_SANDBOX_OFF) {
+		sandbox_none(&vm->sandbox, "--sandbox off");
+		return 0;
+	}
+	clock_tsc_khz();
+	aio_prepare(uring_files(c));
+	sandbox_isolate(&vm->sandbox, &sc);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* a change of user has cleared it */
+	sandbox_seal(&vm->sandbox, &sc);
+	return c->sandbox == CONFIG_SANDBOX_STRICT ? sandbox_missing(&vm->sandbox, e) : 0;
+}
+
+static json_t *tell_sandbox(void *ctx)
+{
+	return sandbox_json(&((struct vm *)ctx)->sandbox);
 }
 
 static const struct engine_class *find_engine(const struct vm_config *cfg, struct err *e)
@@ -150,6 +226,7 @@ static int watch_signals(struct vm *vm, struct err *e)
 	sigset_t term;
 	int r;
 
+	/* seccomp vm: rt_sigaction, signalfd4 */
 	sigaction(SIGINT, &ignore, NULL);
 	sigaction(SIGHUP, &ignore, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
@@ -166,10 +243,12 @@ static int watch_signals(struct vm *vm, struct err *e)
 
 /* ---- life ---- */
 
-/* 4. to 6. */
+/* 3. to 6. */
 static int run(struct vm *vm, struct err *e)
 {
-	static const struct machine_owner calls = {.event = machine_event, .ended = machine_ended};
+	static const struct machine_owner calls = {.event = machine_event,
+						   .ended = machine_ended,
+						   .sandbox = tell_sandbox};
 	struct machine_owner owner = calls;
 	const struct engine_class *engine;
 	int r;
@@ -179,6 +258,9 @@ static int run(struct vm *vm, struct err *e)
 	if (r < 0)
 		return r;
 	log_init("lodge-vm", vm->cfg.name);
+	r = lock_in(vm, e);
+	if (r < 0)
+		return r;
 	engine = find_engine(&vm->cfg, e);
 	if (!engine)
 		return -ENOTSUP;
@@ -221,7 +303,7 @@ int main(int argc, char **argv)
 
 	log_init("lodge-vm", NULL);
 	vm.control_fd = parse_arguments(argc, argv);
-	restrict_process(vm.control_fd);
+	close_others(vm.control_fd);
 	config_init(&vm.cfg);
 	config_fds_init(&vm.fds);
 	loop_work_init(&vm.gone, quit, &vm);

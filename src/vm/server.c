@@ -171,6 +171,7 @@ static int run_command(struct client *c, const struct control_request *rq,
 
 	switch (rq->cmd) {
 	case CONTROL_QUERY: return machine_query(m, result, e);
+	case CONTROL_INFO: return machine_info(m, result, e);
 	case CONTROL_PAUSE: return machine_pause(m, e);
 	case CONTROL_RESUME: return machine_resume(m, e);
 	case CONTROL_POWERDOWN: return machine_powerdown(m, e);
@@ -284,6 +285,7 @@ static void listen_ready(void *ctx, int fd, uint32_t events)
 		listen_watch(s, 0);
 		return;
 	}
+	/* seccomp vm: accept4 */
 	sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (sock < 0) {
 		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
@@ -298,6 +300,7 @@ static void listen_ready(void *ctx, int fd, uint32_t events)
 
 static int set_nonblock(int fd)
 {
+	/* seccomp vm: fcntl arg1=F_GETFL/F_SETFL */
 	int flags = fcntl(fd, F_GETFL);
 
 	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;

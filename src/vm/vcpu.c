@@ -234,6 +234,7 @@ static void *thread_main(void *arg)
 
 	snprintf(name, sizeof(name), "vcpu%u", v->index);
 	(void)pthread_setname_np(pthread_self(), name);
+	/* seccomp vm: prctl arg0=PR_SET_TIMERSLACK/PR_SET_NAME */
 	(void)prctl(PR_SET_TIMERSLACK, 1); /* ns: a sleep until the deadline ends then */
 	store(&v->phase, VCPU_RUNNING);
 	if (s->cls->vcpu_attach(v->ev, &e) < 0)

@@ -19,6 +19,11 @@
 
 #include "engine/kvm/kvm.h"
 
+/*
+ * seccomp vm: ioctl arg1=KVM_GET_VCPU_EVENTS/KVM_GET_MSRS/KVM_SET_MSRS/KVM_GET_LAPIC/
+ *	KVM_SET_LAPIC/KVM_GET_SREGS/KVM_SET_SREGS/KVM_GET_IRQCHIP/KVM_SET_IRQCHIP
+ */
+
 #define REG_ID 0x020u
 #define REG_TPR 0x080u
 #define REG_LDR 0x0d0u

@@ -17,6 +17,8 @@
 #include "engine/kvm/support.h"
 #include "x86/cpuid_model.h"
 
+/* seccomp vm: ioctl arg1=KVM_GET_SUPPORTED_CPUID/KVM_SET_CPUID2 */
+
 #define F1_ECX_TSC_DEADLINE BIT(24)
 /* Leaf 7 EDX: MD_CLEAR, IBRS/IBPB, STIBP, L1D_FLUSH, ARCH_CAPABILITIES, SSBD. */
 #define F7_EDX_SPECULATION (BIT(10) | BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(31))

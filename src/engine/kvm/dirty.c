@@ -13,6 +13,8 @@
 #include "engine/kvm/kvm.h"
 #include "util/log.h"
 
+/* seccomp vm: ioctl arg1=KVM_SET_USER_MEMORY_REGION/KVM_GET_DIRTY_LOG */
+
 static int set_log(struct engine *en, bool on)
 {
 	const struct gmem *m = en->cfg.mem;

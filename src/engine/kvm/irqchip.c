@@ -24,6 +24,11 @@
 #include "util/log.h"
 #include "util/text.h"
 
+/*
+ * seccomp vm: ioctl arg1=KVM_CREATE_IRQCHIP/KVM_SET_GSI_ROUTING/KVM_IRQ_LINE/KVM_SIGNAL_MSI/
+ *	KVM_GET_LAPIC/KVM_SET_LAPIC/KVM_GET_CLOCK/KVM_SET_CLOCK/KVM_KVMCLOCK_CTRL/KVM_GET_IRQCHIP
+ */
+
 #define PINS 24u
 #define PIC_INPUTS 16u
 #define GSI_PIC 24u

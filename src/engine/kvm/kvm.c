@@ -31,6 +31,13 @@
 
 #include "util/log.h"
 
+/*
+ * seccomp vm: ioctl arg1=KVM_CHECK_EXTENSION/KVM_GET_API_VERSION/KVM_CREATE_VM/
+ *	KVM_GET_VCPU_MMAP_SIZE/KVM_SET_USER_MEMORY_REGION/KVM_SET_IDENTITY_MAP_ADDR/
+ *	KVM_SET_TSS_ADDR/KVM_ENABLE_CAP/KVM_REGISTER_COALESCED_MMIO/KVM_GET_TSC_KHZ/KVM_SET_TSC_KHZ/
+ *	KVM_CREATE_VCPU/KVM_HAS_DEVICE_ATTR/KVM_IOEVENTFD
+ */
+
 #define API_VERSION 12
 
 int kvm_ioctl(int fd, unsigned long request, void *arg)
@@ -68,6 +75,7 @@ static int open_kvm(struct engine *en, struct err *e)
 	en->vm = ioctl(en->kvm, KVM_CREATE_VM, 0);
 	if (en->vm < 0)
 		return err_errno(e, errno, "KVM cannot make a virtual machine");
+	/* seccomp vm: fcntl arg1=F_SETFD */
 	(void)fcntl(en->vm, F_SETFD, FD_CLOEXEC);
 	r = ioctl(en->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (r < (int)sizeof(struct kvm_run))

@@ -28,6 +28,8 @@
 #include "engine/kvm/kvm.h"
 #include "x86/msr.h"
 
+/* seccomp vm: ioctl arg1=KVM_RUN/KVM_NMI/KVM_GET_REGS/KVM_GET_SREGS */
+
 #define SIG_KICK SIGUSR1
 #define INSN_BYTES 15u
 

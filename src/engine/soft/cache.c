@@ -33,6 +33,7 @@ static void *map_zero(size_t size)
 static int map_code(struct soft_cache *c, size_t size, struct err *e)
 {
 	c->size = size;
+	/* seccomp vm: memfd_create, ftruncate, fcntl arg1=F_ADD_SEALS - code memory */
 	c->memfd = memfd_create("lodge-code", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (c->memfd < 0)
 		return err_errno(e, errno, "no code memory for the software engine: memfd_create");
@@ -46,6 +47,7 @@ static int map_code(struct soft_cache *c, size_t size, struct err *e)
 		return err_errno(e, errno, "cannot map code memory");
 	c->rw = rw;
 
+	/* seccomp vm: mmap arg2=PROT_READ|PROT_EXEC arg3&MAP_TYPE=MAP_SHARED - code memory, the other mapping of what is written as data */
 	void *rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_NORESERVE, c->memfd, 0);
 
 	if (rx == MAP_FAILED)
@@ -368,6 +370,7 @@ bool soft_cache_drop_page(struct soft *so, uint64_t n, uint64_t granules)
 	return any;
 }
 
+/* seccomp vm: sched_yield */
 void soft_cache_park(struct soft_cache *c)
 {
 	while (__atomic_load_n(&c->stop, __ATOMIC_SEQ_CST))

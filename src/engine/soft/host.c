@@ -333,6 +333,7 @@ void host_yield(struct soft_vcpu *v)
 {
 	bool live = leave(v);
 
+	/* seccomp vm: sched_yield */
 	(void)sched_yield();
 	enter(v, live);
 }

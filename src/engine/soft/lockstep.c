@@ -326,6 +326,7 @@ static bool device_stored(const struct soft_vcpu *v, const struct soft_lockstep 
 	for (unsigned i = 0; i < DEVICE_MS; i++) {
 		if (__atomic_load_n(&v->soft->n_written, __ATOMIC_SEQ_CST) != l->n_written)
 			return true;
+		/* seccomp vm: nanosleep, clock_nanosleep - lock-step mode only */
 		(void)nanosleep(&ms, NULL);
 	}
 	return false;

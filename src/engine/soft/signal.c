@@ -93,6 +93,7 @@ static void handler(int sig, siginfo_t *si, void *ctx)
 	(void)sigaction(sig, &dfl, NULL);
 }
 
+/* seccomp vm: rt_sigaction */
 int soft_signal_init(struct err *e)
 {
 	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};

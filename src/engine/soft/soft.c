@@ -164,6 +164,7 @@ static int soft_vcpu_attach(struct engine_vcpu *ev, struct err *e)
 {
 	struct soft_vcpu *v = vcpu_of(ev);
 
+	/* seccomp vm: arch_prctl arg0=ARCH_SET_GS - the vCPU that a thread is */
 	if (syscall(SYS_arch_prctl, ARCH_SET_GS, v) < 0)
 		return err_errno(e, errno, "cannot set the GS base of vCPU %u's thread", v->index);
 	soft_signal_attach(v);
