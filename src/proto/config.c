@@ -138,12 +138,15 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",		 "engine",	   "soft.mode",	  "soft.cache",
-		"soft.perf_map", "soft.trace",	   "cpus",	  "cpu.model",
-		"memory",	 "boot.kernel",	   "boot.initrd", "boot.cmdline",
-		"console",	 "console.device", "rng",	  "balloon",
-		"agent",	 "disk",	   "net",	  "vsock.cid",
-		"debug_exit",	 "no_reboot",	   "on_crash",	  "sandbox",	  NULL,
+		"name",	       "engine",	 "soft.mode",
+		"soft.cache",  "soft.perf_map",	 "soft.trace",
+		"cpus",	       "cpu.model",	 "memory",
+		"boot.kernel", "boot.initrd",	 "boot.cmdline",
+		"console",     "console.device", "rng",
+		"balloon",     "agent",		 "disk",
+		"net",	       "vsock.cid",	 "debug_exit",
+		"no_reboot",   "on_crash",	 "sandbox",
+		NULL,
 	};
 	unsigned engine = 0, mode = 0, model = 0, console = 0, device = 0, on_crash = 0, sandbox = 0;
 	uint64_t cpus = 0, cid = 0;

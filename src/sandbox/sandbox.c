@@ -157,7 +157,12 @@ void sandbox_seal(struct sandbox *s, const struct sandbox_config *c)
 		sandbox_note(s, SANDBOX_SECCOMP, "%s",
 			     r == -EINVAL ? "the host's kernel does not have it" :
 					    strerrordesc_np(-r));
-	else if (c->trap)
+	else if (!s->on[SANDBOX_WX]) {
+		/* Its rules for mmap() and mprotect() say the same. */
+		s->on[SANDBOX_WX] = true;
+		sandbox_note(s, SANDBOX_WX, "by seccomp; the kernel has no PR_SET_MDWE");
+	}
+	if (r == 0 && c->trap)
 		sandbox_note(s, SANDBOX_SECCOMP, "a refused call is named, by the process itself");
 }
 
