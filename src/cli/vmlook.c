@@ -243,12 +243,41 @@ void vm_info_options(FILE *f)
 	opt_print_help(info_table, ARRAY_SIZE(info_table), f);
 }
 
+/* How its process is locked in: {"seccomp":"on",..}. */
+static void add_sandbox(const struct rundir *r, json_t *j)
+{
+	_autojson json_t *answer = NULL;
+	_autoclose int fd = rundir_alive(r) ? rundir_connect(r, "control", SOCK_SEQPACKET, NULL) :
+					      -1;
+	json_t *all;
+	const json_t *l;
+	size_t i;
+
+	if (fd < 0 || control_call(fd, CONTROL_INFO, clock_ns() + LOOK_NS, &answer, NULL) < 0)
+		return;
+	all = json_object();
+	json_array_foreach(json_object_get(answer, "sandbox"), i, l)
+	{
+		const char *name = json_string_value(json_object_get(l, "layer"));
+		const char *note = json_string_value(json_object_get(l, "note"));
+		bool on = json_is_true(json_object_get(l, "on")), more = note && *note;
+
+		if (name)
+			json_object_set_new(all, name,
+					    json_sprintf("%s%s%s%s", on ? "on" : "OFF",
+							 more ? " (" : "", more ? note : "",
+							 more ? ")" : ""));
+	}
+	json_object_set_new(j, "sandbox", all);
+}
+
 static int info_one(struct rundir *r, const struct vm_options *o, int *status, struct err *e)
 {
 	_autojson json_t *j = vm_describe(r);
 
 	if (!j)
 		return err_set(e, ENOMEM, "out of memory");
+	add_sandbox(r, j);
 	if (o->format == SHOW_TABLE)
 		vm_humanise(j);
 	if (show_object(j, (enum show_format)o->format, stdout) < 0)
