@@ -125,6 +125,19 @@ static int base_path(char path[PATH_MAX], struct err *e)
 		       err_set(e, ENAMETOOLONG, "the path of the run directory is too long");
 }
 
+int rundir_open_base(struct rundir *r, struct err *e)
+{
+	char path[PATH_MAX], shown[160];
+	int got = base_path(path, e);
+
+	rundir_init(r);
+	strcpy(r->name, "lodged");
+	if (got == 0)
+		r->dir = got = make_folder(AT_FDCWD, path, err_quote(shown, sizeof(shown), path),
+					   false, e);
+	return MIN(got, 0);
+}
+
 /* The folder "vms". With !make -ENOENT if there is none. */
 static int open_all(bool make, struct err *e)
 {

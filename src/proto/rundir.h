@@ -76,6 +76,9 @@ int rundir_listen(const struct rundir *r, const char *file, int type, struct err
 /* Connects to one, waits. fd or -errno. */
 int rundir_connect(const struct rundir *r, const char *file, int type, struct err *e);
 
+/* The folder that "vms" is in, for lodged's own socket; made if it is not there. Only listen, connect and close are for it. */
+int rundir_open_base(struct rundir *r, struct err *e);
+
 /* The names of all, sorted; *names is one allocation, ended by NULL. Returns how many, or -errno. */
 int rundir_list(char ***names, struct err *e);
 

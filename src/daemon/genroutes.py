@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# genroutes.py OPENAPI.json OUT.h: the tables of lodged's API out of its description: routes, what bodies and queries may have,
+# and who may do what. An endpoint without an operationId or a role, and anything that the tables cannot express, fails the build.
+import json
+import sys
+
+ROLES = ("read", "operate", "admin")
+
+
+def die(text):
+    sys.exit("genroutes: " + text)
+
+
+def c_string(text):
+    return json.dumps(text)
+
+
+def field(where, name, schema, required):
+    kind = schema.get("type")
+    known = {"type", "description", "enum", "minLength", "maxLength", "minimum", "maximum", "items", "minItems", "maxItems"}
+    if set(schema) - known:
+        die(f"{where}: {name}: cannot express {sorted(set(schema) - known)}")
+    words = "NULL"
+    if "enum" in schema:
+        words = "(const char *const[]){" + ", ".join(map(c_string, schema["enum"])) + ", NULL}"
+        low, high, c_kind = 0, 0, "API_WORD"
+    elif kind == "string":
+        low, high, c_kind = schema.get("minLength", 0), schema.get("maxLength"), "API_TEXT"
+    elif kind == "integer":
+        low, high, c_kind = schema.get("minimum"), schema.get("maximum"), "API_NUMBER"
+    elif kind == "boolean":
+        low, high, c_kind = 0, 1, "API_BOOL"
+    elif kind == "array" and schema["items"].get("type") == "string":
+        if schema["items"].get("maxLength") != 4096:
+            die(f"{where}: {name}: texts of a list have at most 4096 bytes")
+        low, high, c_kind = schema.get("minItems", 0), schema.get("maxItems"), "API_TEXTS"
+    else:
+        die(f"{where}: {name}: type {kind} is not known")
+    if low is None or high is None:
+        die(f"{where}: {name} has no bounds")
+    return f"\t{{{c_string(name)}, {c_kind}, {'true' if required else 'false'}, {low}, {high}, {words}}},"
+
+
+def main(source, out):
+    with open(source, encoding="utf-8") as f:
+        api = json.load(f)
+    schemas = api["components"]["schemas"]
+    text = ["/* Made of docs/api/lodge.json by src/daemon/genroutes.py. */"]
+    routes, handlers, done = [], [], set()
+
+    def table(name, rows):
+        if name in done:
+            return
+        done.add(name)
+        text.append(f"static const struct api_field fields_{name}[] = {{")
+        text.extend(rows)
+        text.append("\t{NULL, API_TEXT, false, 0, 0, NULL},\n};")
+
+    for path, methods in api["paths"].items():
+        if path.count("{") > 1:
+            die(f"{path}: more than one parameter")
+        for method, op in methods.items():
+            where = f"{method.upper()} {path}"
+            if "operationId" not in op:
+                die(f"{where} has no operationId")
+            role = op.get("x-lodge-role")
+            if role not in ROLES:
+                die(f"{where} has no x-lodge-role of {', '.join(ROLES)}: who may do this?")
+            name = op["operationId"]
+            if "responses" not in op or "summary" not in op:
+                die(f"{where} has no summary or no responses")
+            query = []
+            for p in op.get("parameters", []):
+                if p["in"] != "query":
+                    die(f"{where}: only query parameters are known")
+                query.append(field(where, p["name"], p["schema"], p.get("required", False)))
+            table(name + "_query", query)
+            body, body_required = "NULL", "false"
+            if "requestBody" in op:
+                ref = op["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+                schema = schemas[ref]
+                if schema.get("additionalProperties") is not False:
+                    die(f"{ref}: additionalProperties is not false")
+                table(ref, [field(ref, k, v, k in schema.get("required", [])) for k, v in schema["properties"].items()])
+                body, body_required = f"fields_{ref}", str(op["requestBody"]["required"]).lower()
+            handlers.append(f"static void api_{name}(struct api_call *call);")
+            routes.append(f"\t{{{c_string(method.upper())}, {c_string(path)}, API_ROLE_{role.upper()}, api_{name}, "
+                          f"{body}, {body_required}, fields_{name}_query}},")
+    text += handlers
+    text.append("static const struct api_route api_routes[] = {")
+    text += routes
+    text.append("};")
+    with open(out, "w", encoding="utf-8") as f:
+        f.write("\n".join(text) + "\n")
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vms.h - the VMs that lodged looks after: definitions, what they do, and the operations that change that. Loop thread only.
+ *
+ * A definition is {"words":[...], "restart":"no|on-failure|always", "autostart":bool, "wanted":"running|stopped",
+ * "revision":N}: words of `lodge run`, and what lodged is to do. An operation is
+ * {"id", "verb", "vm", "state":"pending|running|done|failed|cancelled", "started_ms", "ended_ms", "error":{"id","message"}}.
+ *
+ * Errors have a stable id for programs, in err.field: "not-found", "exists", "running", "not-running", "busy", "revision",
+ * "capacity", "bad-value", "full", "internal".
+ */
+#ifndef LODGE_DAEMON_VMS_H
+#define LODGE_DAEMON_VMS_H
+
+#include "daemon/settings.h"
+#include "daemon/store.h"
+#include "util/loop.h"
+
+struct vms;
+
+struct vms_calls {
+	void *ctx;
+	void (*operation_ended)(void *ctx, uint64_t id);
+};
+
+/* `lodge`: path of the program. Adopts what runs, and starts what is to. */
+int vms_create(struct vms **out, struct loop *l, struct store *s, const struct settings *set,
+	       const char *lodge, const struct vms_calls *calls, struct err *e);
+/* The VMs go on. Accepts NULL. */
+void vms_destroy(struct vms *v);
+
+json_t *vms_list(struct vms *v);
+/* NULL: not found, with the error. */
+json_t *vms_get(struct vms *v, const char *name, struct err *e);
+uint64_t vms_revision(struct vms *v, const char *name);
+/* def: {"name", "words", and what else a definition may have}; checked as the API's description says. */
+int vms_define(struct vms *v, const json_t *def, struct err *e);
+/* Changes some of it; revision 0: whatever it is now. What runs is not touched. */
+int vms_set(struct vms *v, const char *name, const json_t *change, uint64_t revision, struct err *e);
+/* Forgets a VM that does not run, and what it left. */
+int vms_remove(struct vms *v, const char *name, uint64_t revision, struct err *e);
+
+enum vms_verb { VMS_START, VMS_STOP, VMS_RESTART, VMS_VERBS };
+/* Begins an operation. stop, restart: timeout_s for the guest; `force`: at once. */
+int vms_begin(struct vms *v, const char *name, enum vms_verb verb, uint64_t timeout_s, bool force,
+	      uint64_t *id, struct err *e);
+/* Does it still go on? */
+bool vms_operation_open(struct vms *v, uint64_t id);
+int vms_cancel(struct vms *v, uint64_t id, struct err *e);
+
+#endif

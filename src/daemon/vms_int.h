@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vms_int.h - what vms.c (definitions, what runs) and vmop.c (operations) share. */
+#ifndef LODGE_DAEMON_VMS_INT_H
+#define LODGE_DAEMON_VMS_INT_H
+
+#include "daemon/vms.h"
+#include "proto/rundir.h"
+
+struct op {
+	struct op *next;
+	struct vms *vms;
+	struct vm *vm;
+	uint64_t id;
+	enum vms_verb verb;
+	uint64_t timeout_s;
+	bool force;
+	json_t *record;
+	pid_t pid; /* 0: pending */
+	int pidfd, said;
+	struct loop_fd *w_end, *w_said;
+	char text[1024]; /* the last of what the program said */
+	size_t len;
+	bool cancelled;
+	bool starting; /* its program is `lodge run`, else `lodge stop` */
+};
+
+struct vm {
+	struct vm *next;
+	struct vms *vms;
+	char name[CONFIG_NAME_MAX + 1];
+	json_t *def;
+	struct rundir run; /* dir -1: it does not run */
+	int keeper;	   /* pidfd of what runs; -1: nothing */
+	struct loop_fd *w_keeper;
+	struct loop_timer again; /* a restart, or another look */
+	bool look;		 /* what `again` is for */
+	unsigned failures;	 /* ends in a row, soon after the start */
+	uint64_t up_ns;		 /* since when it is known to run */
+	struct op *op;		 /* what goes on with it */
+};
+
+struct vms {
+	struct loop *loop;
+	struct store *store;
+	const struct settings *set;
+	const char *lodge;
+	struct vms_calls calls;
+	struct vm *all; /* by name */
+	struct op *ops; /* in order of their beginning */
+	struct loop_work pump;
+	bool ending;
+};
+
+struct vm *vms_find(struct vms *v, const char *name);
+const char *vms_text(const json_t *j, const char *key);
+/* Is it to run? Kept. */
+int vms_want(struct vm *vm, bool running, struct err *e);
+/* Looks whether it runs, and watches it then. */
+void vms_refresh(struct vm *vm);
+/* 0, or -ENOSPC with numbers: the host cannot carry it beside those that run. */
+int vms_admit(struct vm *vm, struct err *e);
+
+/* vmop.c */
+int op_begin(struct vm *vm, enum vms_verb verb, uint64_t timeout_s, bool force, uint64_t *id,
+	     struct err *e);
+void op_pump(void *vms);
+/* Lets go of all without ending what they started. */
+void op_drop_all(struct vms *v);
+
+#endif
