@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# cpu.sh - how the figures cpu and smp run lodge-cpubench (tests/guest/cpubench), natively and in a guest.
+# cpu.sh - how the figures cpu and smp run lodge-cpubench (tests/guest/cpubench), and cpu-debian programs of Debian
+# (tests/guest/programs), natively and in a guest.
 #
 # A run leaves its results in $bench_dir/cpu.data, one a line: SIDE<TAB>NAME<TAB>NANOSECONDS<TAB>SUM. The sums of
 # the native runs are the reference: another sum in Lodge is a failure of the whole bench, said loudly. The
@@ -11,10 +12,11 @@ cpu_tests=${BENCH_CPU_TESTS:-}
 cpu_scale=${BENCH_CPU_SCALE:-100}
 cpu_best=${BENCH_CPU_BEST:-}
 
-# Sets cpubench (the program) and cpu_initrd.
+# Sets cpu_native, the command, and cpu_initrd and cpu_word, which are the guest's.
 cpu_prepare() {
 	local guest=$top/tests/guest/cpubench
-	cpubench=$build_release/tests/guest/cpubench/lodge-cpubench
+	local cpubench=$build_release/tests/guest/cpubench/lodge-cpubench
+	cpu_native=("$cpubench" --tmp /dev/shm --busybox "$cache/busybox") cpu_word=lodge.bench=
 	cpu_initrd=$bench_dir/cpu.cpio
 	[[ $cpu_scale =~ ^[1-9][0-9]*$ ]] || die "BENCH_CPU_SCALE: $cpu_scale is not a number"
 	logged build-cpubench ninja -C "$build_release" "${cpubench#"$build_release"/}"
@@ -35,17 +37,28 @@ cpu_prepare() {
 	: >"$bench_dir/cpu.data"
 }
 
-# cpu_run SIDE LABEL CPUS ARGUMENT...: one run of lodge-cpubench by a side (native, lodge, a CPU model of QEMU).
+# The same for Debian's programs.
+cpu_prepare_debian() {
+	need_programs
+	mkdir -p "$bench_dir/work"
+	cpu_native=(env "BUSYBOX=$cache/busybox" "$cache/busybox" sh "$programs_dir/work" "$programs/tree" "$bench_dir/work" bench)
+	cpu_word=lodge.work=bench, bench_cpu_memory_mib=512
+	cpu_initrd=$bench_dir/programs.cpio
+	logged mkinitramfs-programs programs_initrd "$cpu_initrd"
+	: >"$bench_dir/cpu.data"
+}
+
+# cpu_run SIDE LABEL CPUS ARGUMENT...: one run of the program by a side (native, lodge, a CPU model of QEMU).
 # Its results go into cpu.data under LABEL. Anything that is not a result is told on standard error.
 cpu_run() {
 	local who=$1 label=$2 cpus=$3 out=$bench_dir/cpu.out
 	local initrd=$cpu_initrd bench_memory_mib=$bench_cpu_memory_mib args
 	shift 3
 	if [ "$who" = native ]; then
-		"$cpubench" --tmp /dev/shm --busybox "$cache/busybox" "$@" >"$out" 2>"$bench_dir/stderr" </dev/null || true
+		"${cpu_native[@]}" "$@" >"$out" 2>"$bench_dir/stderr" </dev/null || true
 	else
 		args=$*
-		side "$who" "$cpus" "lodge.bench=${args// /,}"
+		side "$who" "$cpus" "$cpu_word${args// /,}"
 		"$build_release/src/lodge-timeit" -t 900 -m "cpubench: begin" -m "cpubench: end" -o "$bench_dir/report" \
 			-- "${side[@]}" 2>"$bench_dir/stderr" | tr -d '\r' >"$out" || true
 		cpu_clock "$who" "$label"
@@ -125,7 +138,7 @@ cpu_summary() {
 				peers[$1] = 1
 		}
 		END {
-			printf "  %-12s %12s  %8s", figure, "native ns", "lodge" >"/dev/stderr"
+			printf "  %-14s %12s  %8s", figure, "native ns", "lodge" >"/dev/stderr"
 			for (p in peers)
 				printf "  %14s", p >"/dev/stderr"
 			printf "   (times native)\n" >"/dev/stderr"
@@ -136,7 +149,7 @@ cpu_summary() {
 				if (!native)
 					continue
 				qemu = 0
-				printf "  %-12s %12d  %8s", t, native, cell(lodge, native) >"/dev/stderr"
+				printf "  %-14s %12.0f  %8s", t, native, cell(lodge, native) >"/dev/stderr"
 				for (p in peers) {
 					q = value(p, t)
 					printf "  %14s", cell(q, native) >"/dev/stderr"
