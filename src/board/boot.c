@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,6 +122,16 @@ int boot_file_src_init(struct boot_file_src *s, const struct boot_file *f, struc
 void boot_file_src_fini(struct boot_file_src *s)
 {
 	free(s->buf);
+}
+
+void *boot_buffer(size_t len)
+{
+	size_t size = ALIGN_UP(len, 2 * MIB);
+	void *p = aligned_alloc(2 * MIB, size);
+
+	if (p)
+		(void)madvise(p, size, MADV_HUGEPAGE);
+	return p;
 }
 
 /* ---- guest memory ---- */

@@ -188,7 +188,7 @@ static int load_payload(struct boot_ctx *c, const struct bzimage *b)
 	uint8_t *in;
 	int r;
 
-	in = malloc(b->payload_len);
+	in = boot_buffer(b->payload_len);
 	if (!in)
 		return err_set(c->e, ENOMEM, "no memory to read kernel '%s'", c->kernel.name);
 	r = boot_file_read(&c->kernel, b->pm_off + b->payload_off, in, b->payload_len, c->e);

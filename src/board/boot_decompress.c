@@ -171,7 +171,7 @@ static int lz4_open(struct boot_dec *d)
 	d->in_pos = 4;
 	free(d->out);
 	d->out_cap = LZ4_LEGACY_BLOCK;
-	d->out = malloc(d->out_cap);
+	d->out = boot_buffer(d->out_cap);
 	return d->out ? 0 : -ENOMEM;
 }
 

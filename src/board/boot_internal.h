@@ -43,6 +43,10 @@ int boot_file_open(struct boot_file *f, int fd, const char *what, const char *na
 /* Reads exactly len bytes, or fails ("truncated"). */
 int boot_file_read(const struct boot_file *f, uint64_t off, void *buf, size_t len, struct err *e);
 
+/* A buffer of some MiB, in huge pages if the host has them: a fault for each page costs more than what is done with it.
+ * NULL: no memory. For free(). */
+void *boot_buffer(size_t len);
+
 struct boot_src {
 	/* The next chunk: *n bytes at *p, valid until the next call; *n 0 at the end. The first chunk is
 	 * BOOT_CHUNK long, or the whole. */

@@ -50,6 +50,11 @@ uint64_t clock_realtime_ns(void)
 	return clock_read(CLOCK_REALTIME);
 }
 
+uint64_t clock_process_cpu_ns(void)
+{
+	return clock_read(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 uint64_t clock_tsc(void)
 {
 	return __rdtsc();

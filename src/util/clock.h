@@ -15,6 +15,7 @@
 uint64_t clock_ns(void);
 /* CLOCK_REALTIME since 1970 (UTC): for wall clocks and people. */
 uint64_t clock_realtime_ns(void);
+uint64_t clock_process_cpu_ns(void); /* CPU time of all threads of this process */
 /* The processor's time stamp counter now. */
 uint64_t clock_tsc(void);
 

@@ -431,10 +431,10 @@ static int create_memory(struct machine *m, struct err *e)
 {
 	uint64_t size = m->cfg->memory_bytes, low = MIN(size, LAYOUT_LOW_RAM_MAX);
 	struct gmem_range range[2] = {{0, low}, {LAYOUT_HIGH_RAM, size - low}};
+	bool twice = m->engine->second_view && m->cfg->cpus > 1;
 
-	/* The software engine maps it a second time; KVM gains by huge pages. */
-	return gmem_create(&m->mem, range, size > low ? 2 : 1,
-			   m->engine->irqchip ? GMEM_PRIVATE : GMEM_NEW, e);
+	/* Huge pages, which only private memory gets, where nobody maps it a second time. */
+	return gmem_create(&m->mem, range, size > low ? 2 : 1, twice ? GMEM_NEW : GMEM_PRIVATE, e);
 }
 
 int machine_create(struct machine **out, struct loop *l, const struct vm_config *cfg,
@@ -497,6 +497,7 @@ int machine_start(struct machine *m, struct err *e)
 	}
 	m->restored = false;
 	idle_start(m);
+	m->start_cpu_ns = clock_process_cpu_ns();
 	r = vcpu_set_start(m->hw->vcpus, false, e);
 	if (r == 0)
 		machine_tell(m, CONTROL_EV_STARTED, NULL);
@@ -606,6 +607,7 @@ int machine_stats(struct machine *m, json_t **out, struct err *e)
 	console_stats(m->console, &cs);
 	r |= json_object_set_new(j, "uptime_ms", json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS));
 	r |= json_object_set_new(j, "resets", json_u64(m->n_resets));
+	r |= json_object_set_new(j, "start_cpu_us", json_u64(m->start_cpu_ns / 1000));
 	r |= json_object_set_new(j, "memory.resident_bytes", json_u64(gmem_resident(m->mem)));
 	r |= json_object_set_new(j, "console.bytes_in", json_u64(cs.bytes_in));
 	r |= json_object_set_new(j, "console.bytes_out", json_u64(cs.bytes_out));
