@@ -219,6 +219,7 @@ initramfs_list() {
 	printf 'file /init 755 %s\n' "$guest/init"
 	printf 'file /bin/busybox 755 %s\nlink /bin/sh busybox\n' "$cache/busybox"
 	printf 'file /bin/lodge-guest 755 %s\n' "$build_release/tests/guest/linux/lodge-guest"
+	printf 'file /bin/lodge-agent 755 %s\n' "$build_release/src/guest/lodge-agent"
 	printf 'file /bin/dhcp-lease 755 %s\n' "$guest/dhcp-lease"
 	: >"$order"
 	for entry in "${virtio_modules[@]}"; do

@@ -26,6 +26,7 @@
 
 #include "cli/attach_int.h"
 #include "cli/detach.h"
+#include "cli/guest.h"
 #include "cli/term.h"
 #include "proto/opener.h"
 #include "util/clock.h"
@@ -110,6 +111,8 @@ static void attach_started(struct attach *a)
 	/* Who asked for it is gone: nobody would know of this VM. */
 	if (a->opt->detach && detach_say(a->opt->detach, CLI_EXIT_OK, a->opt->run->name) < 0)
 		attach_quit(a, CLI_EXIT_INTERRUPTED);
+	if (a->opt->run && a->opt->restored)
+		guest_renew_time(a->opt->run->name);
 }
 
 /* The VM's own error event is an error object; say it like any other error. */
@@ -132,7 +135,11 @@ static void attach_event(struct attach *a, int event, const json_t *msg)
 	switch (event) {
 	case CONTROL_EV_STARTED: attach_started(a); break;
 	case CONTROL_EV_PAUSED: a->paused = true; break;
-	case CONTROL_EV_RESUMED: a->paused = false; break;
+	case CONTROL_EV_RESUMED:
+		a->paused = false;
+		if (a->opt->run)
+			guest_renew_time(a->opt->run->name);
+		break;
 	case CONTROL_EV_HALTED:
 		if (!a->opt->quiet)
 			log_info("the guest has halted and will not wake%s",

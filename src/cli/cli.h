@@ -64,8 +64,16 @@ int cli_ctl(int argc, char **argv); /* ctl.c */
 void cli_ctl_options(FILE *f);
 /* Prints events until the VM ends. */
 int ctl_events(int sock, struct err *e);
+/* The control socket of a VM: a path, which has a slash in it or is there, or else the name of a VM. fd or -errno. */
+int ctl_connect(const char *where, struct err *e);
 /* ctldisk.c: a request of the words behind "disk"; NULL: an error. */
 json_t *ctldisk_request(int argc, char **argv, struct err *e);
+int cli_exec(int argc, char **argv); /* exec.c */
+void cli_exec_options(FILE *f);
+int cli_cp(int argc, char **argv); /* cp.c */
+void cli_cp_options(FILE *f);
+int cli_guest(int argc, char **argv); /* guestcmd.c */
+void cli_guest_options(FILE *f);
 int cli_doctor(int argc, char **argv); /* doctor.c */
 
 /* ---- runopt.c: from words to a configuration ---- */
@@ -222,6 +230,7 @@ struct attach_options {
 	const char *vsock;  /* the path that they begin with; NULL: there are none */
 	int console;	    /* our end of the console stream, owned; -1: none */
 	uint64_t timeout_s; /* 0: none */
+	bool restored;	    /* it goes on: its clock is behind */
 	bool quiet;
 };
 

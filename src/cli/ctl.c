@@ -35,7 +35,7 @@ void cli_ctl_options(FILE *f)
 {
 	fprintf(f, "Commands:");
 	for (unsigned i = 0; control_cmd_names[i]; i++)
-		if (strncmp(control_cmd_names[i], "disk-", 5) != 0)
+		if (strncmp(control_cmd_names[i], "disk-", 5) != 0 && i != CONTROL_AGENT)
 			fprintf(f, " %s", control_cmd_names[i]);
 	fprintf(f,
 		"\n  disk limit ID [bps=SIZE] [bps-burst=SIZE] [iops=N] [iops-burst=N]   (0: no limit)\n"
@@ -209,8 +209,7 @@ static int ctl_size(const struct opt_result *res, unsigned cmd, struct ctl_optio
 	return r ? err_field(e, "size", o->size_text) : 0;
 }
 
-/* A path has a slash in it, or is there; anything else is the name of a VM. */
-static int ctl_connect(const char *where, struct err *e)
+int ctl_connect(const char *where, struct err *e)
 {
 	struct rundir r;
 	int got;

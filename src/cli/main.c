@@ -3,10 +3,20 @@
  * main.c - `lodge`: finds the command and calls it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
+
+/* A program that was started without stdin, stdout or stderr would get its files as those. */
+static int fill_stdio(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return -1;
+	return 0;
+}
 
 int main(int argc, char **argv)
 {
@@ -15,6 +25,8 @@ int main(int argc, char **argv)
 	char shown[64];
 	int i = 1;
 
+	if (fill_stdio() < 0)
+		return CLI_EXIT_RUNTIME;
 	/* Wanted even for the words before it that are wrong. */
 	for (int k = 1; k < argc && strcmp(argv[k], "--"); k++)
 		if (!strcmp(argv[k], "--json-errors"))

@@ -65,15 +65,6 @@ static int run_choose_engine(const struct run_options *o, struct vm_config *c, s
 	return err_field(e, "--engine", "kvm");
 }
 
-/* A program that was started without stdin, stdout or stderr would get its files as those. */
-static int run_fill_stdio(void)
-{
-	for (int fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-			return -1;
-	return 0;
-}
-
 /* The console stream between lodge-vm and us. */
 static int run_stdio_console(struct config_fds *fds, int *ours, struct err *e)
 {
@@ -204,6 +195,7 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 				    .opener = -1,
 				    .vsock = o->vsock,
 				    .timeout_s = o->timeout_s,
+				    .restored = o->restore,
 				    .quiet = o->quiet};
 	struct config_fds fds;
 	struct run_name names[3] = {0};
@@ -302,8 +294,6 @@ int cli_run(int argc, char **argv)
 	struct err e = {0};
 	int state_fd = -1, status;
 
-	if (run_fill_stdio() < 0)
-		return CLI_EXIT_RUNTIME;
 	for (int i = 0; i < argc; i++)
 		(void)json_array_append_new(words, json_string(argv[i]));
 	if (runopt_parse(argc, argv, &o, &c, &console_path, &e))

@@ -48,8 +48,8 @@ static const struct opt_def run_options[] = {
 	{"console-device", 0, OPT_CHOICE, AT(console_device), "WORD",
 	 "what the console is in the guest: serial (ttyS0) or virtio (hvc0) (serial)", 0, 0,
 	 config_console_device_names},
-	{"control", 0, OPT_TEXT, AT(control), "PATH", "make a control socket for `lodge ctl`", 0, 0,
-	 NULL},
+	{"control", 0, OPT_TEXT, AT(control), "PATH",
+	 "make a socket for `lodge ctl`, exec, cp and guest", 0, 0, NULL},
 	{"disk", 0, OPT_LIST, AT(disk), "FILE,...", "a disk; may be repeated", 0, 0, NULL},
 	{"rng", 0, OPT_CHOICE, AT(rng), "WORD", "entropy device: on or off (on)", 0, 0, on_off},
 	{"net", 0, OPT_LIST, AT(net), "KIND,...",
@@ -59,7 +59,8 @@ static const struct opt_def run_options[] = {
 	{"balloon", 0, OPT_CHOICE, AT(balloon), "WORD",
 	 "memory balloon, gives free memory back to the host: on or off (on)", 0, 0, on_off},
 	{"agent", 0, OPT_TEXT, AT(agent), "WHERE",
-	 "port for a guest agent: on, off, or the PATH of a socket to make (off)", 0, 0, NULL},
+	 "port for a guest agent: off, or make a socket to it: on, or its PATH (only the port)", 0,
+	 0, NULL},
 	{"vsock", 0, OPT_TEXT, AT(vsock), "PATH",
 	 "sockets to and from the guest: PATH for its ports, PATH_PORT for the host's", 0, 0, NULL},
 	{"vsock-cid", 0, OPT_UINT, AT(vsock_cid), "N", "the guest's vsock address (3)",
@@ -300,10 +301,10 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->soft_mode = (enum config_soft_mode)o->soft_mode;
 	c->soft_cache_bytes = o->soft_cache;
 	c->console_device = (enum config_console_device)o->console_device;
-	if (o->agent && !strcmp(o->agent, "off"))
+	c->agent = !o->agent || strcmp(o->agent, "off") != 0;
+	if (!c->agent)
 		o->agent = NULL;
 	c->vsock_cid = o->vsock ? (uint32_t)o->vsock_cid : 0;
-	c->agent = o->agent;
 	c->rng = o->rng;
 	c->balloon = o->balloon;
 	c->debug_exit = o->debug_exit;

@@ -11,7 +11,7 @@
 const char *const control_cmd_names[] = {"query",     "pause",	"resume",  "powerdown",
 					 "reset",     "quit",	"dump",	   "stats",
 					 "save",      "events", "balloon", "disk-limit",
-					 "disk-grow", "info",	NULL};
+					 "disk-grow", "info",	"agent",   NULL};
 const char *const control_event_names[] = {"started",  "paused",  "resumed",	"powerdown",
 					   "reset",    "halted",  "disk-error", "disk-size",
 					   "shutdown", "crashed", "guest-exit", "error",
@@ -403,4 +403,16 @@ int control_call_save(int sock, int fd, bool hold, uint64_t deadline_ns, json_t 
 	if (!req || json_object_set_new(req, "hold", json_boolean(hold)))
 		return err_errno(e, ENOMEM, "cannot make the request");
 	return control_talk(sock, req, id, fd, deadline_ns, result, e);
+}
+
+int control_call_agent(int sock, int fd, uint64_t deadline_ns, bool *open, struct err *e)
+{
+	uint64_t id = control_next_id();
+	_autojson json_t *req = control_request_json(id, CONTROL_AGENT);
+	_autojson json_t *result = NULL;
+	int r = control_talk(sock, req, id, fd, deadline_ns, &result, e);
+
+	if (!r && json_get_bool(result, "open", true, open, e) < 0)
+		r = -EPROTO;
+	return r;
 }

@@ -26,6 +26,9 @@
  *   disk-grow  result {"size":bytes}; "disk":id, "size":bytes optional: else what its file has grown to
  *   save       with one fd, an empty regular file, writable: everything into it (state/state_file.h); result {"bytes",
  *              "memory_bytes","ms"}. The guest stands still meanwhile and goes on; with "hold":true it stays paused
+ *   agent      with one fd, an end of a stream socket: it becomes the other end of the port for a guest agent, if there is a
+ *              program in the guest that has the port open: result {"open":bool}. EBUSY while somebody else talks to it,
+ *              ENODEV in a machine without that port
  *   events     result {}: from now on events are sent to this connection too
  *
  * Events, to the start socket always and to the connections that asked:
@@ -70,6 +73,7 @@ enum control_cmd {
 	CONTROL_DISK_LIMIT,
 	CONTROL_DISK_GROW,
 	CONTROL_INFO,
+	CONTROL_AGENT,
 	CONTROL_CMDS
 };
 extern const char *const control_cmd_names[]; /* NULL-terminated */
@@ -174,6 +178,9 @@ int control_call(int sock, enum control_cmd cmd, uint64_t deadline_ns, json_t **
 /* The command "save" with its file (which stays the caller's). */
 int control_call_save(int sock, int fd, bool hold, uint64_t deadline_ns, json_t **result,
 		      struct err *e);
+
+/* The command "agent" with its socket (which stays the caller's). *open: the guest has an agent, and fd is its. */
+int control_call_agent(int sock, int fd, uint64_t deadline_ns, bool *open, struct err *e);
 
 /* ---- named sockets ---- */
 

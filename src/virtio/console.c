@@ -229,6 +229,14 @@ void vconsole_tx_ready(struct virtio_dev *d, unsigned port)
 	virtio_kick(d, rx_queue(port) + 1);
 }
 
+bool vconsole_guest_open(struct virtio_dev *d, unsigned port)
+{
+	struct vconsole *c = from_virtio(d);
+
+	ASSERT(port < c->n_ports);
+	return virtio_running(d) && c->port[port].guest_open;
+}
+
 /* ---- host to guest ---- */
 
 size_t vconsole_rx_space(struct virtio_dev *d, unsigned port)

@@ -33,6 +33,8 @@ void vconsole_tx_ready(struct virtio_dev *d, unsigned port);
 size_t vconsole_rx_space(struct virtio_dev *d, unsigned port);
 /* Returns the bytes taken. */
 size_t vconsole_rx_push(struct virtio_dev *d, unsigned port, const uint8_t *buf, size_t len);
+/* Does a program in the guest have it open? */
+bool vconsole_guest_open(struct virtio_dev *d, unsigned port);
 /* Somebody came to, or left, our side. */
 void vconsole_set_open(struct virtio_dev *d, unsigned port, bool open);
 

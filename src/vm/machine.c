@@ -469,7 +469,7 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 	if (r == 0)
 		r = console_create(&m->console, l, &m->lock, fds->fd[CONFIG_FD_CONSOLE_IN],
 				   fds->fd[CONFIG_FD_CONSOLE_OUT], e);
-	if (r == 0 && fds->fd[CONFIG_FD_AGENT_LISTEN] >= 0)
+	if (r == 0 && cfg->agent)
 		r = port_socket_create(&m->agent, l, fds->fd[CONFIG_FD_AGENT_LISTEN], e);
 	m->disks_owner = (struct disks_owner){.ctx = m, .event = disks_event, .pause = disks_pause};
 	if (r == 0)
@@ -539,6 +539,20 @@ static int packed(json_t *j, json_t **out, struct err *e)
 {
 	*out = j;
 	return j ? 0 : err_set(e, ENOMEM, "out of memory");
+}
+
+int machine_agent(struct machine *m, int *fd, json_t **out, struct err *e)
+{
+	bool open;
+	int r;
+
+	if (!m->agent) {
+		err_set(e, ENODEV, "this VM has no port for a guest agent");
+		err_hint(e, "start it without --agent off");
+		return -ENODEV;
+	}
+	r = port_socket_take(m->agent, fd, &open, e);
+	return r ? r : packed(json_pack("{s:b}", "open", open), out, e);
 }
 
 int machine_query(struct machine *m, json_t **out, struct err *e)

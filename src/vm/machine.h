@@ -67,6 +67,8 @@ int machine_quit(struct machine *m, struct err *e);
  * Saves everything into an empty writable file. The guest stands still meanwhile, and this thread does nothing else. Then it goes
  * on, or with `hold`, if all went well, stays paused. *out: {"bytes", "memory_bytes", "ms"}.
  */
+/* *fd is a client's stream socket for the guest agent's port; -1 if it was taken over. */
+int machine_agent(struct machine *m, int *fd, json_t **out, struct err *e);
 int machine_save(struct machine *m, int fd, bool hold, json_t **out, struct err *e);
 
 /* Results of the control commands of these names; *out is the caller's. */

@@ -20,7 +20,7 @@
 
 struct port_socket {
 	struct loop *loop;
-	int listen_fd, fd; /* fd -1: no client */
+	int fd; /* fd -1: no client */
 	struct loop_fd *listen, *watch;
 	struct virtio_dev *console; /* NULL: detached */
 	unsigned port;
@@ -44,7 +44,8 @@ static void drop_client(struct port_socket *p)
 		vconsole_set_open(p->console, p->port, false);
 		vconsole_tx_ready(p->console, p->port); /* what waits for it is dropped */
 	}
-	(void)loop_fd_mod(p->listen, EPOLLIN);
+	if (p->listen)
+		(void)loop_fd_mod(p->listen, EPOLLIN);
 }
 
 static void client_in(struct port_socket *p)
@@ -85,23 +86,53 @@ static void client_ready(void *ctx, int fd, uint32_t events)
 		client_in(p);
 }
 
+/* Takes over fd, which is non-blocking. */
+static int add_client(struct port_socket *p, int fd)
+{
+	int r = loop_fd_add(p->loop, fd, EPOLLIN, client_ready, p, &p->watch);
+
+	if (r < 0)
+		return r;
+	p->fd = fd;
+	p->want_in = true;
+	if (p->listen)
+		(void)loop_fd_mod(p->listen, 0);
+	if (p->console)
+		vconsole_set_open(p->console, p->port, true);
+	return 0;
+}
+
 static void listen_ready(void *ctx, int fd, uint32_t events)
 {
 	struct port_socket *p = ctx;
+	int client;
 
 	(void)events;
 	/* seccomp vm: accept4 */
-	p->fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (p->fd < 0)
-		return;
-	if (loop_fd_add(p->loop, p->fd, EPOLLIN, client_ready, p, &p->watch) < 0) {
-		base_close_fd(&p->fd);
-		return;
+	client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (client >= 0 && (p->fd >= 0 || add_client(p, client) < 0))
+		close(client);
+}
+
+int port_socket_take(struct port_socket *p, int *fd, bool *open, struct err *e)
+{
+	int r;
+
+	*open = p->console && vconsole_guest_open(p->console, p->port);
+	if (!*open)
+		return 0;
+	if (p->fd >= 0) {
+		err_set(e, EBUSY, "somebody else talks to the guest agent");
+		return -EBUSY;
 	}
-	p->want_in = true;
-	(void)loop_fd_mod(p->listen, 0);
-	if (p->console)
-		vconsole_set_open(p->console, p->port, true);
+	/* seccomp vm: fcntl arg1=F_GETFL/F_SETFL */
+	r = fcntl(*fd, F_SETFL, fcntl(*fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;
+	if (r == 0)
+		r = add_client(p, *fd);
+	if (r < 0)
+		return err_errno(e, -r, "cannot use that file as a socket");
+	*fd = -1;
+	return 0;
 }
 
 /* ---- the port ---- */
@@ -162,7 +193,10 @@ int port_socket_create(struct port_socket **out, struct loop *l, int listen_fd, 
 		return err_set(e, ENOMEM, "out of memory");
 	p->loop = l;
 	p->fd = -1;
-	p->listen_fd = listen_fd;
+	if (listen_fd < 0) {
+		*out = p;
+		return 0;
+	}
 	r = fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;
 	if (r == 0)
 		r = loop_fd_add(l, listen_fd, EPOLLIN, listen_ready, p, &p->listen);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * port_socket.h - a port of the virtio console behind a listening unix socket: one client at a time talks to the program in
- * the guest that has the port open (a guest agent).
+ * port_socket.h - a port of the virtio console behind a listening unix socket, or sockets that come otherwise: one client at
+ * a time talks to the program in the guest that has the port open (a guest agent).
  *
  * Lives longer than the device: a reset of the machine does not cut the client off. Loop thread.
  */
@@ -13,10 +13,16 @@
 
 struct port_socket;
 
-/* The listening socket stays the caller's and becomes non-blocking. */
+/* The listening socket (-1: none) stays the caller's and becomes non-blocking. */
 int port_socket_create(struct port_socket **out, struct loop *l, int listen_fd, struct err *e);
 /* Accepts NULL. Detached. */
 void port_socket_destroy(struct port_socket *p);
+
+/*
+ * A client that was let in elsewhere. *open: a program in the guest has the port open; then *fd is taken over and -1. -EBUSY:
+ * there is a client.
+ */
+int port_socket_take(struct port_socket *p, int *fd, bool *open, struct err *e);
 
 /* What port number `index` of the console is to be created with. */
 void port_socket_backend(struct port_socket *p, const char *name, unsigned index,

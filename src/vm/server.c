@@ -164,8 +164,8 @@ static void client_flush(struct client *c, uint64_t deadline_ns)
 
 /* ---- requests ---- */
 
-static int run_command(struct client *c, const struct control_request *rq,
-		       const struct control_msg *msg, json_t **result, struct err *e)
+static int run_command(struct client *c, const struct control_request *rq, struct control_msg *msg,
+		       json_t **result, struct err *e)
 {
 	struct machine *m = c->server->machine;
 
@@ -184,6 +184,10 @@ static int run_command(struct client *c, const struct control_request *rq,
 		if (msg->n_fds != 1)
 			return err_set(e, EINVAL, "save needs one open file with the request");
 		return machine_save(m, msg->fd[0], rq->hold, result, e);
+	case CONTROL_AGENT:
+		if (msg->n_fds != 1)
+			return err_set(e, EINVAL, "agent needs one open socket with the request");
+		return machine_agent(m, &msg->fd[0], result, e);
 	case CONTROL_EVENTS: c->events = true; return 0;
 	case CONTROL_DISK_LIMIT: return machine_disk_limit(m, rq, e);
 	case CONTROL_DISK_GROW: return machine_disk_grow(m, rq, result, e);
@@ -200,7 +204,7 @@ static void reply_error(struct client *c, uint64_t id, const struct err *e)
 		client_drop(c);
 }
 
-static void handle(struct client *c, const struct control_msg *msg)
+static void handle(struct client *c, struct control_msg *msg)
 {
 	struct control_request rq = {0};
 	json_t *result = NULL;

@@ -33,7 +33,7 @@ counted() { [ "$(grep -c '^count ' "$work/out.$1")" -ge "$2" ]; }
 
 mkfifo "$work/in"
 exec 5<>"$work/in"
-vm 0 --engine kvm --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M --debug-exit --rng off --balloon off \
+vm 0 --engine kvm --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M --debug-exit --rng off --balloon off --agent off \
 	--cmdline "console=ttyS0 quiet panic=-1 audit=0 lodge.mode=count lodge.cpus=1"
 part=0
 for engine in soft kvm; do

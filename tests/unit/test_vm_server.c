@@ -172,10 +172,12 @@ static void test_commands(void **st)
 	expect_event(start_peer, CONTROL_EV_STARTED);
 	for (unsigned cmd = 0; cmd < CONTROL_CMDS; cmd++)
 		if (cmd != CONTROL_QUIT && cmd != CONTROL_SAVE && cmd != CONTROL_DISK_LIMIT &&
-		    cmd != CONTROL_DISK_GROW)
+		    cmd != CONTROL_DISK_GROW && cmd != CONTROL_AGENT)
 			expect_ok(start_peer, cmd + 1, cmd);
 	ask(start_peer, 40, CONTROL_SAVE); /* without a file */
 	expect_error(start_peer, 40, "EINVAL");
+	ask(start_peer, 41, CONTROL_AGENT); /* without a socket */
+	expect_error(start_peer, 41, "EINVAL");
 	c = dial();
 	expect_ok(c, 50, CONTROL_PAUSE); /* no events here */
 	expect_event(start_peer, CONTROL_EV_PAUSED);
