@@ -2,9 +2,10 @@
 /*
  * diff.c - the differential CPU test's main program: batches through both sides, comparison, report.
  *
- *   cpu-diff [--seed S] [--count N] [--case N] [--form NAME] [--mode reference|translate|both] [--blocks PERCENT]
+ *   cpu-diff [--seed S] [--count N] [--case N] [--form NAME] [--mode reference|translate|both|chaos] [--blocks PERCENT]
  *            [--native] [--coverage] [--list] [-v]
  *
+ * Mode chaos is translate in an engine that throws its caches away at random (chaos.c), always by the engine's own loop.
  * --case N runs one case of the seed and prints it; --form takes an operation ("add") or a form's whole name
  * ("01:add", see --list); --native compares the processor with itself (a check of this test). Exit code 0:
  * all cases agree and every form was executed or has a reason not to be; 1: not so; 2: usage.
@@ -28,7 +29,7 @@
 
 static struct {
 	uint64_t seed, count, only;
-	bool one, verbose, native, coverage;
+	bool one, verbose, native, coverage, chaos;
 	const char *form;
 	unsigned modes; /* bit a diff_mode */
 	unsigned blocks, max_reports;
@@ -334,8 +335,10 @@ static void check(struct diff_soft *soft, struct diff_batch *b)
 		for (unsigned m = 0; soft && m < 2; m++) {
 			if (!(opt.modes & BIT(m)))
 				continue;
+			bool whole = opt.chaos || c->number % 3 == 0;
+
 			diff_soft_run(soft, b, c, (enum diff_mode)m,
-				      c->number % 3 == 0 ? 0 : 1 + (unsigned)(c->number % 40), &out);
+				      whole ? 0 : 1 + (unsigned)(c->number % 40), &out);
 			if (differs(b, c, &c->nat, &out, m == DIFF_TRANSLATE, text, sizeof(text))) {
 				n_failed++;
 				if (!c->block)
@@ -467,9 +470,11 @@ static void options(int argc, char **argv)
 		case 'C': opt.coverage = true; break;
 		case 'v': opt.verbose = true; break;
 		case 'm':
+			opt.chaos = strcmp(optarg, "chaos") == 0;
 			opt.modes = strcmp(optarg, "reference") == 0 ? BIT(DIFF_REFERENCE) :
-				    strcmp(optarg, "translate") == 0 ? BIT(DIFF_TRANSLATE) :
-				    strcmp(optarg, "both") == 0	     ? BIT(DIFF_REFERENCE) |
+				    strcmp(optarg, "translate") == 0 || opt.chaos ?
+								       BIT(DIFF_TRANSLATE) :
+				    strcmp(optarg, "both") == 0 ? BIT(DIFF_REFERENCE) |
 									  BIT(DIFF_TRANSLATE) :
 								  0;
 			if (opt.modes)
@@ -486,7 +491,7 @@ static void options(int argc, char **argv)
 		default:
 			fprintf(stderr,
 				"usage: cpu-diff [--seed S] [--count N] [--case N] [--form NAME] [--blocks PERCENT]\n"
-				"                [--mode reference|translate|both] [--native] [--coverage] [--reports N] [--list] [-v]\n");
+				"                [--mode reference|translate|both|chaos] [--native] [--coverage] [--reports N] [--list] [-v]\n");
 			exit(o == 'h' ? 0 : 2);
 		}
 	}
@@ -518,7 +523,7 @@ int main(int argc, char **argv)
 	/* The child is forked before the engine makes its mappings and threads. */
 	nat = diff_native_create(opt.native ? 1 : 2);
 	if (!opt.native) {
-		soft = diff_soft_create();
+		soft = diff_soft_create(opt.chaos);
 		signal(SIGALRM, hung);
 	}
 	if (soft && (opt.modes & BIT(DIFF_TRANSLATE)) && !diff_soft_has_translate()) {

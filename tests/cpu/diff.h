@@ -196,7 +196,7 @@ bool diff_native_wait(struct diff_native *n, unsigned slot, unsigned *at);
 
 struct diff_soft;
 enum diff_mode { DIFF_REFERENCE, DIFF_TRANSLATE };
-struct diff_soft *diff_soft_create(void);
+struct diff_soft *diff_soft_create(bool chaos);
 void diff_soft_destroy(struct diff_soft *d);
 bool diff_soft_has_translate(void);
 void diff_soft_begin_batch(struct diff_soft *d, const struct diff_batch *b);

@@ -187,7 +187,7 @@ bool diff_soft_has_translate(void)
 	return soft_run_block != NULL;
 }
 
-struct diff_soft *diff_soft_create(void)
+struct diff_soft *diff_soft_create(bool chaos)
 {
 	struct diff_soft *d = calloc(1, sizeof(*d));
 	const struct gmem_range range = {0, G_SIZE};
@@ -198,7 +198,7 @@ struct diff_soft *diff_soft_create(void)
 				    .soft_mode = SOFT_MODE_REFERENCE};
 
 	if (soft_run_block)
-		cfg.soft_mode = SOFT_MODE_TRANSLATE;
+		cfg.soft_mode = chaos ? SOFT_MODE_CHAOS : SOFT_MODE_TRANSLATE;
 	if (gmem_create(&d->mem, &range, 1, -1, &e) != 0)
 		goto fail;
 	build(d);

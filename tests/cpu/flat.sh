@@ -12,7 +12,7 @@
 #   expect: N    exit status of `lodge run` (0)        cpus: N     processors (1)
 #   seconds: N   time limit (60)                       memory: N   MiB (64)
 #   kvm: N,N     these checks may fail under any KVM   bed: N,N     these in the bed, as QEMU's TCG emulates badly
-#   qemu: no     not to be run in QEMU                 modes: M,M  of the software engine only these
+#   qemu: no     not to be run in QEMU                 modes: M,M  of the software engine only these (chaos: as translate)
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=${1:?usage: flat.sh BUILD [--qemu] [--modes "M ..."] [NAME...]}
@@ -104,7 +104,8 @@ for name in "${names[@]}"; do
 	only=$(word "$name" modes "")
 	for mode in $modes; do
 		[[ $mode == qemu* ]] && [ "$(word "$name" qemu yes)" = no ] && continue
-		[ -z "$only" ] || [[ $mode == *qemu* || $mode == kvm ]] || [[ ,$only, == *,$mode,* ]] || continue
+		like=${mode/chaos/translate}
+		[ -z "$only" ] || [[ $mode == *qemu* || $mode == kvm ]] || [[ ,$only, == *,$like,* ]] || continue
 		while [ "$(jobs -pr | wc -l)" -ge $((processors > 1 ? 2 : 1)) ]; do wait -n; done
 		run_one "$name" "$mode" | tee -a "$out" &
 	done
