@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 /* What the C library itself calls, in any program of ours:
@@ -29,22 +29,20 @@
  * seccomp vm nat: newfstatat arg3=AT_EMPTY_PATH - fstat(), in newer C libraries
  */
 
-static void say_number(const char *prefix, unsigned number, const char *rest)
-{
-	char line[160];
-	int n = snprintf(line, sizeof(line), "%s%u%s", prefix, number, rest);
-
-	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
-		return;
-}
-
 /* The process ends here whatever happens: this is the debugging mode. */
 static void refused(int sig, siginfo_t *info, void *context)
 {
+	const greg_t *reg = ((const ucontext_t *)context)->uc_mcontext.gregs;
+	char line[200];
+	int n = snprintf(
+		line, sizeof(line),
+		"the sandbox refused system call number %d (%#llx, %#llx, %#llx, %#llx): it stands so in no seccomp comment of this program\n",
+		info->si_syscall, (unsigned long long)reg[REG_RDI], (unsigned long long)reg[REG_RSI],
+		(unsigned long long)reg[REG_RDX], (unsigned long long)reg[REG_R10]);
+
 	(void)sig;
-	(void)context;
-	say_number("the sandbox refused system call number ", (unsigned)info->si_syscall,
-		   ": it stands in no seccomp comment of this program\n");
+	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
+		_exit(1);
 	_exit(128 + SIGSYS);
 }
 

@@ -39,7 +39,7 @@
 	CLOCK_NS_PER_S /* how long the event of a failed start may wait for its reader */
 
 /* Limits of the process. */
-#define FDS_BASE 256u
+#define FDS_BASE 512u
 #define THREADS_BASE 64u
 #define THREADS_PER_DISK 32u	   /* the kernel's workers for io_uring count too */
 #define FILE_SIZE_MIN (8192 * GIB) /* what a file system has room for is the host's to limit */
