@@ -54,6 +54,8 @@ struct vm_verb {
 	bool many; /* takes several names */
 	/* 0 or -errno. Exit status: of the error, or *status. */
 	int (*one)(struct rundir *r, const struct vm_options *o, int *status, struct err *e);
+	/* The same for a VM that is lodged's; NULL: they are not different. */
+	int (*managed)(const char *name, const struct vm_options *o, struct err *e);
 };
 
 /* Parses, opens each VM and calls `one`; all of them, even if one fails. Returns the exit status, of the first that failed. */
@@ -92,6 +94,11 @@ int vm_logs(int argc, char **argv); /* vmconsole.c */
 void vm_logs_options(FILE *f);
 int vm_console(int argc, char **argv);
 void vm_console_options(FILE *f);
+int cli_create(int argc, char **argv); /* dcmd.c */
+int cli_set(int argc, char **argv);
+void cli_create_options(FILE *f);
+int cli_operation(int argc, char **argv);
+void cli_operation_options(FILE *f);
 int cli_completion(int argc, char **argv); /* completion.c */
 void cli_completion_options(FILE *f);
 

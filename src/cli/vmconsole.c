@@ -232,8 +232,9 @@ static int console_one(struct rundir *r, const struct vm_options *o, int *status
 
 int vm_console(int argc, char **argv)
 {
-	static const struct vm_verb verb = {console_table, ARRAY_SIZE(console_table), vm_console,
-					    false, console_one};
+	static const struct vm_verb verb = {console_table, ARRAY_SIZE(console_table),
+					    vm_console,	   false,
+					    console_one,   NULL};
 	struct vm_options o = {.tail = 8 * KIB};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -297,8 +298,9 @@ static int logs_one(struct rundir *r, const struct vm_options *o, int *status, s
 
 int vm_logs(int argc, char **argv)
 {
-	static const struct vm_verb verb = {logs_table, ARRAY_SIZE(logs_table), vm_logs, false,
-					    logs_one};
+	static const struct vm_verb verb = {logs_table, ARRAY_SIZE(logs_table),
+					    vm_logs,	false,
+					    logs_one,	NULL};
 	struct vm_options o = {.tail = UINT64_MAX};
 
 	return vm_each(&verb, &o, argc, argv);

@@ -4,7 +4,8 @@
  *
  * Stop: the power button, the end awaited by the lock of the run directory (no polling), after the time-out "quit", which the VM
  * process obeys whatever its guest does, and when even that does not help SIGKILL to the keeper, with which all of the VM's
- * processes die. So every VM can be stopped, and what is stopped can be removed.
+ * processes die. So every VM can be stopped, and what is stopped can be removed. For a VM of lodged's, stop, start, restart and rm
+ * are requests to lodged: it must know that what it looks after is to be down.
  */
 #include <errno.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/daemon.h"
 #include "cli/vm.h"
 #include "util/clock.h"
 
@@ -54,8 +56,9 @@ static int resume_one(struct rundir *r, const struct vm_options *o, int *status,
 
 int vm_pause(int argc, char **argv)
 {
-	static const struct vm_verb verb = {pause_table, ARRAY_SIZE(pause_table), vm_pause, true,
-					    pause_one};
+	static const struct vm_verb verb = {pause_table, ARRAY_SIZE(pause_table),
+					    vm_pause,	 true,
+					    pause_one,	 NULL};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -63,8 +66,9 @@ int vm_pause(int argc, char **argv)
 
 int vm_resume(int argc, char **argv)
 {
-	static const struct vm_verb verb = {pause_table, ARRAY_SIZE(pause_table), vm_resume, true,
-					    resume_one};
+	static const struct vm_verb verb = {pause_table, ARRAY_SIZE(pause_table),
+					    vm_resume,	 true,
+					    resume_one,	 NULL};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -142,10 +146,30 @@ static int stop_one(struct rundir *r, const struct vm_options *o, int *status, s
 	return got;
 }
 
+static int operate(const char *name, const char *verb, const struct vm_options *o, struct err *e)
+{
+	_autojson json_t *body = json_pack("{s:I, s:b}", "timeout", (json_int_t)o->timeout_s,
+					   "force", o->force);
+
+	if (body && o->timeout_s > 86400) /* the API's limit */
+		json_object_set_new(body, "timeout", json_integer(86400));
+	return body ? daemon_operate(name, verb, body, e) : err_set(e, ENOMEM, "out of memory");
+}
+
+static int stop_managed(const char *name, const struct vm_options *o, struct err *e)
+{
+	int got = operate(name, "stop", o, e);
+
+	if (got == 0 && !o->quiet)
+		printf("%s: stopped\n", name);
+	return got;
+}
+
 int vm_stop(int argc, char **argv)
 {
-	static const struct vm_verb verb = {stop_table, ARRAY_SIZE(stop_table), vm_stop, true,
-					    stop_one};
+	static const struct vm_verb verb = {stop_table, ARRAY_SIZE(stop_table),
+					    vm_stop,	true,
+					    stop_one,	stop_managed};
 	struct vm_options o = {.timeout_s = STOP_SECONDS};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -236,10 +260,30 @@ static int restart_one(struct rundir *r, const struct vm_options *o, int *status
 	return got < 0 ? got : run_again(info, status, e);
 }
 
+static int start_managed(const char *name, const struct vm_options *o, struct err *e)
+{
+	int got = daemon_operate(name, "start", NULL, e);
+
+	(void)o;
+	if (got == 0)
+		puts(name);
+	return got;
+}
+
+static int restart_managed(const char *name, const struct vm_options *o, struct err *e)
+{
+	int got = operate(name, "restart", o, e);
+
+	if (got == 0)
+		puts(name);
+	return got;
+}
+
 int vm_start(int argc, char **argv)
 {
-	static const struct vm_verb verb = {start_table, ARRAY_SIZE(start_table), vm_start, true,
-					    start_one};
+	static const struct vm_verb verb = {start_table, ARRAY_SIZE(start_table),
+					    vm_start,	 true,
+					    start_one,	 start_managed};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -248,7 +292,7 @@ int vm_start(int argc, char **argv)
 int vm_restart(int argc, char **argv)
 {
 	static const struct vm_verb verb = {start_table, ARRAY_SIZE(start_table), vm_restart, true,
-					    restart_one};
+					    restart_one, restart_managed};
 	struct vm_options o = {.timeout_s = STOP_SECONDS};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -284,9 +328,26 @@ static int rm_one(struct rundir *r, const struct vm_options *o, int *status, str
 	return got;
 }
 
+static int rm_managed(const char *name, const struct vm_options *o, struct err *e)
+{
+	struct vm_options at_once = {.force = true};
+	char path[96];
+	int got;
+
+	if (o->force && operate(name, "stop", &at_once, e) < 0) {
+		if (e->code != EBUSY)
+			return -e->code;
+		*e = (struct err){0}; /* it does not run; if it is busy, what follows says so */
+	}
+	snprintf(path, sizeof(path), "/1.0/vms/%.64s", name);
+	got = daemon_call("DELETE", path, NULL, NULL, e);
+	return got == 204 ? 0 : got < 0 ? got : -e->code;
+}
+
 int vm_rm(int argc, char **argv)
 {
-	static const struct vm_verb verb = {rm_table, ARRAY_SIZE(rm_table), vm_rm, true, rm_one};
+	static const struct vm_verb verb = {rm_table,  ARRAY_SIZE(rm_table), vm_rm, true, rm_one,
+					    rm_managed};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -327,8 +388,9 @@ static int wait_one(struct rundir *r, const struct vm_options *o, int *status, s
 
 int vm_wait(int argc, char **argv)
 {
-	static const struct vm_verb verb = {wait_table, ARRAY_SIZE(wait_table), vm_wait, false,
-					    wait_one};
+	static const struct vm_verb verb = {wait_table, ARRAY_SIZE(wait_table),
+					    vm_wait,	false,
+					    wait_one,	NULL};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -358,8 +420,9 @@ static int events_one(struct rundir *r, const struct vm_options *o, int *status,
 
 int vm_events(int argc, char **argv)
 {
-	static const struct vm_verb verb = {events_table, ARRAY_SIZE(events_table), vm_events,
-					    false, events_one};
+	static const struct vm_verb verb = {events_table, ARRAY_SIZE(events_table),
+					    vm_events,	  false,
+					    events_one,	  NULL};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "cli/daemon.h"
 #include "cli/vm.h"
 #include "util/clock.h"
 
@@ -21,9 +22,14 @@ static int each(const struct vm_verb *v, const struct vm_options *o, const char 
 {
 	struct rundir r;
 	struct err e = {0};
-	int got = rundir_open(&r, name, &e);
+	int got;
 
 	*status = CLI_EXIT_OK;
+	if (v->managed && daemon_has(name)) {
+		got = v->managed(name, o, &e);
+		return got < 0 ? (int)cli_fail(&e, cli_status(&e)) : CLI_EXIT_OK;
+	}
+	got = rundir_open(&r, name, &e);
 	if (got == 0)
 		got = v->one(&r, o, status, &e);
 	rundir_close(&r);
@@ -190,6 +196,39 @@ void vm_ls_options(FILE *f)
 	opt_print_help(ls_table, ARRAY_SIZE(ls_table), f);
 }
 
+/* lodged's own that have no folder in the run directory, and those that are about to be started again. */
+static void add_managed(json_t *rows)
+{
+	_autojson json_t *answer = NULL;
+	json_t *list, *vm, *row;
+	size_t i, k;
+
+	if (daemon_call("GET", "/1.0/vms", NULL, &answer, NULL) != 200)
+		return;
+	list = json_object_get(answer, "vms");
+	json_array_foreach(list, i, vm)
+	{
+		const char *name = json_string_value(json_object_get(vm, "name"));
+		const char *state = json_string_value(json_object_get(vm, "state"));
+
+		json_array_foreach(rows, k, row)
+		{
+			const char *is = json_string_value(json_object_get(row, "name"));
+
+			if (name && is && strcmp(is, name) >= 0)
+				break;
+		}
+		row = json_array_get(rows, k);
+		if (!name || !state)
+			continue;
+		if (!row || strcmp(json_string_value(json_object_get(row, "name")), name) != 0)
+			json_array_insert_new(rows, k,
+					      json_pack("{s:s, s:s}", "name", name, "state", state));
+		else if (!strcmp(state, "waiting"))
+			json_object_set_new(row, "state", json_string(state));
+	}
+}
+
 int vm_ls(int argc, char **argv)
 {
 	_autojson json_t *rows = json_array();
@@ -221,6 +260,7 @@ int vm_ls(int argc, char **argv)
 		}
 		rundir_close(&r);
 	}
+	add_managed(rows);
 	if (show_filter(rows, &o.filter, ls_columns, &e) < 0)
 		return cli_fail(&e, CLI_EXIT_USAGE);
 	for (size_t i = 0; o.format == SHOW_TABLE && i < json_array_size(rows); i++)
@@ -287,8 +327,9 @@ static int info_one(struct rundir *r, const struct vm_options *o, int *status, s
 
 int vm_info(int argc, char **argv)
 {
-	static const struct vm_verb verb = {info_table, ARRAY_SIZE(info_table), vm_info, false,
-					    info_one};
+	static const struct vm_verb verb = {info_table, ARRAY_SIZE(info_table),
+					    vm_info,	false,
+					    info_one,	NULL};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);

@@ -203,6 +203,7 @@ static unsigned stop_words(const struct op *op, const char *argv[WORDS_MAX], cha
 /* In the child; does not return. */
 static _Noreturn void op_exec(const struct op *op, const char *const argv[], int said)
 {
+	const char *folder = op->starting ? vms_text(op->vm->def, "folder") : "";
 	int null = open("/dev/null", O_RDWR);
 	sigset_t none;
 
@@ -213,10 +214,13 @@ static _Noreturn void op_exec(const struct op *op, const char *const argv[], int
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	dup2(said, STDERR_FILENO);
-	if (chdir("/") == 0) {
-		close_range(3, ~0u, 0);
-		execv(op->vms->lodge, (char *const *)(uintptr_t)argv);
+	close_range(3, ~0u, 0);
+	if (chdir(*folder ? folder : "/") < 0) {
+		dprintf(STDERR_FILENO, "lodge: cannot go to the folder \"%s\"\n", folder);
+		_exit(1);
 	}
+	setenv("LODGE_DIRECT", "1", 1); /* what it does is for us, not by us */
+	execv(op->vms->lodge, (char *const *)(uintptr_t)argv);
 	_exit(127);
 }
 

@@ -308,13 +308,19 @@ uint64_t vms_revision(struct vms *v, const char *name)
 	return vm ? (uint64_t)json_integer_value(json_object_get(vm->def, "revision")) : 0;
 }
 
-/* Options that are lodged's own business. */
-static int check_words(const json_t *words, struct err *e)
+/* Words that are lodged's own business, and a folder that is none. */
+static int check_definition(const json_t *def, struct err *e)
 {
 	static const char *const own[] = {"--detach", "-d", "--name", "--rm", "--help", "-h", "--"};
+	const json_t *words = json_object_get(def, "words");
+	const char *folder = vms_text(def, "folder");
 	json_t *w;
 	size_t i;
 
+	if (*folder && *folder != '/') {
+		err_set(e, EINVAL, "\"folder\" must be an absolute path");
+		return err_field(e, "bad-value", "folder");
+	}
 	json_array_foreach((json_t *)(uintptr_t)words, i, w)
 	{
 		const char *text = json_string_value(w);
@@ -370,7 +376,7 @@ int vms_define(struct vms *v, const json_t *def, struct err *e)
 		err_set(e, EEXIST, "lodged has a VM named \"%s\" already", name);
 		return err_field(e, "exists", name);
 	}
-	r = check_words(json_object_get(def, "words"), e);
+	r = check_definition(def, e);
 	if (r < 0)
 		return r;
 	kept = json_pack("{s:s, s:b, s:s, s:i}", "restart", "no", "autostart", 0, "wanted",
@@ -408,7 +414,7 @@ int vms_set(struct vms *v, const char *name, const json_t *change, uint64_t revi
 		return -ESRCH;
 	r = check_revision(vm, revision, e);
 	if (r == 0)
-		r = check_words(json_object_get(change, "words"), e);
+		r = check_definition(change, e);
 	if (r < 0)
 		return r;
 	def = json_deep_copy(vm->def);
