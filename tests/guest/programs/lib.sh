@@ -50,10 +50,9 @@ programs_initrd() {
 		printf 'file /work 755 %s\n' "$programs_dir/work"
 		printf 'file /bin/busybox 755 %s\nlink /bin/sh busybox\n' "$cache/busybox"
 		printf 'file /bin/lodge-guest 755 %s\n' "$build_release/tests/guest/linux/lodge-guest"
-		cd "$programs/tree"
-		find . -mindepth 1 -type d -printf 'dir /debian/%P 755\n'
-		find . -type f -printf "file /debian/%P %m $programs/tree/%P\n"
-		find . -type l -printf 'link /debian/%P %l\n'
+		find "$programs/tree" -mindepth 1 -type d -printf 'dir /debian/%P 755\n'
+		find "$programs/tree" -type f -printf 'file /debian/%P %m %p\n'
+		find "$programs/tree" -type l -printf 'link /debian/%P %l\n'
 	} >"$list"
 	"$build_release/src/lodge-mkinitramfs" "$1" "$list"
 	rm -f "$list"
