@@ -111,6 +111,13 @@ struct run_nets {
 	char forward[2560];   /* their list */
 };
 
+/* What a guest is told at its first start; runseed.c's own. */
+struct run_seed {
+	const char *user, *ssh_key, *hostname, *cloud_init;
+	int fd;	       /* the disk with it, in memory; -1: none */
+	char disk[64]; /* the --disk that it stands for */
+};
+
 struct run_options {
 	const char *kernel, *initrd, *cmdline, *name, *console, *control;
 	const char *image;		    /* NULL: none */
@@ -128,6 +135,7 @@ struct run_options {
 	uint64_t vsock_cid;
 	struct opt_list disk;
 	struct run_disks disks; /* made of it; rundisk_end() */
+	struct run_seed seed;
 	bool no_probe;
 	struct opt_list net, publish;
 	struct run_nets nets; /* made of them; runnet_end() */
@@ -178,6 +186,15 @@ void rundisk_keep(struct run_disks *disks, struct config_fds *fds);
 /* Frees what rundisk_parse() made, and closes. Also after an error, and twice. */
 void rundisk_end(struct run_disks *disks);
 void rundisk_print_help(FILE *f);
+
+/* ---- runseed.c: --user, --ssh-key, --hostname, --cloud-init ---- */
+
+/* Adds a disk to the words of --disk if there is something to tell. */
+int runseed_parse(struct run_seed *s, struct opt_list *disks, struct err *e);
+/* Reads the files and fills the disk. name: the guest's without --hostname. */
+int runseed_write(const struct run_seed *s, const char *name, struct err *e);
+/* Also after an error, and twice. */
+void runseed_end(struct run_seed *s);
 
 /* ---- runnet.c: network cards ---- */
 

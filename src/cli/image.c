@@ -134,7 +134,7 @@ static bool have_program(const char *name)
 }
 
 static pid_t start_build(const char *program, const char *path, const char *suite, uint64_t size,
-			 int log, int *out, struct err *e)
+			 const char *packages, int log, int *out, struct err *e)
 {
 	char mib[24];
 	int p[2];
@@ -157,7 +157,8 @@ static pid_t start_build(const char *program, const char *path, const char *suit
 		dup2(null, STDIN_FILENO);
 		dup2(p[1], STDOUT_FILENO);
 		dup2(log, STDERR_FILENO);
-		execl(program, program, path, suite, mib, (char *)NULL);
+		close_range(3, ~0u, 0);
+		execl(program, program, path, suite, mib, packages, (char *)NULL);
 		_exit(127);
 	}
 	close(p[1]);
@@ -249,7 +250,8 @@ static int failed(const char *name, const char *log_path, int status, struct err
 	return err_hint(e, "all that was said is in %.150s", log_path);
 }
 
-static int build_locked(const char *name, const char *path, uint64_t size, bool quiet, struct err *e)
+static int build_locked(const char *name, const char *path, uint64_t size, const char *packages,
+			bool quiet, struct err *e)
 {
 	struct shown s = {.name = name, .quiet = quiet, .tty = isatty(STDERR_FILENO)};
 	char program[PATH_MAX], log_path[PATH_MAX + 8];
@@ -265,7 +267,7 @@ static int build_locked(const char *name, const char *path, uint64_t size, bool 
 	if (log < 0)
 		return err_errno(e, errno, "cannot write \"%.200s\"", log_path);
 	s.start_ns = s.phase_ns = clock_ns();
-	pid = start_build(program, path, image_suite(name), size, log, &out, e);
+	pid = start_build(program, path, image_suite(name), size, packages, log, &out, e);
 	if (pid < 0)
 		return pid;
 	watch(out, &s);
@@ -283,7 +285,7 @@ static int build_locked(const char *name, const char *path, uint64_t size, bool 
 	return 0;
 }
 
-int image_build(const char *name, uint64_t size, bool quiet, struct err *e)
+int image_build(const char *name, uint64_t size, const char *packages, bool quiet, struct err *e)
 {
 	char path[PATH_MAX], lock_path[PATH_MAX + 8];
 	_autoclose int lock = -1;
@@ -293,6 +295,15 @@ int image_build(const char *name, uint64_t size, bool quiet, struct err *e)
 		err_set(e, EINVAL, "an image %s cannot be made: debian:12 and debian:13 can", name);
 		err_hint(e, "lodge image import FILE %s", name);
 		r = err_field(e, "image", name);
+	}
+	if (!r && packages &&
+	    packages[strspn(packages, "abcdefghijklmnopqrstuvwxyz0123456789+.-,")]) {
+		char shown[80];
+
+		err_set(e, EINVAL,
+			"--packages \"%s\" is no list of packages: write names with commas between them",
+			err_quote(shown, sizeof(shown), packages));
+		r = err_field(e, "--packages", packages);
 	}
 	if (!r && (!have_program("mmdebstrap") || !have_program("mke2fs"))) {
 		err_set(e, ENOENT,
@@ -307,7 +318,7 @@ int image_build(const char *name, uint64_t size, bool quiet, struct err *e)
 	lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (lock < 0 || flock(lock, LOCK_EX) < 0)
 		return err_errno(e, errno, "cannot lock \"%.200s\"", lock_path);
-	r = access(path, F_OK) == 0 ? -EEXIST : build_locked(name, path, size, quiet, e);
+	r = access(path, F_OK) == 0 ? -EEXIST : build_locked(name, path, size, packages, quiet, e);
 	unlink(lock_path);
 	if (r != -EEXIST)
 		return r;
@@ -329,7 +340,7 @@ int image_ensure(const char *name, bool quiet, struct err *e)
 		err_field(e, "image", name);
 		return -ENOENT;
 	}
-	r = image_build(name, IMAGE_SIZE_DEFAULT, quiet, e);
+	r = image_build(name, IMAGE_SIZE_DEFAULT, NULL, quiet, e);
 	if (r == -EEXIST && access(path, F_OK) == 0) {
 		*e = (struct err){0}; /* somebody else made it meanwhile */
 		r = 0;

@@ -25,8 +25,9 @@ int image_path(const char *name, char path[PATH_MAX], struct err *e);
 int image_make_folder(char *path, struct err *e);
 /* The Debian suite that `lodge image build NAME` makes ("bookworm"), or NULL. */
 const char *image_suite(const char *name);
-/* Makes it, telling its phases on stderr unless quiet. -EEXIST if it is there. */
-int image_build(const char *name, uint64_t size, bool quiet, struct err *e);
+/* Makes it, with more packages (a list with commas; NULL: none), telling its phases on stderr unless quiet. -EEXIST if it is
+ * there. */
+int image_build(const char *name, uint64_t size, const char *packages, bool quiet, struct err *e);
 /* Makes it if it is not there and can be made. */
 int image_ensure(const char *name, bool quiet, struct err *e);
 

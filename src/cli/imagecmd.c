@@ -21,6 +21,7 @@
 
 struct image_options {
 	uint64_t size;
+	const char *packages;
 	bool json, quiet, json_errors, help;
 };
 
@@ -29,6 +30,8 @@ struct image_options {
 static const struct opt_def table[] = {
 	{"size", 0, OPT_SIZE, AT(size), "SIZE", "build: size of the disk (8G)", IMAGE_SIZE_MIN,
 	 IMAGE_SIZE_MAX, NULL},
+	{"packages", 0, OPT_TEXT, AT(packages), "A,B,...", "build: these Debian packages too", 0, 0,
+	 NULL},
 	{"json", 0, OPT_FLAG, AT(json), "", "ls, info: as JSON", 0, 0, NULL},
 	{"quiet", 'q', OPT_FLAG, AT(quiet), "", "no progress", 0, 0, NULL},
 	{"json-errors", 0, OPT_FLAG, AT(json_errors), "", "errors as JSON objects", 0, 0, NULL},
@@ -290,7 +293,7 @@ static int dispatch(const struct image_options *o, char **arg, int n, struct err
 	int r = 0;
 
 	if (!strcmp(what, "build"))
-		return n == 2 ? image_build(arg[1], o->size, o->quiet, e) :
+		return n == 2 ? image_build(arg[1], o->size, o->packages, o->quiet, e) :
 				wrong_words("build NAME", e);
 	if (!strcmp(what, "import"))
 		return n == 3 ? image_import(arg[1], arg[2], e) : wrong_words("import FILE NAME", e);

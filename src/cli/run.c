@@ -117,6 +117,8 @@ static int run_open(struct run_options *o, const struct vm_config *c, const char
 	if (!r && c->engine == CONFIG_ENGINE_KVM)
 		r = runfile_open_kvm(fds, e);
 	if (!r)
+		r = runseed_write(&o->seed, c->name, e);
+	if (!r)
 		r = rundisk_open(&o->disks, c, fds, e);
 	if (r < 0)
 		return r;
@@ -309,5 +311,6 @@ int cli_run(int argc, char **argv)
 				    (int)json_array_size(words) == argc ? words : NULL);
 	runnet_end(&o.nets);
 	rundisk_end(&o.disks);
+	runseed_end(&o.seed);
 	return status;
 }

@@ -51,6 +51,14 @@ static const struct opt_def run_options[] = {
 	{"control", 0, OPT_TEXT, AT(control), "PATH",
 	 "make a socket for `lodge ctl`, exec, cp and guest", 0, 0, NULL},
 	{"disk", 0, OPT_LIST, AT(disk), "FILE,...", "a disk; may be repeated", 0, 0, NULL},
+	{"ssh-key", 0, OPT_TEXT, AT(seed.ssh_key), "FILE",
+	 "first start: who has one of these public keys may log in as root, or as USER", 0, 0, NULL},
+	{"user", 0, OPT_TEXT, AT(seed.user), "NAME", "first start: make this user, with sudo", 0, 0,
+	 NULL},
+	{"hostname", 0, OPT_TEXT, AT(seed.hostname), "NAME",
+	 "first start: the guest's host name (with one of these three: the VM's name)", 0, 0, NULL},
+	{"cloud-init", 0, OPT_TEXT, AT(seed.cloud_init), "FILE",
+	 "first start: user-data for cloud-init or Lodge's images", 0, 0, NULL},
 	{"rng", 0, OPT_CHOICE, AT(rng), "WORD", "entropy device: on or off (on)", 0, 0, on_off},
 	{"net", 0, OPT_LIST, AT(net), "KIND,...",
 	 "network card: user, tap or none (none); may be repeated", 0, 0, NULL},
@@ -193,6 +201,7 @@ static int runopt_restore(struct run_options *o, const struct opt_result *res, s
 		"no-probe",    "soft-mode", "soft-cache", "soft-trace", "perf-map", "name",
 		"console",     "control",   "timeout",	  "no-reboot",	"on-crash", "quiet",
 		"json-errors", "help",	    "disk",	  "net",	"publish",  "sandbox",
+		"ssh-key",     "user",	    "hostname",	  "cloud-init",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {
@@ -235,6 +244,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 				  .memory = c->memory_bytes,
 				  .soft_cache = c->soft_cache_bytes,
 				  .vsock_cid = CONFIG_VSOCK_CID_MIN,
+				  .seed = {.fd = -1},
 				  .rng = c->rng,
 				  .balloon = c->balloon};
 	r = opt_parse(run_options, ARRAY_SIZE(run_options), argc, argv, o, &res, e);
@@ -311,15 +321,16 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->no_reboot = o->no_reboot;
 	c->on_crash = (enum config_on_crash)o->on_crash;
 	c->sandbox = (enum config_sandbox)o->sandbox;
-	if (o->restore)
-		return 0; /* the rest comes from the file */
+	r = o->image ? runopt_image(o, e) : 0;
+	if (!r)
+		r = runseed_parse(&o->seed, &o->disk, e);
+	if (r || o->restore)
+		return r; /* with it the rest comes from the file */
 	if (o->kernel)
 		runopt_display(c->kernel_name, sizeof(c->kernel_name), o->kernel);
 	if (o->initrd)
 		runopt_display(c->initrd_name, sizeof(c->initrd_name), o->initrd);
-	r = o->image ? runopt_image(o, e) : 0;
-	if (!r)
-		r = rundisk_parse(&o->disk, c, &o->disks, e);
+	r = rundisk_parse(&o->disk, c, &o->disks, e);
 	if (!r)
 		r = runnet_parse(&o->net, &o->publish, c, &o->nets, e);
 	return r ? r : config_check(c, e);
