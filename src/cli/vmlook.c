@@ -325,11 +325,42 @@ static int info_one(struct rundir *r, const struct vm_options *o, int *status, s
 	return 0;
 }
 
+/* With what lodged is to do with it; also when it never ran. */
+static int info_managed(const char *name, const struct vm_options *o, struct err *e)
+{
+	_autojson json_t *j = NULL, *def = NULL;
+	struct rundir r;
+	char path[96];
+	int got;
+
+	snprintf(path, sizeof(path), "/1.0/vms/%.64s", name);
+	got = daemon_call("GET", path, NULL, &def, e);
+	if (got != 200)
+		return got < 0 ? got : -e->code;
+	if (rundir_open(&r, name, NULL) == 0) {
+		j = vm_describe(&r);
+		if (j)
+			add_sandbox(&r, j);
+	} else {
+		j = json_pack("{s:s, s:O}", "name", name, "state", json_object_get(def, "state"));
+	}
+	rundir_close(&r);
+	if (!j)
+		return err_set(e, ENOMEM, "out of memory");
+	json_object_del(def, "config"); /* it is there already */
+	json_object_set(j, "lodged", def);
+	if (o->format == SHOW_TABLE)
+		vm_humanise(j);
+	return show_object(j, (enum show_format)o->format, stdout) < 0 ?
+		       err_set(e, EIO, "cannot write what is known of \"%s\"", name) :
+		       0;
+}
+
 int vm_info(int argc, char **argv)
 {
 	static const struct vm_verb verb = {info_table, ARRAY_SIZE(info_table),
 					    vm_info,	false,
-					    info_one,	NULL};
+					    info_one,	info_managed};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);

@@ -126,6 +126,7 @@ static void decide(struct vm *vm, const json_t *end)
 	if (!strcmp(policy, "always") || (!strcmp(policy, "on-failure") && !well)) {
 		vm->failures = vm->up_ns && clock_ns() - vm->up_ns > STEADY_NS ? 0 :
 										 vm->failures + 1;
+		vm->up_ns = 0; /* the next one may end before it is seen */
 		seconds = MIN((uint64_t)1 << MIN(vm->failures, 7u), (uint64_t)AGAIN_MAX_S);
 		vm->look = false;
 		log_info("\"%s\" has ended; it is started again in %llu s", vm->name,
@@ -501,7 +502,7 @@ static int load(void *ctx, const char *name, const json_t *j)
 /* Of a VM when the daemon begins. */
 static void begin(struct vm *vm)
 {
-	bool fresh = !wanted(vm) || strcmp(vms_text(vm->def, "restart"), "always") == 0;
+	bool always = !strcmp(vms_text(vm->def, "restart"), "always");
 	struct rundir run;
 	struct err e = {0};
 	bool trace = rundir_open(&run, vm->name, NULL) == 0;
@@ -512,7 +513,7 @@ static void begin(struct vm *vm)
 		return;
 	}
 	/* The host was restarted, or it never ran. */
-	if (json_is_true(json_object_get(vm->def, "autostart")) || (wanted(vm) && fresh)) {
+	if (json_is_true(json_object_get(vm->def, "autostart")) || (wanted(vm) && always)) {
 		if (vms_want(vm, true, &e) < 0)
 			log_error("%s", e.msg);
 		start_again(vm);
