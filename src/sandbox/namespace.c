@@ -186,11 +186,16 @@ static const char *empty_root(struct sandbox *s, const char *keep)
 	if (mount(NULL, ".", NULL, MS_REMOUNT | MS_RDONLY | flags, ROOM) < 0)
 		return "making the tmpfs read-only";
 	/* Both in the same place: the old root lies on the new one, and is taken off. */
-	if (syscall(SYS_pivot_root, ".", ".") < 0)
+	if (syscall(SYS_pivot_root, ".", ".") == 0)
+		return umount2(".", MNT_DETACH) < 0 ? "taking off the old root" :
+		       chdir("/") < 0		    ? "entering the new root" :
+						      NULL;
+	/* The kernel's first root (a host that lives in its initramfs) cannot be taken off, but covered, as switch_root(8) does it. */
+	if (errno != EINVAL)
 		return "pivot_root";
-	if (umount2(".", MNT_DETACH) < 0)
-		return "taking off the old root";
-	return chdir("/") < 0 ? "entering the new root" : NULL;
+	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0)
+		return "covering the old root";
+	return chroot(".") < 0 || chdir("/") < 0 ? "entering the new root" : NULL;
 }
 
 void namespace_rest(struct sandbox *s, bool network, const char *keep)
