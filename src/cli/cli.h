@@ -124,6 +124,7 @@ struct run_options {
 	char image_disk[2 * PATH_MAX + 16]; /* the --disk that it stands for */
 	uint64_t cpus, memory, timeout_s;   /* timeout 0: none */
 	unsigned engine;		    /* enum run_engine */
+	unsigned memory_huge;		    /* enum config_huge */
 	unsigned cpu_model;		    /* enum config_cpu_model */
 	uint64_t soft_cache;
 	unsigned soft_mode; /* enum config_soft_mode */

@@ -72,6 +72,7 @@ int restore_config(struct run_options *o, struct vm_config *c, int *fd, struct e
 	c->soft_perf_map = given.soft_perf_map;
 	c->console = given.console;
 	c->sandbox = given.sandbox;
+	c->memory_huge = given.memory_huge;
 	r = rundisk_restore(&o->disk, c, &o->disks, e);
 	if (!r)
 		r = runnet_restore(&o->net, &o->publish, c, &o->nets, e);

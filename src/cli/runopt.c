@@ -29,6 +29,9 @@ static const struct opt_def run_options[] = {
 	 config_cpu_model_names},
 	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "memory, for example 512M or 4G (512M)",
 	 CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, NULL},
+	{"huge-pages", 0, OPT_CHOICE, AT(memory_huge), "SIZE",
+	 "memory of huge pages that the host has reserved, for KVM: 2M or 1G (no)", 0, 0,
+	 config_huge_names},
 	{"engine", 0, OPT_CHOICE, AT(engine), "WORD", "auto, kvm or soft (auto)", 0, 0,
 	 engine_words},
 	{"no-probe", 0, OPT_FLAG, AT(no_probe), "",
@@ -197,11 +200,11 @@ static bool runopt_given(const struct opt_result *res, const char *name)
 static int runopt_restore(struct run_options *o, const struct opt_result *res, struct err *e)
 {
 	static const char *const allowed[] = {
-		"detach",      "rm",	    "agent",	  "vsock",	"restore",  "engine",
-		"no-probe",    "soft-mode", "soft-cache", "soft-trace", "perf-map", "name",
-		"console",     "control",   "timeout",	  "no-reboot",	"on-crash", "quiet",
-		"json-errors", "help",	    "disk",	  "net",	"publish",  "sandbox",
-		"ssh-key",     "user",	    "hostname",	  "cloud-init",
+		"detach",      "rm",	    "agent",	  "vsock",	"restore",    "engine",
+		"no-probe",    "soft-mode", "soft-cache", "soft-trace", "perf-map",   "name",
+		"console",     "control",   "timeout",	  "no-reboot",	"on-crash",   "quiet",
+		"json-errors", "help",	    "disk",	  "net",	"publish",    "sandbox",
+		"ssh-key",     "user",	    "hostname",	  "cloud-init", "huge-pages",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {
@@ -308,6 +311,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->cpus = (unsigned)o->cpus;
 	c->cpu_model = (enum config_cpu_model)o->cpu_model;
 	c->memory_bytes = o->memory;
+	c->memory_huge = (enum config_huge)o->memory_huge;
 	c->soft_mode = (enum config_soft_mode)o->soft_mode;
 	c->soft_cache_bytes = o->soft_cache;
 	c->console_device = (enum config_console_device)o->console_device;

@@ -13,6 +13,9 @@
  *
  * Private memory (GMEM_PRIVATE) is an anonymous mapping instead, for which the host has transparent huge pages by default.
  *
+ * Huge pages of hugetlbfs are for either kind. The host accounts for all of them when they are mapped: a guest never
+ * meets the lack of one. They know neither holes nor write(), and are given back whole only.
+ *
  * Dirty log. One bit a page, set with an atomic OR only when it is not set yet, so that a page that is
  * written often costs a load. Harvest exchanges each word with zero: a write is either in this harvest or
  * in the next one. The bitmap, once allocated, lives as long as the memory: stopping the log clears the
@@ -54,6 +57,12 @@ static int lay_out(struct gmem *m, const struct gmem_range *range, unsigned n, s
 		gpa_t gpa = range[i].gpa;
 		uint64_t size = range[i].size;
 
+		if (m->huge && (size % m->huge || gpa % m->huge))
+			return err_set(
+				e, EINVAL,
+				"guest memory of %llu MiB is not made of whole pages of %llu MiB",
+				(unsigned long long)(size / MIB),
+				(unsigned long long)(m->huge / MIB));
 		if (size == 0 || gpa % GMEM_PAGE || size % GMEM_PAGE || gpa > UINT64_MAX - size)
 			return err_set(
 				e, EINVAL,
@@ -74,6 +83,26 @@ static int lay_out(struct gmem *m, const struct gmem_range *range, unsigned n, s
 	return 0;
 }
 
+/* The size of a page in the flags of mmap() and memfd_create(), which have it at the same place. */
+static unsigned huge_flag(const struct gmem *m)
+{
+	return m->huge ? (unsigned)__builtin_ctzll(m->huge) << MAP_HUGE_SHIFT : 0;
+}
+
+static uint64_t guard(const struct gmem *m)
+{
+	return MAX(GUARD, m->huge);
+}
+
+static int no_huge_pages(const struct gmem *m, int code, struct err *e)
+{
+	err_set(e, code,
+		"the host does not have %llu MiB of free huge pages of %llu MiB for the guest's memory: reserve them in /sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages, or leave --huge-pages out",
+		(unsigned long long)(m->size_bytes / MIB), (unsigned long long)(m->huge / MIB),
+		(unsigned long long)(m->huge / KIB));
+	return err_field(e, "memory.huge", NULL);
+}
+
 static int open_file(struct gmem *m, struct err *e)
 {
 	struct stat st;
@@ -82,7 +111,9 @@ static int open_file(struct gmem *m, struct err *e)
 		return 0;
 	if (m->memfd < 0) {
 		/* seccomp vm: memfd_create, ftruncate, fcntl arg1=F_ADD_SEALS - guest memory */
-		m->memfd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		m->memfd = memfd_create("guest-memory",
+					MFD_CLOEXEC | MFD_ALLOW_SEALING |
+						(m->huge ? MFD_HUGETLB | huge_flag(m) : 0));
 		if (m->memfd < 0)
 			return err_errno(e, errno, "cannot create the memory file of the guest");
 	}
@@ -100,31 +131,40 @@ static int open_file(struct gmem *m, struct err *e)
 static int map_file(struct gmem *m, struct err *e)
 {
 	bool private = m->memfd == GMEM_PRIVATE;
-	int flags = MAP_NORESERVE | MAP_FIXED | (private ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+	int flags = MAP_FIXED | (private ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) |
+		    (m->huge ? MAP_HUGETLB | (int)huge_flag(m) : MAP_NORESERVE);
 	uint8_t *area, *at;
 
-	area = mmap(NULL, m->size_bytes + 2 * GUARD, PROT_NONE,
+	area = mmap(NULL, m->size_bytes + 2 * guard(m), PROT_NONE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (area == MAP_FAILED)
 		return err_errno(e, errno, "cannot find %llu MiB of address space for guest memory",
 				 (unsigned long long)(m->size_bytes / MIB));
 	m->area = area;
-	at = (uint8_t *)ALIGN_UP((uintptr_t)area + 1, GUARD); /* 2 MiB: huge pages stay possible */
+	at = (uint8_t *)ALIGN_UP((uintptr_t)area + 1,
+				 guard(m)); /* 2 MiB: huge pages stay possible */
 	if (mmap(at, m->size_bytes, PROT_READ | PROT_WRITE, flags, private ? -1 : m->memfd, 0) ==
 	    MAP_FAILED)
-		return err_errno(e, errno, "cannot map %llu MiB of guest memory",
-				 (unsigned long long)(m->size_bytes / MIB));
+		return m->huge ? no_huge_pages(m, errno, e) :
+				 err_errno(e, errno, "cannot map %llu MiB of guest memory",
+					   (unsigned long long)(m->size_bytes / MIB));
 	m->base = at;
 	for (unsigned i = 0; i < m->n_regions; i++)
 		m->region[i].hva = at + m->region[i].file_offset;
 	(void)madvise(at, m->size_bytes, MADV_DONTDUMP);
-	if (private)
+	if (private && !m->huge)
 		(void)madvise(at, m->size_bytes, MADV_HUGEPAGE);
 	return 0;
 }
 
 int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
 		struct err *e)
+{
+	return gmem_create_huge(out, range, n, memfd, 0, e);
+}
+
+int gmem_create_huge(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
+		     uint64_t huge, struct err *e)
 {
 	struct gmem *m = calloc(1, sizeof(*m));
 	int r;
@@ -136,6 +176,7 @@ int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, i
 		return err_set(e, ENOMEM, "out of memory");
 	}
 	m->memfd = memfd;
+	m->huge = huge;
 	r = lay_out(m, range, n, e);
 	if (r == 0)
 		r = open_file(m, e);
@@ -154,7 +195,7 @@ void gmem_destroy(struct gmem *m)
 	if (!m)
 		return;
 	if (m->area)
-		munmap(m->area, m->size_bytes + 2 * GUARD);
+		munmap(m->area, m->size_bytes + 2 * guard(m));
 	if (m->memfd >= 0)
 		close(m->memfd);
 	free(m->dirty_map);
@@ -251,6 +292,21 @@ int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len)
 	return 0;
 }
 
+/* Makes [off, off + len) of huge pages zero, and gives back those that are whole. */
+static void discard_huge(struct gmem *m, uint64_t off, uint64_t len)
+{
+	uint64_t from = MIN(ALIGN_UP(off, m->huge), off + len);
+	uint64_t to = MAX(ALIGN_DOWN(off + len, m->huge), from);
+
+	memset(m->base + off, 0, from - off);
+	memset(m->base + to, 0, off + len - to);
+	if (from < to && (m->memfd == GMEM_PRIVATE ?
+				  madvise(m->base + from, to - from, MADV_DONTNEED) :
+				  fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					    (off_t)from, (off_t)(to - from))) < 0)
+		memset(m->base + from, 0, to - from); /* Linux before 5.18 */
+}
+
 int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len)
 {
 	const uint8_t *hva = gmem_at(m, gpa, len);
@@ -262,7 +318,9 @@ int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len)
 	if (first >= end)
 		return 0;
 	off = (uint64_t)(hva - m->base) + (first - gpa);
-	if (m->from_file) /* to give it back would bring back what is in the file */
+	if (m->huge)
+		discard_huge(m, off, end - first);
+	else if (m->from_file) /* to give it back would bring back what is in the file */
 		memset(m->base + off, 0, end - first);
 	else if (m->memfd == GMEM_PRIVATE ?
 			 madvise(m->base + off, end - first, MADV_DONTNEED) < 0 :
@@ -280,7 +338,7 @@ uint64_t gmem_resident(const struct gmem *m)
 	struct stat st;
 	uint64_t n = 0;
 
-	if (m->memfd != GMEM_PRIVATE && !m->from_file)
+	if (m->memfd != GMEM_PRIVATE && !m->from_file && !m->huge)
 		return fstat(m->memfd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 	for (uint64_t at = 0; at < m->size_bytes; at += sizeof(present) * GMEM_PAGE) {
 		uint64_t len = MIN(m->size_bytes - at, sizeof(present) * GMEM_PAGE);
@@ -300,6 +358,10 @@ int gmem_clear(struct gmem *m)
 		gmem_dirty_mark(m, m->region[i].gpa, m->region[i].size);
 	if (m->from_file)
 		return gmem_unload(m);
+	if (m->huge) {
+		discard_huge(m, 0, m->size_bytes);
+		return 0;
+	}
 	if (m->memfd == GMEM_PRIVATE)
 		return madvise(m->base, m->size_bytes, MADV_DONTNEED) < 0 ? -errno : 0;
 	if (fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,

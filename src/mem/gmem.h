@@ -42,6 +42,7 @@ struct gmem {
 	int memfd;	     /* owned; GMEM_PRIVATE: none */
 	uint64_t size_bytes; /* sum of regions */
 	uint8_t *base;	     /* the whole memfd mapped at once, regions one after the other */
+	uint64_t huge; /* bytes of a page of hugetlbfs, which the memory is made of; 0: ordinary pages */
 	bool from_file; /* base is a private view of a file of saved memory; the memfd is empty */
 	void *area;	/* the reservation around base: the mapping and its guards */
 	unsigned n_regions;
@@ -64,6 +65,10 @@ struct gmem_range {
 #define GMEM_PRIVATE (-2)
 int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
 		struct err *e);
+/* The same of pages of `huge` bytes (2 MiB or 1 GiB) that the host has reserved (hugetlbfs); all sizes are multiples of it. All of the
+ * memory is taken at once: an error if there is not so much. */
+int gmem_create_huge(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
+		     uint64_t huge, struct err *e);
 void gmem_destroy(struct gmem *m);
 
 /* Host pointer for [gpa, gpa+len), or NULL when the range is not wholly RAM of one region (or wraps). */
@@ -79,7 +84,8 @@ int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len);
 void gmem_written(struct gmem *m, gpa_t gpa, uint64_t len);
 
 /*
- * Gives the whole pages of [gpa, gpa+len) back to the host: they read as zero until they are written again. Dirty log and
+ * Gives the whole pages of [gpa, gpa+len) back to the host (of huge pages, those that are whole): they read as zero until they are
+ * written again. Dirty log and
  * engine are told. 0; -EFAULT (nothing done): not wholly RAM of one region; another -errno of the host. Any thread.
  */
 int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len);
@@ -98,7 +104,7 @@ int gmem_save(const struct gmem *m, int fd, uint64_t offset, uint64_t *n_pages);
 /*
  * Memory shall be what gmem_save() wrote; before anything else uses it. `copy`: reads it into the memfd. Else it takes no
  * time: pages are read when they are touched, so the file must not change or shrink as long as the memory lives (the fd may
- * be closed, the name may go), and nobody else can share this memory by its memfd.
+ * be closed, the name may go), and nobody else can share this memory by its memfd. Huge pages are always copied to.
  */
 int gmem_load(struct gmem *m, int fd, uint64_t offset, bool copy, struct err *e);
 /* Back to the (empty) memfd, or to private memory. For gmem_clear(). */

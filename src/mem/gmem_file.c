@@ -65,7 +65,7 @@ int gmem_save(const struct gmem *m, int fd, uint64_t offset, uint64_t *n_pages)
 	int r = 0;
 
 	*n_pages = 0;
-	if (m->from_file || m->memfd == GMEM_PRIVATE)
+	if (m->from_file || m->memfd == GMEM_PRIVATE || m->huge)
 		return save_range(m, fd, offset, 0, m->size_bytes, n_pages);
 	while (r == 0 && at < m->size_bytes) {
 		/* seccomp vm: lseek */
@@ -94,7 +94,7 @@ static int copy_range(struct gmem *m, int fd, uint64_t offset, uint64_t at, uint
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : -ENODATA;
-		if (m->memfd == GMEM_PRIVATE)
+		if (m->memfd == GMEM_PRIVATE || m->huge)
 			memcpy(m->base + at, chunk, (size_t)n);
 		else
 			r = fdio_write(m->memfd, chunk, (uint64_t)n, at);
@@ -141,7 +141,7 @@ int gmem_load(struct gmem *m, int fd, uint64_t offset, bool copy, struct err *e)
 	if (offset % GMEM_PAGE || (uint64_t)st.st_size < offset ||
 	    (uint64_t)st.st_size - offset < m->size_bytes)
 		return err_set(e, EINVAL, "the file of the saved memory is too short");
-	if (copy) {
+	if (copy || m->huge) {
 		r = copy_file(m, fd, offset);
 		return r < 0 ? err_errno(e, -r, "cannot read the saved memory") : 0;
 	}

@@ -14,6 +14,7 @@
 const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", "chaos", NULL};
 const char *const config_cpu_model_names[] = {"host", "x86-64", "x86-64-v2", "x86-64-v3", NULL};
+const char *const config_huge_names[] = {"no", "2M", "1G", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
 const char *const config_console_device_names[] = {"serial", "virtio", NULL};
 const char *const config_fd_names[] = {"kernel",
@@ -56,6 +57,7 @@ const char *const config_fd_names[] = {"kernel",
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
 _Static_assert(ARRAY_SIZE(config_cpu_model_names) == CONFIG_CPU_MODELS + 1, "a name for each model");
+_Static_assert(ARRAY_SIZE(config_huge_names) == CONFIG_HUGES + 1, "a name for each size");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
 _Static_assert(ARRAY_SIZE(config_console_device_names) == CONFIG_CONSOLE_DEVICES + 1,
 	       "a name for each device");
@@ -107,6 +109,7 @@ json_t *config_to_json(const struct vm_config *c)
 	r |= json_object_set_new(j, "cpus", json_integer(c->cpus));
 	r |= json_object_set_new(j, "cpu.model", json_string(config_cpu_model_names[c->cpu_model]));
 	r |= json_object_set_new(j, "memory", json_u64(c->memory_bytes));
+	r |= json_object_set_new(j, "memory.huge", json_string(config_huge_names[c->memory_huge]));
 	if (c->kernel_name[0])
 		r |= json_object_set_new(j, "boot.kernel", json_string(c->kernel_name));
 	if (c->initrd_name[0])
@@ -138,17 +141,15 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",	       "engine",	 "soft.mode",
-		"soft.cache",  "soft.perf_map",	 "soft.trace",
-		"cpus",	       "cpu.model",	 "memory",
-		"boot.kernel", "boot.initrd",	 "boot.cmdline",
-		"console",     "console.device", "rng",
-		"balloon",     "agent",		 "disk",
-		"net",	       "vsock.cid",	 "debug_exit",
-		"no_reboot",   "on_crash",	 "sandbox",
+		"name",	       "engine",      "soft.mode",    "soft.cache", "soft.perf_map",
+		"soft.trace",  "cpus",	      "cpu.model",    "memory",	    "memory.huge",
+		"boot.kernel", "boot.initrd", "boot.cmdline", "console",    "console.device",
+		"rng",	       "balloon",     "agent",	      "disk",	    "net",
+		"vsock.cid",   "debug_exit",  "no_reboot",    "on_crash",   "sandbox",
 		NULL,
 	};
-	unsigned engine = 0, mode = 0, model = 0, console = 0, device = 0, on_crash = 0, sandbox = 0;
+	unsigned engine = 0, mode = 0, model = 0, huge = 0, console = 0, device = 0, on_crash = 0,
+		 sandbox = 0;
 	uint64_t cpus = 0, cid = 0;
 	char trace[24] = "";
 
@@ -165,6 +166,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_choice(j, "cpu.model", true, config_cpu_model_names, &model, e) < 0 ||
 	    json_get_u64(j, "memory", true, CONFIG_MEMORY_MIN, CONFIG_MEMORY_MAX, &c->memory_bytes,
 			 e) < 0 ||
+	    json_get_choice(j, "memory.huge", true, config_huge_names, &huge, e) < 0 ||
 	    json_get_text(j, "boot.kernel", false, c->kernel_name, sizeof(c->kernel_name), e) < 0 ||
 	    json_get_text(j, "boot.initrd", false, c->initrd_name, sizeof(c->initrd_name), e) < 0 ||
 	    json_get_text(j, "boot.cmdline", true, c->cmdline, sizeof(c->cmdline), e) < 0 ||
@@ -198,6 +200,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	c->sandbox = (enum config_sandbox)sandbox;
 	c->cpus = (unsigned)cpus;
 	c->cpu_model = (enum config_cpu_model)model;
+	c->memory_huge = (enum config_huge)huge;
 	c->vsock_cid = (uint32_t)cid;
 	return config_check(c, e);
 }
@@ -205,7 +208,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 /* Keys that the guest does not see. */
 static bool config_host_key(const char *key)
 {
-	static const char *const keys[] = {"name",	"engine",   "console",
+	static const char *const keys[] = {"name",	"engine",   "memory.huge", "console",
 					   "no_reboot", "on_crash", "sandbox"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
@@ -314,8 +317,16 @@ int config_check_name(const char *name, struct err *e)
 	return err_field(e, "name", name);
 }
 
-static int config_check_memory(uint64_t bytes, struct err *e)
+uint64_t config_huge_bytes(enum config_huge h)
 {
+	static const uint64_t bytes[CONFIG_HUGES] = {0, 2 * MIB, GIB};
+
+	return bytes[h];
+}
+
+static int config_check_memory(const struct vm_config *c, struct err *e)
+{
+	uint64_t bytes = c->memory_bytes, huge;
 	char text[40];
 
 	opt_format_size(bytes, text, sizeof(text));
@@ -323,6 +334,12 @@ static int config_check_memory(uint64_t bytes, struct err *e)
 		return err_field(e, "memory", text);
 	if (bytes % CONFIG_PAGE) {
 		err_set(e, EINVAL, "the memory size %s is not a multiple of 4 KiB", text);
+		return err_field(e, "memory", text);
+	}
+	huge = (unsigned)c->memory_huge < CONFIG_HUGES ? config_huge_bytes(c->memory_huge) : 0;
+	if (huge && bytes % huge) {
+		err_set(e, EINVAL, "the memory size %s is not a multiple of its huge pages' %s",
+			text, config_huge_names[c->memory_huge]);
 		return err_field(e, "memory", text);
 	}
 	return 0;
@@ -333,7 +350,7 @@ int config_check(const struct vm_config *c, struct err *e)
 	int r = config_check_name(c->name, e);
 
 	if (!r)
-		r = config_check_memory(c->memory_bytes, e);
+		r = config_check_memory(c, e);
 	if (r)
 		return r;
 	if (c->cpus < 1 || c->cpus > CONFIG_CPUS_MAX) {
@@ -343,7 +360,8 @@ int config_check(const struct vm_config *c, struct err *e)
 		return err_field(e, "cpus", NULL);
 	}
 	if ((unsigned)c->engine >= CONFIG_ENGINES || (unsigned)c->soft_mode >= CONFIG_SOFT_MODES ||
-	    (unsigned)c->cpu_model >= CONFIG_CPU_MODELS || (unsigned)c->console >= CONFIG_CONSOLES ||
+	    (unsigned)c->cpu_model >= CONFIG_CPU_MODELS ||
+	    (unsigned)c->memory_huge >= CONFIG_HUGES || (unsigned)c->console >= CONFIG_CONSOLES ||
 	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES ||
 	    (unsigned)c->on_crash >= CONFIG_ON_CRASHES || (unsigned)c->sandbox >= CONFIG_SANDBOXES)
 		return err_set(e, EINVAL, "the configuration has a choice out of range");

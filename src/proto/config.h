@@ -16,6 +16,7 @@
  *   cpus         integer  cpus           1..CONFIG_CPUS_MAX
  *   cpu.model    string   cpu_model      "host", "x86-64", "x86-64-v2", "x86-64-v3"
  *   memory       integer  memory_bytes   whole pages, CONFIG_MEMORY_MIN..CONFIG_MEMORY_MAX
+ *   memory.huge  string   memory_huge    "no"; "2M" or "1G": pages of that size that the host has reserved
  *   boot.kernel  string   kernel_name    needs fd "kernel"; optional if there are disks: then kernel, initrd and root
  *                                        file system are looked for on the first one (board/boot_disk.h)
  *   boot.initrd  string   initrd_name    optional; needs fd "initrd"
@@ -37,7 +38,7 @@
  *   on_crash     string   on_crash       triple fault: "stop" the VM, or "reset" it as a PC would
  *   sandbox      string   sandbox        optional: "on", "strict", "trace", "off"
  *
- * Of these the host's own are name, engine, soft.*, console, no_reboot, on_crash and sandbox; of a disk file, cache, full, aio, changed and the
+ * Of these the host's own are name, engine, soft.*, memory.huge, console, no_reboot, on_crash and sandbox; of a disk file, cache, full, aio, changed and the
  * limits; of a network card kind and the limits. The others are what the guest sees; with a saved state (fd "state") they must be as
  * they were when it was saved. Then the fds "kernel" and "initrd" are not there.
  */
@@ -82,6 +83,9 @@ enum config_cpu_model {
 	CONFIG_CPU_MODELS
 };
 
+/* Pages of the guest's memory: the host's ordinary ones, or hugetlbfs. */
+enum config_huge { CONFIG_HUGE_NO, CONFIG_HUGE_2M, CONFIG_HUGE_1G, CONFIG_HUGES };
+
 /* What the console is for the operator; lodge-vm only looks at which console fds it got. */
 enum config_console {
 	CONFIG_CONSOLE_NONE,
@@ -108,6 +112,7 @@ enum config_on_crash { CONFIG_ON_CRASH_STOP, CONFIG_ON_CRASH_RESET, CONFIG_ON_CR
 extern const char *const config_engine_names[];
 extern const char *const config_soft_mode_names[];
 extern const char *const config_cpu_model_names[];
+extern const char *const config_huge_names[];
 extern const char *const config_console_names[];
 extern const char *const config_console_device_names[];
 extern const char *const config_on_crash_names[];
@@ -179,6 +184,7 @@ struct vm_config {
 	unsigned cpus;
 	enum config_cpu_model cpu_model;
 	uint64_t memory_bytes;
+	enum config_huge memory_huge;
 	char kernel_name[CONFIG_FILE_NAME_MAX + 1]; /* "": it is on the first disk */
 	char initrd_name[CONFIG_FILE_NAME_MAX + 1]; /* "": no initrd */
 	char cmdline[CONFIG_CMDLINE_MAX + 1];
@@ -225,6 +231,9 @@ extern const char *const config_fd_names[];
 struct config_fds {
 	int fd[CONFIG_FDS]; /* -1: not there. Owned by who holds the struct */
 };
+
+/* Bytes of such a page; 0: ordinary ones. */
+uint64_t config_huge_bytes(enum config_huge h);
 
 void config_init(struct vm_config *c);	    /* defaults: 1 CPU, 512 MiB, soft translate, no files */
 void config_fds_init(struct config_fds *f); /* all -1 */

@@ -434,7 +434,14 @@ static int create_memory(struct machine *m, struct err *e)
 	bool twice = m->engine->second_view && m->cfg->cpus > 1;
 
 	/* Huge pages, which only private memory gets, where nobody maps it a second time. */
-	return gmem_create(&m->mem, range, size > low ? 2 : 1, twice ? GMEM_NEW : GMEM_PRIVATE, e);
+	if (m->cfg->memory_huge != CONFIG_HUGE_NO && !m->engine->irqchip) {
+		err_set(e, EINVAL,
+			"huge pages are for the KVM engine: the %s engine protects single pages of 4 KiB",
+			m->engine->name);
+		return err_field(e, "memory.huge", config_huge_names[m->cfg->memory_huge]);
+	}
+	return gmem_create_huge(&m->mem, range, size > low ? 2 : 1, twice ? GMEM_NEW : GMEM_PRIVATE,
+				config_huge_bytes(m->cfg->memory_huge), e);
 }
 
 int machine_create(struct machine **out, struct loop *l, const struct vm_config *cfg,

@@ -51,7 +51,7 @@ static void test_all(void **state)
 {
 	(void)state;
 	assert_int_equal(
-		parse("--kernel|k|--initrd|d/i|--cmdline|a b|-c4|--cpu-model|x86-64-v2|-m|2G|--engine|soft|"
+		parse("--kernel|k|--initrd|d/i|--cmdline|a b|-c4|--cpu-model|x86-64-v2|--huge-pages|1G|-m|2G|--engine|soft|"
 		      "--soft-mode|lockstep|--name|x1|--console|file:/tmp/log|--control|/tmp/s|"
 		      "--soft-trace|0xffffffff81000010|--perf-map|--timeout|30|--no-reboot|--debug-exit|-q|--json-errors"),
 		0);
@@ -59,6 +59,7 @@ static void test_all(void **state)
 	assert_string_equal(c.cmdline, "a b");
 	assert_int_equal(c.cpus, 4);
 	assert_int_equal(c.cpu_model, CONFIG_CPU_V2);
+	assert_int_equal(c.memory_huge, CONFIG_HUGE_1G);
 	assert_true(c.memory_bytes == 2 * GIB);
 	assert_int_equal(o.engine, RUN_ENGINE_SOFT);
 	assert_int_equal(c.soft_mode, CONFIG_SOFT_LOCKSTEP);
@@ -121,6 +122,8 @@ static void test_refused(void **state)
 		{"--kernel|k|-c|256", "--cpus"},
 		{"--kernel|k|--cpu-model|x86-64-v8", "--cpu-model"},
 		{"--kernel|k|--cpu-model=", "--cpu-model"},
+		{"--kernel|k|--huge-pages|4K", "--huge-pages"},
+		{"--kernel|k|--huge-pages|2M|-m|129M", "memory"},
 		{"--kernel|k|-m|1M", "--memory"},
 		{"--kernel|k|-m|16385K", "memory"}, /* not whole pages */
 		{"--kernel|k|-m|2T", "--memory"},

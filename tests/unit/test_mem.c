@@ -235,6 +235,46 @@ static void test_clear(void **st)
 }
 
 /* Without a file: the same, and a clear gives it back. */
+/* Huge pages, if this host has some reserved; else the sentence. */
+static void huge_pages(int memfd)
+{
+	struct gmem_range range = {0, 4 * MIB}, odd = {0, 3 * MIB};
+	struct gmem *m = NULL;
+	struct err e = {0};
+
+	assert_int_equal(gmem_create_huge(&m, &odd, 1, memfd, 2 * MIB, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "whole pages of 2 MiB"));
+	e = (struct err){0};
+	if (gmem_create_huge(&m, &range, 1, memfd, 2 * MIB, &e) < 0) {
+		assert_null(m);
+		assert_non_null(strstr(e.msg, "huge pages of 2 MiB"));
+		print_message("no huge pages here: %s\n", e.msg);
+		return;
+	}
+	assert_int_equal((uintptr_t)m->base % (2 * MIB), 0);
+	assert_int_equal(gmem_write(m, 2 * MIB - 1, "xy", 2), 0);
+	assert_int_equal(gmem_resident(m), 4 * MIB);
+	/* A part of a page becomes zero, a whole one is given back. */
+	assert_int_equal(gmem_discard(m, MIB, MIB), 0);
+	assert_int_equal(*(uint8_t *)gmem_at(m, 2 * MIB - 1, 1), 0);
+	assert_int_equal(*(uint8_t *)gmem_at(m, 2 * MIB, 1), 'y');
+	assert_int_equal(gmem_discard(m, 2 * MIB, 2 * MIB), 0);
+	assert_int_equal(gmem_resident(m), 2 * MIB);
+	assert_int_equal(*(uint8_t *)gmem_at(m, 2 * MIB, 1), 0);
+	assert_int_equal(gmem_write(m, 2 * MIB, "x", 1), 0);
+	assert_int_equal(gmem_clear(m), 0);
+	assert_int_equal(gmem_resident(m), 0);
+	assert_int_equal(*(uint8_t *)gmem_at(m, 2 * MIB, 1), 0);
+	gmem_destroy(m);
+}
+
+static void test_huge_pages(void **st)
+{
+	(void)st;
+	huge_pages(GMEM_PRIVATE);
+	huge_pages(GMEM_NEW);
+}
+
 static void test_private(void **st)
 {
 	struct gmem_range range[2] = {{0, 4 * P}, {1024 * P, 4 * P}};
@@ -359,7 +399,7 @@ int main(void)
 		cmocka_unit_test(test_copies),	  cmocka_unit_test(test_dirty),
 		cmocka_unit_test(test_hook),	  cmocka_unit_test(test_clear),
 		cmocka_unit_test(test_private),	  cmocka_unit_test(test_large_write),
-		cmocka_unit_test(test_save_load),
+		cmocka_unit_test(test_save_load), cmocka_unit_test(test_huge_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -171,10 +171,11 @@ static void without_kernel(void)
 
 static void test_refused(void **state)
 {
-	static const char *const required[] = {"name",	     "engine",	      "soft.mode",
-					       "soft.cache", "soft.perf_map", "cpus",
-					       "cpu.model",  "memory",	      "boot.cmdline",
-					       "console",    "debug_exit",    "no_reboot"};
+	static const char *const required[] = {"name",	       "engine",	"soft.mode",
+					       "soft.cache",   "soft.perf_map", "cpus",
+					       "cpu.model",    "memory.huge",	"memory",
+					       "boot.cmdline", "console",	"debug_exit",
+					       "no_reboot"};
 	char text[CONFIG_CMDLINE_MAX + 2];
 
 	(void)state;
@@ -199,6 +200,8 @@ static void test_refused(void **state)
 	refused("cpus", json_real(1.0));
 	refused("cpu.model", json_string("pentium"));
 	refused("cpu.model", json_integer(0));
+	refused("memory.huge", json_string("4K"));
+	refused("memory.huge", json_integer(2));
 	refused("memory", json_integer(0));
 	refused("memory", json_integer(16 * (json_int_t)MIB + 1));
 	refused("memory", json_integer(INT64_MAX));
