@@ -168,6 +168,51 @@ static void expect_refused(int fd, unsigned cpus, const char *word)
 	fx_finish();
 }
 
+static uint32_t features; /* CPUID leaf 1 ECX */
+
+static void showing_features(struct engine *en, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	(void)en;
+	(void)sub;
+	memset(out, 0, 4 * sizeof(*out));
+	out[2] = leaf == 1 ? features : 0;
+}
+
+/* What the guest was shown must be there where it goes on; more may be. */
+static void test_features(void **st)
+{
+	struct engine_class cls = fake_engine_class;
+	int fd = memfd_create("saved", MFD_CLOEXEC);
+	struct err e = {0};
+
+	(void)st;
+	cls.cpuid = showing_features;
+	features = 1u << 28 | 1u << 20;
+	fx_prepare(counting);
+	fx.cfg.rng = fx.cfg.balloon = false;
+	assert_int_equal(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &cls, &fx.owner, &e), 0);
+	assert_int_equal(machine_start(fx.m, &e), 0);
+	assert_int_equal(save_to(fd, true, &e), 0);
+	fx_finish();
+	for (unsigned i = 0; i < 2; i++) {
+		features = i ? 1u << 20 : ~0u;
+		prepare_from(fd, 1);
+		assert_int_equal(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &cls, &fx.owner,
+						&e) < 0,
+				 i);
+		fx_finish();
+	}
+	assert_non_null(strstr(e.msg, "the processor feature AVX, which the fake engine does not"));
+	/* The model is part of the machine. */
+	e = (struct err){0};
+	prepare_from(fd, 1);
+	fx.cfg.cpu_model = CONFIG_CPU_V2;
+	assert_true(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &cls, &fx.owner, &e) < 0);
+	assert_non_null(strstr(e.msg, "cpu.model"));
+	fx_finish();
+	close(fd);
+}
+
 static void test_refused(void **st)
 {
 	uint64_t n, ms;
@@ -324,9 +369,8 @@ static void test_hostile(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_on_crash),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_features),   cmocka_unit_test(test_on_crash),
 		cmocka_unit_test(test_hostile),
 	};
 
