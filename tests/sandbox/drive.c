@@ -296,7 +296,7 @@ int main(int argc, char **argv)
 	struct run sibling = {.name = "idle",
 			      .number = -1,
 			      .free = argc > 1 && !strcmp(argv[1], "free")};
-	int disk, secret, kernel, sock[3];
+	int disk, secret, sock[3];
 	struct err e = {0};
 	unsigned port;
 
@@ -315,7 +315,6 @@ int main(int argc, char **argv)
 	disk = make_file("disk", "sibling", DISK_BYTES);
 	secret = make_file("secret", "secret", 4096);
 	drive.disk = make_file("own-disk", "own", DISK_BYTES);
-	kernel = make_file("kernel", "kernel", 4096);
 	sock[0] = listen_unix(false);
 	sock[1] = listen_unix(true);
 	sock[2] = listen_port(&port);
@@ -343,7 +342,6 @@ int main(int argc, char **argv)
 		complain("the sibling", "it has ended");
 	else
 		launch_end(sibling.pid);
-	close(kernel);
 	printf("%u tried, %u ended by the filter, %u wrong\n", drive.n_tried, drive.n_refused,
 	       drive.n_bad);
 	return drive.n_bad || (!free_mode && drive.n_tried < 60);

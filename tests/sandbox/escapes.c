@@ -466,7 +466,7 @@ TRY(immutable_file)
 	return ioctl(t->fds->fd[CONFIG_FD_DISK], FS_IOC_SETFLAGS, &flags) == 0;
 }
 TRY(give_away_disk) { return fchown(t->fds->fd[CONFIG_FD_DISK], 1, 1) == 0; }
-TRY(open_up_disk) { return fchmod(t->fds->fd[CONFIG_FD_KERNEL], 0666) == 0; }
+TRY(open_up_kernel) { return fchmod(t->fds->fd[CONFIG_FD_KERNEL], 0666) == 0; }
 TRY(write_kernel) { return pwrite(t->fds->fd[CONFIG_FD_KERNEL], "x", 1, 0) == 1; }
 
 #define BOTH(name) {#name, try_##name, false}
@@ -489,6 +489,6 @@ const struct owned_escape owned_escapes[] = {
 	BOTH(accounting), BOTH(kernel_log), FILTER(watch_cpu), FILTER(program_in_kernel), FILTER(keys), FILTER(page_faults),
 	FILTER(new_ring), FILTER(shared_memory), BOTH(message_queue), BOTH(fill_disk), BOTH(many_files), BOTH(many_threads),
 	BOTH(leaked_files), BOTH(signal_by_file), BOTH(type_into_terminal), FILTER(immutable_file), FILTER(give_away_disk),
-	BOTH(open_up_disk), BOTH(write_kernel),
+	FILTER(open_up_kernel), BOTH(write_kernel),
 };
 const unsigned owned_n_escapes = ARRAY_SIZE(owned_escapes);
