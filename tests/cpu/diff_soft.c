@@ -241,6 +241,11 @@ void diff_soft_begin_batch(struct diff_soft *d, const struct diff_batch *b)
 	}
 	memcpy(d->d0, b->data, 4096);
 	memcpy(d->d1, b->data + 4096, 4096);
+	/* Each second batch with a window onto the user's memory. */
+	if (b->first / DIFF_BATCH % 2)
+		soft_window_open(d->v);
+	else
+		soft_window_close(d->v);
 }
 
 static void set_segments(struct x86_state *s, const struct diff_case *c)

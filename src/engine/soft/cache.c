@@ -203,6 +203,11 @@ static void remove_from_page(struct soft_cache *c, struct soft_block *b, uint64_
 	}
 }
 
+static bool user_link(const struct soft_link *l)
+{
+	return l->key & SOFT_KEY_CPL3;
+}
+
 /* Points a direct jump at a block's entry for where its flags are, with one atomic store. Lock held. */
 void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to)
 {
@@ -223,6 +228,7 @@ void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to
 	to->in = l;
 	if (l->cross_page) {
 		c->cross[c->n_cross++] = l;
+		c->n_cross_user += user_link(l);
 		soft_filter_add(&c->cross_pages, to->va);
 	}
 	int32_t rel = (int32_t)(entry - (soft_cache_rx(c, l->site) + 4));
@@ -262,8 +268,34 @@ void soft_cache_unlink_cross(struct soft *so)
 			unlink_one(c, l);
 		}
 	}
-	c->n_cross = 0;
+	c->n_cross = c->n_cross_user = 0;
 	soft_zero(&c->cross_pages, sizeof(c->cross_pages));
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* The filter goes on to name their pages, which costs a look and no more. */
+void soft_cache_unlink_cross_user(struct soft *so)
+{
+	struct soft_cache *c = so->cache;
+	uint32_t kept = 0;
+
+	if (!c->n_cross_user)
+		return;
+	pthread_mutex_lock(&c->lock);
+	for (uint32_t i = 0; i < c->n_cross; i++) {
+		struct soft_link *l = c->cross[i];
+
+		if (!l->to)
+			continue;
+		if (!user_link(l)) {
+			c->cross[kept++] = l;
+			continue;
+		}
+		remove_from_in_list(l);
+		unlink_one(c, l);
+	}
+	c->n_cross = kept;
+	c->n_cross_user = 0;
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -416,7 +448,7 @@ void soft_cache_flush(struct soft *so, struct soft_vcpu *self, bool release)
 	__atomic_store_n(&c->n_blocks, 0, __ATOMIC_RELEASE);
 	c->arena_used = 0;
 	c->used = c->stubs_end;
-	c->n_cross = 0;
+	c->n_cross = c->n_cross_user = 0;
 	soft_zero(&c->cross_pages, sizeof(c->cross_pages));
 	c->n_flushes++;
 	if (release)

@@ -73,6 +73,10 @@ void soft_chaos(struct soft_vcpu *v)
 		if ((r >> 8) % 256 == 0)
 			soft_cache_flush(v->soft, v, false);
 		break;
+	case 15:
+		if ((r >> 8) % 16 == 0)
+			soft_window_close(v); /* until the next interrupt of user code */
+		break;
 	default: break;
 	}
 }

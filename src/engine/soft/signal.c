@@ -8,7 +8,7 @@
  * translated code with the guest registers as they were before the instruction; the dispatcher then runs it by
  * soft_step(), which raises the exact exception. A page fault means a store through a stale write tag to a page that
  * another vCPU put code into (smc.c): the stale tags go, and the instruction runs again. In a string stub likewise,
- * which goes on where it says (stubs_string.c).
+ * which goes on where it says (stubs_string.c). A page fault in a window brings the page, if there is one (window.c).
  *
  * In a thunk of native.c the trap number is handed over and the thunk ends. Any other fault is our own bug and
  * kills the process as it would without us.
@@ -70,8 +70,15 @@ static bool redirect(struct soft_vcpu *v, ucontext_t *uc)
 
 	if (!s)
 		return false;
-	if (g[REG_TRAPNO] == X86_EXC_PF)
-		soft_tlb_drop_write_tags(v);
+	if (g[REG_TRAPNO] == X86_EXC_PF) {
+		enum soft_window_answer a = soft_window_fault(v, (uint64_t)g[REG_CR2],
+							      g[REG_ERR] & 2);
+
+		if (a == SOFT_WINDOW_RETRY)
+			return true;
+		if (a == SOFT_WINDOW_OTHER)
+			soft_tlb_drop_write_tags(v);
+	}
 	v->tr.fault_rip = b->va + s->off;
 	if (b->key & SOFT_KEY_COMPAT)
 		v->tr.fault_rip = (uint32_t)v->tr.fault_rip;

@@ -78,6 +78,7 @@ bool soft_page_mark(struct soft *so, struct soft_vcpu *v, uint64_t n, gpa_t page
 		return true;
 	__atomic_or_fetch(&c->page_code[n / 64], BIT(n % 64), __ATOMIC_SEQ_CST);
 	soft_tlb_revoke_write(v, page);
+	soft_window_revoke_write(so, page);
 	if (protect(so, n, 1, PROT_READ))
 		return true;
 	__atomic_and_fetch(&c->page_code[n / 64], ~BIT(n % 64), __ATOMIC_SEQ_CST);

@@ -138,6 +138,7 @@ static int soft_vcpu_create(struct engine *en, unsigned index, struct engine_vcp
 	v->tr.max_insns = SOFT_BLOCK_INSNS;
 	v->tr.native_code = en->so.cache->rw + en->so.cache->thunks +
 			    index * (size_t)SOFT_THUNK_SIZE;
+	soft_window_init(v);
 	x86_state_reset(&v->s, index == 0);
 	soft_mode_changed(v);
 	en->so.vcpu[index] = v;
@@ -157,6 +158,7 @@ static void soft_vcpu_destroy(struct engine_vcpu *ev)
 		return;
 	v->soft->vcpu[v->index] = NULL;
 	soft_lockstep_destroy(v);
+	soft_window_destroy(v);
 	munmap(v, ALIGN_UP(sizeof(*v), 4096));
 }
 
@@ -224,6 +226,7 @@ static void deliver(struct soft_vcpu *v)
 	if (vector < 0)
 		return;
 	ev->halted = false;
+	soft_window_tick(v);
 	soft_interrupt(v, (unsigned)vector);
 }
 
@@ -407,7 +410,8 @@ static int soft_stats(struct engine *en, char *buf, size_t size)
 		ADD(n_steps), ADD(n_tlb_fill), ADD(n_flush), ADD(n_exc), ADD(n_irq), ADD(n_mmio),
 			ADD(n_pio), ADD(n_yield), ADD(n_space_hits);
 		ADD(tr.n_enter), ADD(tr.n_miss), ADD(tr.n_slow), ADD(tr.n_link), ADD(tr.n_ind),
-			ADD(tr.n_fault);
+			ADD(tr.n_fault), ADD(window.n_opened), ADD(window.n_closed),
+			ADD(window.n_faults);
 #undef ADD
 		for (unsigned op = 0; op < X86_OP_COUNT; op++)
 			sum->tr.slow_by_op[op] += v->tr.slow_by_op[op];
@@ -434,6 +438,9 @@ static int soft_stats(struct engine *en, char *buf, size_t size)
 	LINE("soft.tlb_fills", sum->n_tlb_fill);
 	LINE("soft.tlb_flushes", sum->n_flush);
 	LINE("soft.pcid_hits", sum->n_space_hits);
+	LINE("soft.windows", sum->window.n_opened);
+	LINE("soft.windows_closed", sum->window.n_closed);
+	LINE("soft.window_faults", sum->window.n_faults);
 	LINE("soft.steps", sum->n_steps);
 	LINE("soft.slow", sum->tr.n_slow);
 	LINE("soft.exceptions", sum->n_exc);

@@ -22,6 +22,8 @@
 #ifndef LODGE_ENGINE_SOFT_SOFT_H
 #define LODGE_ENGINE_SOFT_SOFT_H
 
+#include <pthread.h>
+
 #include "engine/engine.h"
 #include "x86/cpuid.h"
 #include "x86/decode.h"
@@ -95,6 +97,30 @@ struct soft_space {
 	uint16_t at[SOFT_SPACE_ENTRIES], jc_at[2][SOFT_SPACE_JUMPS];
 	struct soft_tlb_entry entry[SOFT_SPACE_ENTRIES];
 	uint64_t jc_tag[2][SOFT_SPACE_JUMPS], jc_code[2][SOFT_SPACE_JUMPS];
+};
+
+/* Pages of a user program that the host's MMU looks after (window.c). */
+#define SOFT_WINDOWS 4u
+#define SOFT_WINDOW_PAGES 2048u
+#define SOFT_WINDOW_HASH 8192u
+struct soft_window_page {
+	uint64_t va;
+	gpa_t gpa;
+	uint8_t prot;
+};
+struct soft_window {
+	pthread_mutex_t lock; /* pages */
+	uint8_t *area;	      /* address space for all parts; NULL: none reserved yet */
+	bool open;	      /* it belongs to the address space cr3 */
+	bool on;	      /* which is the current one: user code uses it */
+	uint64_t cr3;
+	unsigned n;
+	struct soft_window_page page[SOFT_WINDOW_PAGES];
+	uint16_t hash[SOFT_WINDOW_HASH]; /* index of page + 1 */
+	/* When to open and to close it: ticks, and system calls done for it. */
+	uint64_t tick_tsc, tick_flushes, tick_cr3, closed_cr3;
+	unsigned ticks, idle, wait, penalty, work, may_work;
+	uint64_t n_opened, n_closed, n_faults;
 };
 
 struct soft_exc {
@@ -199,6 +225,7 @@ struct soft_tr {
 	const void *rec; /* record behind the call that left the code */
 	uint64_t resume; /* host address to go on at */
 	uint64_t tmp;	 /* scratch of one instruction's code */
+	uint64_t window_delta[SOFT_WINDOWS]; /* host address - guest address (window.c) */
 	uint64_t group[SOFT_GROUPS]; /* host addresses of a block's groups of memory operands (tr_group.c) */
 	uint16_t flags_slot; /* status flags while translated code has them not in EFLAGS */
 	uint32_t exit;	     /* enum soft_tr_exit */
@@ -271,6 +298,7 @@ struct soft_vcpu {
 	bool pv_asleep; /* the steal time record may say that we do not run */
 	uint64_t pause_first, pause_last, pause_yield; /* host TSC: of a run of PAUSEs (pvsched.c) */
 
+	struct soft_window window;
 	struct soft_tr tr;
 	uint64_t chaos_state;		      /* chaos.c; 0: off */
 	struct soft_lockstep *lockstep;	      /* while a unit of lock-step runs, else NULL */
@@ -350,6 +378,36 @@ void soft_tlb_switch(struct soft_vcpu *v, unsigned from, unsigned to, bool keep)
 void soft_tlb_revoke_write(struct soft_vcpu *v, gpa_t page);
 /* The same for every page: the next store of each kind is looked at again. */
 void soft_tlb_drop_write_tags(struct soft_vcpu *v);
+
+/* ---- window.c ---- */
+
+void soft_window_init(struct soft_vcpu *v);
+void soft_window_destroy(struct soft_vcpu *v);
+/* Bits 40 to 47 of the addresses in each part of linear space that there is a window for. The others are 0. */
+extern const uint8_t soft_window_tag[SOFT_WINDOWS];
+/* The part that va lies in, or -1. */
+int soft_window_part(uint64_t va);
+/* An interrupt of user code: may open or close the window. */
+void soft_window_tick(struct soft_vcpu *v);
+/* Opens one for the current address space, if this host and this guest can have it; closes it. Out of translated code. */
+void soft_window_open(struct soft_vcpu *v);
+void soft_window_close(struct soft_vcpu *v);
+enum soft_window_answer {
+	SOFT_WINDOW_OTHER, /* no address in it */
+	SOFT_WINDOW_RETRY, /* the page is there now */
+	SOFT_WINDOW_STEP   /* the instruction is to run by soft_step() */
+};
+/* Translated user code has faulted at this host address. In its signal handler: the FPU state is not the guest's. */
+enum soft_window_answer soft_window_fault(struct soft_vcpu *v, uint64_t host, bool write);
+/* s.cr3 may have changed. */
+void soft_window_switched(struct soft_vcpu *v);
+/* What tlb.c does to the TLB, for the window. */
+void soft_window_flush(struct soft_vcpu *v);
+void soft_window_flush_pcid(struct soft_vcpu *v, unsigned pcid);
+void soft_window_drop_writes(struct soft_vcpu *v);
+void soft_window_flush_page(struct soft_vcpu *v, uint64_t la);
+/* No vCPU's window has the page writable when it returns. */
+void soft_window_revoke_write(struct soft *so, gpa_t page);
 
 /* ---- exc.c: exceptions, interrupts, IRET; segment.c: descriptors ---- */
 

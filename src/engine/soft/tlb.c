@@ -117,6 +117,8 @@ void soft_tlb_flush_all(struct soft_vcpu *v)
 	v->wr_la = 1;
 	v->n_flush++;
 	forget_spaces(v);
+	soft_window_flush(v);
+	soft_window_switched(v);
 	soft_tr_flushed(v, true);
 }
 
@@ -155,6 +157,8 @@ void soft_tlb_flush_nonglobal(struct soft_vcpu *v)
 {
 	forget_spaces(v);
 	flush_current(v);
+	soft_window_flush(v);
+	soft_window_switched(v);
 }
 
 /* ---- Address spaces ---- */
@@ -239,13 +243,17 @@ void soft_tlb_switch(struct soft_vcpu *v, unsigned from, unsigned to, bool keep)
 {
 	struct soft_space *sp;
 
+	if (!keep)
+		soft_window_flush_pcid(v, to);
 	if (from == to) {
 		if (!keep)
 			flush_current(v);
+		soft_window_switched(v);
 		return;
 	}
 	save(v, from);
 	flush_current(v);
+	soft_window_switched(v);
 	sp = find_space(v, to);
 	if (!sp)
 		return;
@@ -261,8 +269,10 @@ void soft_tlb_flush_pcid(struct soft_vcpu *v, unsigned pcid)
 
 	if (pcid == current) {
 		flush_current(v);
+		soft_window_flush(v);
 		return;
 	}
+	soft_window_flush_pcid(v, pcid);
 	sp = find_space(v, pcid);
 	if (sp)
 		sp->valid = false;
@@ -305,9 +315,11 @@ void soft_tlb_flush_page(struct soft_vcpu *v, uint64_t la)
 	v->n_flush++;
 	if (unlikely(maybe_large(v, la))) {
 		flush_large(v, la);
+		soft_window_flush(v);
 		soft_tr_flushed(v,
 				true); /* other addresses in the large page may have been jumped to */
 	} else {
+		soft_window_flush_page(v, la);
 		soft_tr_flushed_page(v, la);
 	}
 }
@@ -350,4 +362,5 @@ void soft_tlb_drop_write_tags(struct soft_vcpu *v)
 	soft_zero(v->written_at, sizeof(v->written_at));
 	for (unsigned i = 0; i < SOFT_SPACES; i++)
 		v->space[i].no_write = true;
+	soft_window_drop_writes(v);
 }

@@ -83,7 +83,11 @@ void tr_emit_edge(struct tr *t, uint64_t target, unsigned live, uint8_t *jcc)
 	bool same_page = !((target ^ t->va) & ~UINT64_C(0xfff));
 	bool kernel = !(t->key & (SOFT_KEY_CPL3 | SOFT_KEY_COMPAT));
 
-	if (!same_page && !(kernel && t->page_global)) {
+	/* Only the address space that the window belongs to runs code with its key; when the mapping of one of its pages changes,
+	 * these links go (window.c). But each vCPU has a window of its own. */
+	bool window = (t->key & SOFT_KEY_WINDOW) && t->so->n_vcpus == 1;
+
+	if (!same_page && !window && !(kernel && t->page_global)) {
 		if (jcc) {
 			struct tr_cold *c = tr_cold(t, TR_COLD_EDGE, jcc);
 
@@ -175,7 +179,7 @@ void tr_emit_cold(struct tr *t)
 	struct emit *e = &t->e;
 	const struct soft_stubs *st = &t->so->cache->stub;
 
-	for (unsigned i = 0; i < t->n_cold; i++) { /* EDGE adds entries */
+	for (unsigned i = 0; i < t->n_cold; i++) { /* EDGE and WINDOW add entries */
 		struct tr_cold *c = &t->cold[i];
 
 		emit_patch32(e, c->from, e->p);
@@ -206,6 +210,11 @@ void tr_emit_cold(struct tr *t)
 				soft_emit_flags_save(e);
 			emit_call(e, st->link);
 			emit64(e, (uint64_t)(uintptr_t)c->link);
+			break;
+		case TR_COLD_WINDOW:
+			t->i = c->i;
+			t->key = c->key;
+			tr_tlb_cold(t, c);
 			break;
 		case TR_COLD_GROUP: cold_group(t, c); break;
 		case TR_COLD_STEP:

@@ -121,21 +121,66 @@ void tr_s0_shifted(struct tr *t, unsigned n)
 	emit8(e, n);
 }
 
-/* S0: guest address in, host address out. Clobbers S1 and EFLAGS. Returns the cold entry, to set `next`. */
-struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size,
-			     uint8_t *retry)
+/* The look at the TLB itself; the rel32 of its jump when it misses. */
+static uint8_t *tlb_sequence(struct tr *t, unsigned mmu, bool write, unsigned size)
 {
 	struct emit *e = &t->e;
-	unsigned mmu = t->key & SOFT_KEY_MMU;
+	uint8_t *miss;
 
 	tr_s0_shifted(t, 7); /* page number times the size of an entry */
 	emit_alu_imm(e, false, 4, S1, (SOFT_TLB_SIZE - 1) * (int)sizeof(struct soft_tlb_entry));
 	emit_gs_base(e, true, 0x2b, S0, S1, write ? GS_TLB(mmu, tag_w) : GS_TLB(mmu, tag_r));
 	emit_alu_imm(e, true, 7, S0, 4096 - (int)size);
-
-	struct tr_cold *c = tr_cold(t, TR_COLD_MISS, emit_jcc32(e, CC_A));
-
+	miss = emit_jcc32(e, CC_A);
 	emit_gs_base(e, true, 0x03, S0, S1, GS_TLB(mmu, host));
+	return miss;
+}
+
+void tr_tlb_cold(struct tr *t, const struct tr_cold *c)
+{
+	uint8_t *miss = tlb_sequence(t, c->mmu, c->write, c->size);
+	struct tr_cold *m = tr_cold(t, c->then, miss);
+	struct tr_cold copy = *c;
+
+	copy.kind = c->then;
+	copy.from = miss;
+	*m = copy;
+	emit_jmp(&t->e, c->back);
+}
+
+/* Is the address in the part of linear space that the operand was guessed to be in? Then the host's MMU does the rest. */
+static uint8_t *window_sequence(struct tr *t)
+{
+	static const uint8_t rorx[] = {0xc4, 0x43, 0xfb, 0xf0, 0xda, 40}; /* r11, r10, 40 */
+	struct emit *e = &t->e;
+	int part = soft_window_part(t->likely_va);
+	uint8_t *other;
+
+	if (part < 0)
+		part = MAX(soft_window_part(t->va), 0);
+	for (unsigned i = 0; i < sizeof(rorx); i++)
+		emit8(e, rorx[i]);
+	emit8(e, 0x41); /* cmp r11b, tag */
+	emit8(e, 0x80);
+	emit8(e, 0xf8 | (S1 & 7));
+	emit8(e, soft_window_tag[part]);
+	other = emit_jcc32(e, CC_NE);
+	emit_gs(e, true, 0x03, S0, GS(tr.window_delta) + 8 * (unsigned)part);
+	return other;
+}
+
+/* S0: guest address in, host address out. Clobbers S1 and EFLAGS. Returns the cold entry, to set `next`. */
+struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size,
+			     uint8_t *retry)
+{
+	bool window = t->key & SOFT_KEY_WINDOW;
+	unsigned mmu = t->key & SOFT_KEY_MMU;
+	uint8_t *from = window ? window_sequence(t) : tlb_sequence(t, mmu, write, size);
+	struct tr_cold *c = tr_cold(t, window ? TR_COLD_WINDOW : TR_COLD_MISS, from);
+
+	c->then = TR_COLD_MISS;
+	c->back = emit_here(&t->e);
+	c->i = (uint8_t)t->i;
 	c->retry = retry;
 	c->off = t->off[t->i];
 	c->size = (uint16_t)size;
@@ -147,7 +192,10 @@ struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write
 
 struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool write, unsigned size)
 {
+	struct tr_place p = tr_place_of(t, in);
+
 	tr_flags_clobber(t);
+	tr_guess(t, in, &p);
 
 	uint8_t *retry = emit_here(&t->e);
 
@@ -265,6 +313,7 @@ struct tr_cold *tr_push_slot(struct tr *t, const struct x86_insn *in)
 	unsigned n = stack_bytes(t);
 
 	tr_flags_clobber(t);
+	t->likely_va = t->v->s.gpr[X86_RSP];
 
 	uint8_t *retry = emit_here(&t->e);
 

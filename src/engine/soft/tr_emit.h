@@ -46,6 +46,8 @@ void tr_s0_shifted(struct tr *t, unsigned n);
 /* S0: guest address in, host address out. Clobbers S1 and EFLAGS. `retry`: where the address is computed. */
 struct tr_cold *tr_tlb_check(struct tr *t, const struct x86_insn *in, bool write, unsigned size,
 			     uint8_t *retry);
+/* Cold code of a WINDOW entry. */
+void tr_tlb_cold(struct tr *t, const struct tr_cold *c);
 /* S0: host address of the memory operand. */
 struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool write,
 				  unsigned size);
@@ -54,6 +56,8 @@ struct tr_cold *tr_memory_operand(struct tr *t, const struct x86_insn *in, bool 
 /* What an operand is relative to. */
 struct tr_place tr_place_of(const struct tr *t, const struct x86_insn *in);
 struct tr_place tr_stack_place(const struct tr *t, unsigned base, int32_t disp);
+/* Sets likely_va, by what registers hold as the block is translated. */
+void tr_guess(struct tr *t, const struct x86_insn *in, const struct tr_place *p);
 /* Finds the groups of the decoded block. */
 void tr_find_groups(struct tr *t);
 /* Emits the access and, with its operand at hand, `body`. NULL: it was checked with its group; else the cold entry. */

@@ -28,6 +28,20 @@ struct tr_place tr_stack_place(const struct tr *t, unsigned base, int32_t disp)
 	return p;
 }
 
+void tr_guess(struct tr *t, const struct x86_insn *in, const struct tr_place *p)
+{
+	const struct x86_state *s = &t->v->s;
+	uint64_t va = (uint64_t)p->disp;
+
+	if (p->base < 16)
+		va += s->gpr[p->base];
+	if (p->index < 16)
+		va += s->gpr[p->index] << p->scale;
+	if (!p->stack && (in->seg == X86_FS || in->seg == X86_GS))
+		va += s->seg[in->seg].base;
+	t->likely_va = va;
+}
+
 /* The guest address of p into S0. */
 static void address(struct tr *t, const struct x86_insn *in, const struct tr_place *p)
 {
@@ -73,7 +87,10 @@ static void lead(struct tr *t, const struct x86_insn *in, const struct tr_place 
 	if (!group_address(t, p, p->disp + (g->start - t->at[t->i])))
 		t->overflow = true; /* tr_find_groups() made none such */
 	c = tr_tlb_check(t, in, g->write, (unsigned)(g->end - g->start), retry);
-	c->kind = TR_COLD_GROUP;
+	if (c->kind == TR_COLD_WINDOW)
+		c->then = TR_COLD_GROUP;
+	else
+		c->kind = TR_COLD_GROUP;
 	c->flags = REC_GROUP | (write ? 0 : REC_READS);
 	c->va = tr_va(t, t->va + t->off[t->i]);
 	c->live = (uint16_t)t->live_before;
@@ -95,6 +112,7 @@ struct tr_cold *tr_access(struct tr *t, const struct x86_insn *in, const struct 
 	unsigned n = t->in_group[t->i];
 
 	t->keep_s0 = true;
+	tr_guess(t, in, p);
 	if (n) {
 		const struct tr_group *g = &t->group[n - 1];
 

@@ -30,6 +30,8 @@ static uint32_t control_key(const struct soft_vcpu *v, unsigned cpl)
 		key |= SOFT_KEY_TSD;
 	if ((s->cr4 & X86_CR4_SMAP) && cpl != 3)
 		key |= SOFT_KEY_SMAP;
+	if (v->window.on && cpl == 3)
+		key |= SOFT_KEY_WINDOW;
 	return key;
 }
 
@@ -66,7 +68,8 @@ uint32_t soft_tr_key(const struct soft_vcpu *v)
 		if ((s->cr0 & X86_CR0_AM) && (s->rflags & X86_AC))
 			return SOFT_KEY_NONE; /* alignment checks: by C */
 	}
-	return key | control_key(v, v->cpl);
+	key |= control_key(v, v->cpl);
+	return key & SOFT_KEY_COMPAT ? key & ~SOFT_KEY_WINDOW : key;
 }
 
 /* ---- jump cache ---- */
@@ -439,7 +442,9 @@ static void chain(struct soft_vcpu *v, struct soft_link *l, struct soft_block *t
 {
 	struct soft_cache *c = v->soft->cache;
 
-	if (l->target != to->va || l->key != to->key || (l->cross_page && !global))
+	bool fixed = global || ((l->key & SOFT_KEY_WINDOW) && v->window.on);
+
+	if (l->target != to->va || l->key != to->key || (l->cross_page && !fixed))
 		return;
 	pthread_mutex_lock(&c->lock);
 	if (c->n_flushes == generation)

@@ -24,9 +24,12 @@
  * flags may be, each with and without a poll of v->req. Backward and indirect jumps use the polled entries,
  * so no guest loop runs for ever without looking.
  *
+ * User code of a program that has a window onto its memory (window.c) is translated with a key of its own: the host's MMU
+ * does most of what the TLB check does.
+ *
  * Direct jumps are chained by patching an aligned rel32 (one atomic store). Jumps within a page are always
  * valid as long as the source block is; jumps across pages are chained only between global kernel pages, and
- * all dropped when a global mapping changes. Everything else goes through the jump cache: arrays of each vCPU,
+ * all dropped when a global mapping changes (and in code with a window, where they are dropped with its pages). Everything else goes through the jump cache: arrays of each vCPU,
  * by virtual address, emptied with the TLB.
  *
  * Anything the code cannot do itself is a call to a stub (stubs.c) with a record (struct soft_rec) behind the
@@ -65,6 +68,7 @@
 #define SOFT_KEY_SMAP 64u    /* CPL < 3 and CR4.SMAP: STAC and CLAC change the MMU mode */
 #define SOFT_KEY_AVX 128u /* CR4.OSXSAVE, AVX in XCR0, no TS: else AVX instructions go through C */
 #define SOFT_KEY_PLAIN 256u	  /* no groups of memory operands (tr_group.c); of blocks only */
+#define SOFT_KEY_WINDOW 512u	  /* of user code: its address space has a window (window.c) */
 #define SOFT_KEY_NONE 0xffffffffu /* this mode is not translated */
 
 /* Where the status flags are. */
@@ -153,8 +157,9 @@ enum tr_cold_kind {
 	TR_COLD_LINK,
 	TR_COLD_IND,
 	TR_COLD_EDGE,
-	TR_COLD_GROUP, /* tr_mem.c */
-	TR_COLD_STEP   /* the instruction runs by soft_step() */
+	TR_COLD_GROUP,	/* tr_mem.c */
+	TR_COLD_WINDOW, /* not in that part of the window: by the TLB */
+	TR_COLD_STEP	/* the instruction runs by soft_step() */
 };
 
 struct tr;
@@ -184,7 +189,8 @@ struct tr_cold {
 	uint8_t *retry, *next; /* executable addresses; MISS */
 	uint64_t va;	       /* EXIT, STI, EDGE: guest address */
 	struct soft_link *link;
-	uint8_t *back; /* STEP: where its code goes on */
+	uint8_t *back;		/* STEP, WINDOW: where its code goes on */
+	enum tr_cold_kind then; /* WINDOW: what a miss of the TLB is */
 	uint8_t i;
 	uint16_t off, size, live;
 	uint32_t key;
@@ -223,8 +229,9 @@ struct tr {
 	struct tr_group group[SOFT_BLOCK_INSNS];
 	uint8_t in_group[SOFT_BLOCK_INSNS];
 	int64_t at[SOFT_BLOCK_INSNS];
-	unsigned s0_group; /* S0 is the address of this group (number + 1), or 0 */
-	bool keep_s0;	   /* the current instruction leaves it so */
+	unsigned s0_group;  /* S0 is the address of this group (number + 1), or 0 */
+	uint64_t likely_va; /* of the operand whose check comes next: a guess */
+	bool keep_s0;	    /* the current instruction leaves it so */
 	unsigned n_cold;
 	struct tr_cold cold[TR_MAX_COLD];
 };
@@ -275,7 +282,7 @@ struct soft_cache {
 	struct soft_page_use *page_use; /* by page number (smc.c) */
 	uint64_t *page_code;		/* bit a page: has code. Atomic reads without the lock */
 	struct soft_link **cross;	/* chained cross-page links */
-	uint32_t n_cross;
+	uint32_t n_cross, n_cross_user; /* all; of user code, or were */
 	struct soft_filter cross_pages; /* pages they lead to, or did. Read without the lock */
 	struct soft_filter cross_scratch;
 	uint32_t stop; /* atomic: rendezvous under way */
@@ -308,6 +315,8 @@ void soft_cache_park(struct soft_cache *c);
 void soft_cache_link(struct soft *so, struct soft_link *l, struct soft_block *to);
 /* Takes back the links to other pages, because a mapping of global pages changed: all; or those to the page of la. */
 void soft_cache_unlink_cross(struct soft *so);
+/* Those of user code, which a window's address space has (tr_edge.c). */
+void soft_cache_unlink_cross_user(struct soft *so);
 void soft_cache_unlink_cross_page(struct soft *so, uint64_t la);
 void soft_cache_unlink_all(struct soft *so);
 struct soft_block *soft_cache_block_at(struct soft_cache *c, const uint8_t *rx);

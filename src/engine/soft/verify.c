@@ -33,9 +33,12 @@ struct verify {
 	uint32_t size;
 	struct verify_flow flow;
 	bool reached; /* the walk comes here from the item before */
-	unsigned n_joins, n_notes;
+	unsigned n_joins, n_notes, n_backs;
 	struct way join[MAX_WAYS]; /* targets of branches seen so far */
 	struct way note[MAX_WAYS]; /* what was known at places that are come back to */
+	/* Targets of jumps back, with what their look at the TLB makes of S0, and, when the walk has been there, all that
+	 * was known. */
+	struct way back[MAX_WAYS];
 	uint8_t mark[MAX_CODE + 1];
 };
 
@@ -182,11 +185,39 @@ static bool record(struct verify *v, const struct soft_walk *w)
 	}
 }
 
+/* What a look at the TLB in front of a jump back gives: pieces of it, by the form of the instructions. The second
+ * pass finds out whether it is true. */
+static void look(const struct x86_insn *in, struct verify_flow *f)
+{
+	if (in->map != X86_MAP_1 || !in->has_modrm || in->opnd_bytes != 8)
+		return;
+	if (in->opcode == 0x2b && in->has_mem && in->base == S1 && in->reg == S0)
+		f->write = ((uint64_t)in->disp - offsetof(struct soft_vcpu, tlb)) %
+				   sizeof(struct soft_tlb_entry) ==
+			   offsetof(struct soft_tlb_entry, tag_w);
+	if (in->op == X86_OP_CMP && (in->opcode == 0x81 || in->opcode == 0x83) && !in->has_mem &&
+	    in->rm == S0)
+		f->size = 4096 - (uint32_t)in->imm;
+}
+
+static bool jump_back(struct verify *v, const struct soft_walk *w, const struct verify_flow *f)
+{
+	uint32_t to = offset(v, soft_walk_target(w));
+
+	if (!(v->b->key & SOFT_KEY_WINDOW) || v->n_backs == MAX_WAYS)
+		return bad(v, offset(v, w->at), "it is a loop");
+	v->back[v->n_backs++] =
+		(struct way){.at = to,
+			     .flow = {.s0 = VERIFY_S0_HOST, .write = f->write, .size = f->size}};
+	return true;
+}
+
 static bool first_pass(struct verify *v)
 {
 	const struct soft_block *b = v->b;
 	const uint8_t *const entry[] = {b->code, b->e_slot, b->e_slot_polled, b->e_native,
 					b->e_native_polled};
+	struct verify_flow seen = {0};
 	struct soft_walk w;
 
 	for (soft_walk_start(&w, v->c, b); soft_walk_next(&w);) {
@@ -198,6 +229,10 @@ static bool first_pass(struct verify *v)
 			continue;
 		}
 		v->mark[at] |= M_INSN;
+		look(&w.in, &seen);
+		if (w.in.op == X86_OP_JMP && soft_walk_target(&w) >= b->code &&
+		    soft_walk_target(&w) <= w.at && !jump_back(v, &w, &seen))
+			return false;
 		if (w.in.imm_bytes == 4 && (w.in.op == X86_OP_JMP || w.in.op == X86_OP_JCC))
 			v->mark[at + w.in.len - 4] |= M_REL32;
 	}
@@ -219,8 +254,11 @@ static bool first_pass(struct verify *v)
 /* Two ways lead here: what they agree in. */
 static void flow_join(struct verify_flow *a, const struct verify_flow *b)
 {
-	if (a->s0 != b->s0 || a->mmu != b->mmu || a->write != b->write || a->size != b->size)
-		a->s0 = a->mmu = a->write = a->size = 0;
+	if (a->s0 != b->s0 || a->mmu != b->mmu || a->write != b->write || a->size != b->size ||
+	    a->part != b->part || a->window != b->window) {
+		a->s0 = a->mmu = a->write = a->size = a->part = 0;
+		a->window = false;
+	}
 	if (a->s1 != b->s1 || a->s1_value != b->s1_value)
 		a->s1 = VERIFY_S1_ANY;
 	if (a->jc != b->jc)
@@ -247,6 +285,19 @@ static struct way *way_to(struct way *w, unsigned n, uint32_t at)
 	return NULL;
 }
 
+/* From behind a look at the TLB to behind the addition of window_delta[]: there the walk went on with what this look
+ * gives. */
+static bool comes_back(struct verify *v, uint32_t at, uint32_t to)
+{
+	const struct way *back = way_to(v->back, v->n_backs, to);
+	const struct verify_flow *f = &v->flow, *was = &back->flow;
+
+	if (!back->flow.window || f->s0 != VERIFY_S0_HOST || f->write != was->write ||
+	    f->size != was->size || !same_groups(f, was))
+		return bad(v, at, "it jumps back with another operand than that was gone on with");
+	return true;
+}
+
 static bool branch(struct verify *v, const struct soft_walk *w, const struct verify_flow *taken)
 {
 	uint32_t at = offset(v, w->at), to = offset(v, soft_walk_target(w));
@@ -255,7 +306,7 @@ static bool branch(struct verify *v, const struct soft_walk *w, const struct ver
 	if (to >= v->size || !(v->mark[to] & M_INSN))
 		return bad(v, at, "it branches to where no instruction of the block begins");
 	if (to <= at)
-		return bad(v, at, "it is a loop");
+		return w->in.op == X86_OP_JMP ? comes_back(v, at, to) : bad(v, at, "it is a loop");
 	if (j) {
 		flow_join(&j->flow, taken);
 		return true;
@@ -278,6 +329,18 @@ static bool arrive(struct verify *v, uint32_t at)
 		flow_join(&v->flow, &j->flow);
 	}
 	v->reached = true;
+	/* Code goes on behind window_delta[] with no more than the look at the TLB gives, which jumps to here. */
+	if (v->flow.s0 == VERIFY_S0_HOST && v->flow.window) {
+		struct way *back = way_to(v->back, v->n_backs, at);
+
+		if (!back || j)
+			return bad(v, at, "nothing stands in for its window");
+		v->flow.window = false;
+		v->flow.write = back->flow.write;
+		v->flow.size = back->flow.size;
+		back->flow = v->flow;
+		back->flow.window = true; /* the walk has been here */
+	}
 	if (mark & M_ENTER)
 		v->flow = (struct verify_flow){0};
 	if (mark & M_RETRY) {
@@ -346,6 +409,8 @@ static bool instruction(struct verify *v, const struct soft_walk *w)
 	case X86_OP_JMP_IND: v->reached = false; return true;
 	case X86_OP_JCC:
 	case X86_OP_JCXZ:
+		if (taken.s0 == VERIFY_S0_PART)
+			taken.s0 = VERIFY_S0_ANY;
 		if (taken.s0 == VERIFY_S0_COMPARED) /* the miss: size stays for its record */
 			taken.s0 = in->op == X86_OP_JCC && in->cond == CC_A ? VERIFY_S0_OFFSET :
 									      VERIFY_S0_ANY;
@@ -411,7 +476,7 @@ static bool start(struct verify *v, const struct soft_cache *c, const struct sof
 	v->b = b;
 	v->err = err;
 	v->size = 0;
-	v->n_joins = v->n_notes = 0;
+	v->n_joins = v->n_notes = v->n_backs = 0;
 	v->flow = (struct verify_flow){0};
 	v->reached = true;
 	if (size > MAX_CODE)

@@ -12,8 +12,11 @@
  *   memory        gs:[disp32] inside struct soft_vcpu (stores: the fields listed); the TLB and the jump cache by a
  *                 masked index; [r10] after the whole sequence subtract tag, compare, ja, add host, within the size
  *                 that was compared, stores only by the tag for writing; tr.group[] keeps such an r10; a block of CPL 3
- *                 uses user entries only
- *   branches      to an instruction of the same block, no loops; out of it by links, to entries (soft_verify_link)
+ *                 uses user entries only. With SOFT_KEY_WINDOW also [r10] after: bits 40 to 47 into r11b, compare with
+ *                 the tag of a part, jne, add window_delta[] of that part (window.c)
+ *   branches      to an instruction of the same block, no loops; out of it by links, to entries (soft_verify_link). The one
+ *                 jump back is that behind a look at the TLB, to behind the addition of window_delta[] that the look
+ *                 stands in for
  *   calls         to a stub, with the record that this stub expects behind the call, and every field of it good
  *   the end       is never fallen through
  *
@@ -107,16 +110,21 @@ enum verify_s0 {
 	VERIFY_S0_OFFSET, /* guest address - tag of the TLB entry that S1 is the index of */
 	VERIFY_S0_COMPARED, /* the same, and flags are of a comparison with 4096 - size; JA must follow */
 	VERIFY_S0_INSIDE, /* at most 4096 - size */
+	VERIFY_S0_PART, /* guest address; flags are of a comparison of S1's part with its tag; JNE must follow */
+	VERIFY_S0_OF_PART, /* guest address in that part, but for bits 48 to 63 */
 	VERIFY_S0_HOST, /* host address in a page of guest memory; size bytes there are in that page */
 };
 
 enum verify_s1 {
 	VERIFY_S1_ANY,
 	VERIFY_S1_MASKED, /* has no bit outside of s1_value */
+	VERIFY_S1_PART,	  /* its low byte is bits 40 to 47 of S0 */
 };
 
 struct verify_flow {
 	uint32_t s0, mmu, write, size;
+	uint32_t part; /* of S0 */
+	bool window;   /* S0 is HOST by window_delta[]: the host looks after size and rights */
 	uint32_t s1;
 	int32_t s1_value;
 	uint32_t jc; /* array + 1 of the jump cache whose entry S1 was just compared, or (entry + 1) << 4; + 8: JNE must follow */

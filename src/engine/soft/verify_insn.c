@@ -238,13 +238,14 @@ static bool mmu_allowed(const struct soft_block *b, unsigned mmu)
 static void s0_gone(struct verify_flow *f)
 {
 	f->s0 = VERIFY_S0_ANY;
-	f->mmu = f->write = f->size = 0;
+	f->mmu = f->write = f->size = f->part = 0;
+	f->window = false;
 }
 
 /* Flags have changed: comparisons that nothing jumped by are lost. */
 static void compared_gone(struct verify_flow *f)
 {
-	if (f->s0 == VERIFY_S0_COMPARED)
+	if (f->s0 == VERIFY_S0_COMPARED || f->s0 == VERIFY_S0_PART)
 		s0_gone(f);
 }
 
@@ -352,11 +353,33 @@ static const char *group(const struct x86_insn *in, struct verify_flow *f, bool 
 		return NULL;
 	}
 	s0_gone(f);
+	if (f->s1 == VERIFY_S1_PART)
+		f->s1 = VERIFY_S1_ANY;
 	if (f->group[i]) {
 		f->s0 = VERIFY_S0_HOST;
 		f->size = f->group[i];
 		f->write = f->group_write >> i & 1;
 	}
+	return NULL;
+}
+
+/* ADD S0, window_delta[part]. */
+static const char *window(const struct soft_block *b, const struct x86_insn *in,
+			  struct verify_flow *f, bool *done)
+{
+	unsigned at = (unsigned)in->disp - (unsigned)offsetof(struct soft_vcpu, tr.window_delta);
+
+	if (!(b->key & SOFT_KEY_WINDOW) || !(b->key & SOFT_KEY_CPL3))
+		return "it uses a window, but its key does not say so";
+	if (in->map != X86_MAP_1 || in->opcode != 0x03 || in->reg != S0 || in->opnd_bytes != 8 ||
+	    at % 8 || f->s0 != VERIFY_S0_OF_PART || f->part != at / 8)
+		return "it uses a window without having compared the part";
+	s0_gone(f);
+	f->s0 = VERIFY_S0_HOST;
+	f->window = true;
+	f->s1 = VERIFY_S1_ANY;
+	f->jc = 0;
+	*done = true;
 	return NULL;
 }
 
@@ -374,6 +397,9 @@ static const char *memory(const struct soft_block *b, const struct x86_insn *in,
 	if (in->base == 0xff && in->index == 0xff &&
 	    (uint64_t)in->disp - offsetof(struct soft_vcpu, tr.group) < SOFT_GROUPS * 8)
 		return group(in, f, done);
+	if (in->base == 0xff && in->index == 0xff &&
+	    (uint64_t)in->disp - offsetof(struct soft_vcpu, tr.window_delta) < SOFT_WINDOWS * 8)
+		return window(b, in, f, done);
 	if (in->base == 0xff && in->index == 0xff) {
 		const char *why = known_place(in, f, done);
 
@@ -401,7 +427,31 @@ static bool sequence(const struct x86_insn *in, struct verify_flow *f)
 		f->s0 = VERIFY_S0_INSIDE;
 		return true;
 	}
+	if (in->map == X86_MAP_1 && in->opcode == 0x80 && in->op == X86_OP_CMP && !in->has_mem &&
+	    in->rm == S1 && f->s1 == VERIFY_S1_PART && f->s0 == VERIFY_S0_ANY) {
+		for (unsigned k = 0; k < SOFT_WINDOWS; k++) {
+			if ((uint8_t)in->imm != soft_window_tag[k])
+				continue;
+			f->s0 = VERIFY_S0_PART;
+			f->part = k;
+		}
+		return true;
+	}
+	if (in->op == X86_OP_JCC && in->cond == CC_NE && f->s0 == VERIFY_S0_PART) {
+		f->s0 = VERIFY_S0_OF_PART;
+		return true;
+	}
 	return false;
+}
+
+static bool is_part_of_s0(const struct x86_insn *in)
+{
+	static const uint8_t rorx[] = {0xc4, 0x43, 0xfb, 0xf0, 0xda, 40}; /* r11, r10, 40 */
+
+	for (unsigned i = 0; i < sizeof(rorx); i++)
+		if (in->bytes[i] != rorx[i])
+			return false;
+	return true;
 }
 
 /* S1 is written: what is it? */
@@ -417,6 +467,8 @@ static void s1_written(const struct x86_insn *in, struct verify_flow *f)
 		f->s1 = VERIFY_S1_MASKED;
 		f->s1_value = (int32_t)in->imm;
 	}
+	if (is_part_of_s0(in) && f->s0 == VERIFY_S0_ANY)
+		f->s1 = VERIFY_S1_PART;
 }
 
 static void flow_on(const struct x86_insn *in, struct verify_flow *f, unsigned vex_reg)
@@ -430,8 +482,11 @@ static void flow_on(const struct x86_insn *in, struct verify_flow *f, unsigned v
 		f->jc = in->op == X86_OP_JCC && in->cond == CC_NE ? f->jc & ~8u : 0;
 	else
 		f->jc = 0;
-	if (names(in, S0, X86_ACC_W) || vex_reg == S0)
+	if (names(in, S0, X86_ACC_W) || vex_reg == S0) {
 		s0_gone(f);
+		if (f->s1 == VERIFY_S1_PART)
+			f->s1 = VERIFY_S1_ANY;
+	}
 	if (names(in, S1, X86_ACC_W) || vex_reg == S1)
 		s1_written(in, f);
 }
