@@ -395,6 +395,7 @@ bool soft_cache_drop_page(struct soft *so, uint64_t n, uint64_t granules)
 	for (b = c->page[n]; b; b = next) {
 		next = b->page[page_slot(b, n)].next;
 		if (b->page[page_slot(b, n)].granules & granules) {
+			soft_patched_dropped(so, b);
 			soft_cache_drop(c, b);
 			any = true;
 		}

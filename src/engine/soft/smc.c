@@ -13,6 +13,10 @@
  * that nobody writes. After some stores without a new block in between, all its blocks go and the page becomes an
  * ordinary one. If it does hold both, its code is translated anew; the next time it takes twice as many stores.
  *
+ * Code that is patched before nearly each time that it runs is not worth a translation: a block that lived a short time only,
+ * several times in a row, is run by soft_step() instead, until its first bytes have stayed the same for some turns. A page that
+ * has no other code then takes stores like any other.
+ *
  * Stale write tags. When a page gets its first block, this vCPU drops its own write tag; another vCPU may
  * have one too, and may be in the middle of translated code. Waiting for it would cost a scheduling delay for
  * each new page of code, so the page is write-protected in the mapping that the TLBs point into (`view`, a
@@ -31,6 +35,57 @@
 #define STORES_BESIDE \
 	128u /* with blocks left; doubled each time that the page was taken for data */
 #define BESIDE_LEVELS 7u
+
+#define SHORT_LIFE_US 20u
+#define SHORT_LIVES 8u
+#define SAME_TURNS 8u
+
+static struct soft_patched *patched(struct soft_cache *c, uint64_t va)
+{
+	return &c->patched[(va * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (SOFT_PATCHED - 1)];
+}
+
+void soft_patched_made(struct soft_cache *c, const struct soft_block *b)
+{
+	struct soft_patched *p = patched(c, b->va);
+
+	if (p->va != b->va || p->gpa != b->gpa)
+		*p = (struct soft_patched){.va = b->va, .gpa = b->gpa};
+	p->made = soft_host_tsc();
+}
+
+void soft_patched_dropped(struct soft *so, const struct soft_block *b)
+{
+	struct soft_patched *p = patched(so->cache, b->va);
+
+	if (p->va != b->va || p->gpa != b->gpa)
+		return;
+	if (soft_host_tsc() - p->made > (uint64_t)so->cfg.tsc_khz * SHORT_LIFE_US / 1000)
+		p->lives = 0;
+	else if (p->lives < SHORT_LIVES)
+		p->lives++;
+}
+
+bool soft_patched_often(struct soft_cache *c, uint64_t va, gpa_t gpa, const uint8_t *page)
+{
+	struct soft_patched *p = patched(c, va);
+	unsigned pos = va & 0xfff, n = MIN(GMEM_PAGE - pos, (unsigned)sizeof(p->bytes));
+	uint8_t now[sizeof(p->bytes)] = {0};
+	bool same = true;
+
+	if (p->va != va || p->gpa != gpa || p->lives < SHORT_LIVES)
+		return false;
+	soft_copy_code(now, page, pos, n);
+	for (unsigned i = 0; i < sizeof(now); i++) {
+		same &= p->bytes[i] == now[i];
+		p->bytes[i] = now[i];
+	}
+	p->same = same ? p->same + 1 : 0;
+	if (p->same < SAME_TURNS)
+		return true;
+	p->lives = p->same = 0;
+	return false;
+}
 
 uint64_t soft_page_number(const struct soft *so, gpa_t gpa)
 {

@@ -416,8 +416,11 @@ struct soft_block *soft_translate(struct soft_vcpu *v, uint64_t va,
 		soft_cache_drop(c, b);
 		b = NULL;
 	}
-	if (!b)
+	if (!b && !soft_patched_often(c, va, first.gpa | (va & 0xfff), first.host)) {
 		b = translate_locked(v, va, &first, key, n, full);
+		if (b)
+			soft_patched_made(c, b);
+	}
 	pthread_mutex_unlock(&c->lock);
 	return b;
 }

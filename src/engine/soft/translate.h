@@ -262,6 +262,17 @@ struct soft_page_use {
 	uint8_t level;	 /* how often it was taken for data though it had blocks */
 };
 
+/* Blocks that are patched often, perhaps (smc.c). */
+#define SOFT_PATCHED 64u
+struct soft_patched {
+	uint64_t va;
+	gpa_t gpa;
+	uint64_t made; /* TSC */
+	uint8_t lives; /* how often in a row it was dropped soon */
+	uint8_t same;  /* how often in a row it was run by soft_step() with these first bytes */
+	uint8_t bytes[16];
+};
+
 struct soft_cache {
 	pthread_mutex_t lock; /* all below, but for reads of code by running vCPUs */
 	int memfd;
@@ -280,6 +291,7 @@ struct soft_cache {
 	struct soft_block **page; /* by page number of guest memory: blocks whose bytes lie there */
 	uint64_t n_pages;
 	struct soft_page_use *page_use; /* by page number (smc.c) */
+	struct soft_patched patched[SOFT_PATCHED];
 	uint64_t *page_code;		/* bit a page: has code. Atomic reads without the lock */
 	struct soft_link **cross;	/* chained cross-page links */
 	uint32_t n_cross, n_cross_user; /* all; of user code, or were */
@@ -330,6 +342,11 @@ uint64_t soft_granules(unsigned start, unsigned len);
 /* From now on stores to the page are seen. Before its bytes are read for translation. Lock held. False: the host gives
  * no more of what that takes, until the cache is flushed. */
 bool soft_page_mark(struct soft *so, struct soft_vcpu *v, uint64_t n, gpa_t page);
+/* A block was translated; was dropped by a store. Lock held. */
+void soft_patched_made(struct soft_cache *c, const struct soft_block *b);
+void soft_patched_dropped(struct soft *so, const struct soft_block *b);
+/* The block at va is better run by soft_step() this time. Lock held. */
+bool soft_patched_often(struct soft_cache *c, uint64_t va, gpa_t gpa, const uint8_t *page);
 /* No page has code any more. Lock held, no vCPU in code. */
 void soft_pages_clear(struct soft *so);
 
