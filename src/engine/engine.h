@@ -167,7 +167,8 @@ struct engine_class {
 	 */
 	int (*doorbell)(struct engine *en, uint64_t gpa, unsigned size, const uint64_t *match,
 			int fd, bool on);
-	/* With several vCPUs, maps the memfd of guest memory a second time: memory cannot be a private view of a file then. */
+	/* Maps the memfd of guest memory, or parts of it, a second time, if there is one. With several vCPUs it must: memory cannot be
+	 * a private view of a file then. */
 	bool second_view;
 	/* NULL: the controllers are the user's. */
 	const struct engine_irqchip *irqchip;

@@ -431,16 +431,17 @@ static int create_memory(struct machine *m, struct err *e)
 {
 	uint64_t size = m->cfg->memory_bytes, low = MIN(size, LAYOUT_LOW_RAM_MAX);
 	struct gmem_range range[2] = {{0, low}, {LAYOUT_HIGH_RAM, size - low}};
-	bool twice = m->engine->second_view && m->cfg->cpus > 1;
 
-	/* Huge pages, which only private memory gets, where nobody maps it a second time. */
 	if (m->cfg->memory_huge != CONFIG_HUGE_NO && !m->engine->irqchip) {
 		err_set(e, EINVAL,
 			"huge pages are for the KVM engine: the %s engine protects single pages of 4 KiB",
 			m->engine->name);
 		return err_field(e, "memory.huge", config_huge_names[m->cfg->memory_huge]);
 	}
-	return gmem_create_huge(&m->mem, range, size > low ? 2 : 1, twice ? GMEM_NEW : GMEM_PRIVATE,
+	/* Transparent huge pages, which only private memory gets, where nobody maps it a second time. The software engine does:
+	 * parts of it for programs that stay (engine/soft/window.c), all of it with several vCPUs. */
+	return gmem_create_huge(&m->mem, range, size > low ? 2 : 1,
+				m->engine->second_view ? GMEM_NEW : GMEM_PRIVATE,
 				config_huge_bytes(m->cfg->memory_huge), e);
 }
 
