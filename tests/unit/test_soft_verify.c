@@ -660,6 +660,102 @@ static void test_links(void **state)
 	assert_false(soft_verify_link(c, l, b, b->e_slot, &err)); /* a second time */
 }
 
+/* ---- windows ---- */
+
+enum window_break {
+	WINDOW_GOOD,
+	WINDOW_NO_JNE,
+	WINDOW_S0_MOVES,  /* between comparison and addition */
+	WINDOW_NO_LOOK,	  /* jumps back without having looked at the TLB */
+	WINDOW_NO_BACK,	  /* nothing jumps back */
+	WINDOW_BACK_EARLY /* to in front of the addition */
+};
+
+struct window_case {
+	const char *name;
+	uint32_t key;
+	uint8_t tag;
+	unsigned part, cond, size; /* size: that the look compares with */
+	bool store;
+	enum window_break how;
+	const char *why;
+};
+
+/* The part's comparison and the addition; then 8 bytes at [r10]; behind the end the look at the TLB. */
+static void window_block(struct vt *t, struct fix *f, const struct window_case *w)
+{
+	const uint32_t user = SOFT_MMU_USER;
+	uint8_t *other = NULL, *behind, *miss;
+
+	begin(t, f, w->key);
+	bytes(t, "\xc4\x43\xfb\xf0\xda\x28", 6); /* rorx r11, r10, 40 */
+	bytes(t, "\x41\x80\xfb", 3);		 /* cmp r11b, tag */
+	emit8(&t->e, w->tag);
+	if (w->how != WINDOW_NO_JNE)
+		other = emit_jcc32(&t->e, w->cond);
+	if (w->how == WINDOW_S0_MOVES)
+		bytes(t, "\x49\x83\xc2\x08", 4); /* add r10, 8 */
+	behind = emit_here(&t->e);
+	emit_gs(&t->e, true, 0x03, S0, GS(tr.window_delta) + 8 * w->part);
+	if (w->how != WINDOW_BACK_EARLY)
+		behind = emit_here(&t->e);
+	bytes(t, w->store ? "\x49\x89\x02" : "\x49\x8b\x02", 3);
+	leave(t);
+	if (!other)
+		return;
+	emit_patch32(&t->e, other, t->e.p);
+	if (w->how == WINDOW_NO_BACK) {
+		leave(t);
+		return;
+	}
+	if (w->how == WINDOW_NO_LOOK) {
+		emit_jmp(&t->e, behind);
+		return;
+	}
+	bytes(t, "\xc4\x43\x7b\xf0\xda\x07", 6); /* rorx r11d, r10d, 7 */
+	emit_alu_imm(&t->e, false, 4, S1, (SOFT_TLB_SIZE - 1) * (int)sizeof(struct soft_tlb_entry));
+	emit_gs_base(&t->e, true, 0x2b, S0, S1, GS_TLB(user, tag_r));
+	emit_alu_imm(&t->e, true, 7, S0, 4096 - (int)w->size);
+	miss = emit_jcc32(&t->e, CC_A);
+	emit_gs_base(&t->e, true, 0x03, S0, S1, GS_TLB(user, host));
+	emit_jmp(&t->e, behind);
+	emit_patch32(&t->e, miss, t->e.p);
+	leave(t);
+}
+
+static void test_window(void **state)
+{
+	const uint32_t key = SOFT_KEY_CPL3 | SOFT_MMU_USER | SOFT_KEY_WINDOW;
+	const char *part = "without having compared the part";
+	const struct window_case cases[] = {
+		{"good", key, 0x7f, 3, CC_NE, 8, false, WINDOW_GOOD, NULL},
+		{"another part", key, 0x55, 1, CC_NE, 64, false, WINDOW_GOOD, NULL},
+		{"no key", key & ~SOFT_KEY_WINDOW, 0x7f, 3, CC_NE, 8, false, WINDOW_NO_BACK,
+		 "its key does not say so"},
+		{"kernel", SOFT_KEY_WINDOW, 0x7f, 3, CC_NE, 8, false, WINDOW_NO_BACK,
+		 "its key does not say so"},
+		{"tag of another part", key, 0x00, 3, CC_NE, 8, false, WINDOW_GOOD, part},
+		{"tag of no part", key, 0x80, 3, CC_NE, 8, false, WINDOW_GOOD, part},
+		{"je", key, 0x7f, 3, CC_E, 8, false, WINDOW_GOOD, part},
+		{"no jne", key, 0x7f, 3, CC_NE, 8, false, WINDOW_NO_JNE, part},
+		{"S0 moves", key, 0x7f, 3, CC_NE, 8, false, WINDOW_S0_MOVES, part},
+		{"no look", key, 0x7f, 3, CC_NE, 8, false, WINDOW_NO_LOOK, "more memory"},
+		{"no jump back", key, 0x7f, 3, CC_NE, 8, false, WINDOW_NO_BACK, "stands in"},
+		{"jump back too far", key, 0x7f, 3, CC_NE, 8, false, WINDOW_BACK_EARLY, "stands in"},
+		{"small look", key, 0x7f, 3, CC_NE, 4, false, WINDOW_GOOD, "more memory"},
+		{"look for reading", key, 0x7f, 3, CC_NE, 8, true, WINDOW_GOOD, "stores where"},
+	};
+	struct vt t;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		window_block(&t, *state, &cases[i]);
+		if (cases[i].why)
+			refused(&t, cases[i].name, cases[i].why);
+		else
+			passes(&t);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -671,6 +767,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_branches, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_calls, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_window, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
