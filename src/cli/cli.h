@@ -190,8 +190,8 @@ void rundisk_print_help(FILE *f);
 
 /* ---- runseed.c: --user, --ssh-key, --hostname, --cloud-init ---- */
 
-/* Adds a disk to the words of --disk if there is something to tell. */
-int runseed_parse(struct run_seed *s, struct opt_list *disks, struct err *e);
+/* Adds a disk to the words of --disk if there is something to tell. restored: the guest has it already, in its last place. */
+int runseed_parse(struct run_seed *s, struct opt_list *disks, bool restored, struct err *e);
 /* Reads the files and fills the disk. name: the guest's without --hostname. */
 int runseed_write(const struct run_seed *s, const char *name, struct err *e);
 /* Also after an error, and twice. */

@@ -327,7 +327,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->sandbox = (enum config_sandbox)o->sandbox;
 	r = o->image ? runopt_image(o, e) : 0;
 	if (!r)
-		r = runseed_parse(&o->seed, &o->disk, e);
+		r = runseed_parse(&o->seed, &o->disk, o->restore, e);
 	if (r || o->restore)
 		return r; /* with it the rest comes from the file */
 	if (o->kernel)

@@ -61,7 +61,7 @@ static int check_hostname(const char *name, struct err *e)
 	return err_field(e, "--hostname", name);
 }
 
-int runseed_parse(struct run_seed *s, struct opt_list *disks, struct err *e)
+int runseed_parse(struct run_seed *s, struct opt_list *disks, bool restored, struct err *e)
 {
 	int r = 0;
 
@@ -89,7 +89,9 @@ int runseed_parse(struct run_seed *s, struct opt_list *disks, struct err *e)
 	s->fd = memfd_create("lodge-seed", MFD_CLOEXEC);
 	if (s->fd < 0)
 		return err_errno(e, errno, "cannot make a file in memory");
-	snprintf(s->disk, sizeof(s->disk), "/proc/self/fd/%d,ro=on,id=seed,serial=cidata", s->fd);
+	/* The same words make the same content again, in a file that is new. */
+	snprintf(s->disk, sizeof(s->disk), "/proc/self/fd/%d%s", s->fd,
+		 restored ? ",changed=on" : ",ro=on,id=seed,serial=cidata");
 	disks->word[disks->n++] = s->disk;
 	return 0;
 }

@@ -120,7 +120,7 @@ static char *seed(struct run_seed s, const char *file, struct err *e)
 	int r;
 
 	*e = (struct err){0};
-	r = runseed_parse(&s, &disks, e);
+	r = runseed_parse(&s, &disks, false, e);
 	assert_int_equal(disks.n, r == 0);
 	if (r == 0)
 		r = runseed_write(&s, "vm-1", e);
@@ -153,7 +153,7 @@ static void options(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(runseed_parse(&none, &disks, NULL), 0);
+	assert_int_equal(runseed_parse(&none, &disks, false, NULL), 0);
 	assert_int_equal(disks.n, 0);
 	assert_int_equal(runseed_write(&none, "x", NULL), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(users); i++) {
