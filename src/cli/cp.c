@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -103,6 +104,33 @@ static int send_file(struct agent *a, int fd, const char *from, int64_t handle, 
 	}
 }
 
+/* The file gets the mode of the one that is copied: an agent may make files that everybody can write to. */
+static int set_mode(struct agent *a, const char *path, mode_t mode, struct err *e)
+{
+	const struct timespec pause = {.tv_nsec = 5 * CLOCK_NS_PER_MS};
+	uint64_t pid, deadline = guest_call_deadline();
+	char program[] = "chmod", end[] = "--", octal[8], name[PATH_MAX];
+	char *argv[] = {program, octal, end, name, NULL};
+	struct agent_exit x = {0};
+	int r;
+
+	snprintf(octal, sizeof(octal), "%o", (unsigned)mode & 0777);
+	snprintf(name, sizeof(name), "%s", path);
+	r = agent_exec(a, argv, NULL, 0, false, deadline, &pid, e);
+	while (!r && !x.exited) {
+		r = agent_exec_status(a, pid, deadline, &x, e);
+		free(x.out);
+		free(x.err);
+		if (!r && !x.exited && clock_ns() > deadline)
+			r = -ETIMEDOUT;
+		if (!r && !x.exited)
+			nanosleep(&pause, NULL);
+	}
+	if (!r && (x.by_signal || x.code))
+		r = -EACCES;
+	return r ? err_set(e, -r, "cannot set the mode of the copy in the guest") : 0;
+}
+
 static int copy_in(struct agent *a, const char *from, const char *to, struct err *e)
 {
 	_autoclose int fd = open(from, O_RDONLY | O_CLOEXEC);
@@ -124,7 +152,9 @@ static int copy_in(struct agent *a, const char *from, const char *to, struct err
 		r = agent_file_open(a, path, "w", guest_call_deadline(), &handle, e);
 	if (r)
 		return r;
-	r = send_file(a, fd, from, handle, e);
+	r = set_mode(a, path, st.st_mode, e);
+	if (!r)
+		r = send_file(a, fd, from, handle, e);
 	closed = agent_file_close(a, handle, r ? clock_ns() + CLOCK_NS_PER_S : guest_call_deadline(),
 				  r ? NULL : e);
 	return r ? r : closed;
