@@ -10,7 +10,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkgconf zlib1g-dev liblzma-dev l
 	liblz4-dev libbz2-dev libjansson-dev libslirp-dev libext2fs-dev liburing-dev libsqlite3-dev)
 packages_test=(libcmocka-dev libzydis-dev binutils clang-format-14 cppcheck e2fsprogs jq curl sqlite3)
 packages_fuzz=(clang libclang-rt-dev)
-packages_bench=(qemu-system-x86 iperf3)
+packages_bench=(qemu-system-x86 iperf3 jq curl python3-minimal)
 
 say() { printf '%s\n' "$*" >&2; }
 
