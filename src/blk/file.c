@@ -450,6 +450,7 @@ static void file_direct_align(struct file *f)
 #ifdef STATX_DIOALIGN
 	struct statx sx;
 
+	/* seccomp vm: statx arg2=AT_EMPTY_PATH - of an open file; a path would find an empty tree */
 	if (statx(f->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 &&
 	    (sx.stx_mask & STATX_DIOALIGN) && sx.stx_dio_mem_align && sx.stx_dio_offset_align) {
 		f->mem_align = sx.stx_dio_mem_align;
