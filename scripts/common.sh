@@ -11,6 +11,10 @@ packages_build=(gcc libc6-dev meson ninja-build pkgconf zlib1g-dev liblzma-dev l
 packages_test=(libcmocka-dev libzydis-dev binutils clang-format-14 cppcheck e2fsprogs jq curl sqlite3)
 packages_fuzz=(clang libclang-rt-dev)
 packages_bench=(qemu-system-x86 iperf3 jq curl python3-minimal)
+# The package with virtiofsd, for shared folders: of its own since Debian 13.
+share_server_package() {
+	if apt-cache show virtiofsd >/dev/null 2>&1; then echo virtiofsd; else echo qemu-system-common; fi
+}
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -118,6 +118,20 @@ struct run_seed {
 	char disk[64]; /* the --disk that it stands for */
 };
 
+/* What is behind a shared folder; runshare.c's own. */
+struct run_share {
+	char *text; /* the words that the rest points into */
+	const char *path;
+	bool is_socket; /* path is that of a server's socket */
+	pid_t pid;	/* virtiofsd; -1: none */
+	int fd;		/* its connection, kept so that it ends after the VM, by us; -1: none */
+};
+
+struct run_shares {
+	struct run_share share[CONFIG_SHARES_MAX];
+	unsigned n;
+};
+
 struct run_options {
 	const char *kernel, *initrd, *cmdline, *name, *console, *control;
 	const char *image;		    /* NULL: none */
@@ -138,6 +152,8 @@ struct run_options {
 	struct run_disks disks; /* made of it; rundisk_end() */
 	struct run_seed seed;
 	bool no_probe;
+	struct opt_list share;
+	struct run_shares shares; /* made of it; runshare_end() */
 	struct opt_list net, publish;
 	struct run_nets nets; /* made of them; runnet_end() */
 	const char *restore;  /* a saved machine instead of a kernel */
@@ -211,6 +227,17 @@ int runnet_open(struct run_nets *nets, const struct vm_config *c, struct config_
 /* Ends the helpers and frees what runnet_parse() made. Also after an error, and twice. */
 void runnet_end(struct run_nets *nets);
 void runnet_print_help(FILE *f);
+/* ---- runshare.c: shared folders ---- */
+
+/* Fills in c->share of --share. */
+int runshare_parse(const struct opt_list *words, struct vm_config *c, struct run_shares *shares,
+		   struct err *e);
+/* Starts a file server for each, or connects to it. */
+int runshare_open(struct run_shares *shares, struct config_fds *fds, struct err *e);
+/* Ends the servers and frees what runshare_parse() made. Also after an error, and twice. */
+void runshare_end(struct run_shares *shares);
+void runshare_print_help(FILE *f);
+
 /* ---- restore.c, save.c: saved machines ---- */
 
 /* Opens the file of --restore and completes c, which has the options, from it. */
@@ -227,6 +254,14 @@ int launch_find(const char *program, char *path, size_t size, struct err *e);
  * will lock itself in. */
 int launch_program(const char *program, char *const argv[], const int *fds, unsigned n,
 		   bool sandbox, pid_t *pid, struct err *e);
+/* The same with any program. */
+enum launch_how {
+	LAUNCH_PLAIN,
+	LAUNCH_SANDBOX,	 /* it will lock itself in */
+	LAUNCH_OWN_USER, /* as root of a user name space that has this user only */
+};
+int launch_path(const char *path, char *const argv[], const int *fds, unsigned n,
+		enum launch_how how, pid_t *pid, struct err *e);
 /* Kills and reaps it. */
 void launch_end(pid_t pid);
 /* Starts it with the control socket, makes the file for --perf-map, and sends the start message. On success *control is the

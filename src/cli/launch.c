@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,9 +72,34 @@ static void launch_environment(char **env)
 	*env = NULL;
 }
 
-/* In the child: only async-signal-safe calls. Does not return. `ours`: our end of the status pipe. */
+/* The maps of a user name space in which we are root, made before the fork. */
+struct launch_user {
+	char uid[40], gid[40];
+};
+
+static int launch_put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int r = fd < 0 || write(fd, text, strlen(text)) < 0 ? -1 : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+static int launch_own_user(const struct launch_user *user)
+{
+	return unshare(CLONE_NEWUSER) < 0 || launch_put("/proc/self/setgroups", "deny") < 0 ||
+			       launch_put("/proc/self/uid_map", user->uid) < 0 ||
+			       launch_put("/proc/self/gid_map", user->gid) < 0 ?
+		       -1 :
+		       0;
+}
+
+/* In the child: only async-signal-safe calls. Does not return. `user`: NULL for none. `ours`: our end of the status pipe. */
 static _Noreturn void launch_exec(const char *path, char *const argv[], char *const env[],
-				  const int *fds, unsigned n, int status, int ours)
+				  const int *fds, unsigned n, const struct launch_user *user,
+				  int status, int ours)
 {
 	int high[LAUNCH_FDS_MAX], null, code, status_fd = LAUNCH_FIRST_FD + (int)n;
 	struct pollfd gone = {.fd = status, .events = 0};
@@ -96,7 +122,7 @@ static _Noreturn void launch_exec(const char *path, char *const argv[], char *co
 		_exit(127);
 	status = fcntl(status, F_DUPFD, 16);
 	null = open("/dev/null", O_RDWR);
-	if (status < 0 || null < 0)
+	if (status < 0 || null < 0 || (user && launch_own_user(user) < 0))
 		_exit(127);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
@@ -159,34 +185,45 @@ static int launch_start(int control, const struct vm_config *c, const struct con
 	return control_send_start(control, c, &all, e);
 }
 
-int launch_program(const char *program, char *const argv[], const int *fds, unsigned n,
-		   bool sandbox, pid_t *pid, struct err *e)
+int launch_path(const char *path, char *const argv[], const int *fds, unsigned n,
+		enum launch_how how, pid_t *pid, struct err *e)
 {
 	_autoclose int status_r = -1;
 	_autoclose int status_w = -1;
-	char path[PATH_MAX], *env[4];
+	struct launch_user user;
+	char *env[4];
 	int pipe_fd[2], r;
 
 	ASSERT(n <= LAUNCH_FDS_MAX);
-	r = launch_find(program, path, sizeof(path), e);
-	if (r)
-		return r;
+	snprintf(user.uid, sizeof(user.uid), "0 %u 1\n", (unsigned)geteuid());
+	snprintf(user.gid, sizeof(user.gid), "0 %u 1\n", (unsigned)getegid());
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return err_errno(e, errno, "cannot make a pipe");
 	status_r = pipe_fd[0];
 	status_w = pipe_fd[1];
 	launch_environment(env);
-	*pid = sandbox ? namespace_fork() : fork();
+	*pid = how == LAUNCH_SANDBOX ? namespace_fork() : fork();
 	if (*pid < 0)
 		return err_errno(e, errno, "cannot start a process");
 	if (*pid == 0)
-		launch_exec(path, argv, env, fds, n, status_w, status_r);
+		launch_exec(path, argv, env, fds, n, how == LAUNCH_OWN_USER ? &user : NULL,
+			    status_w, status_r);
 	base_close_fd(&status_w);
 	r = launch_wait_exec(status_r);
 	if (!r)
 		return 0;
 	launch_end(*pid);
 	return err_errno(e, r, "cannot run \"%.200s\"", path);
+}
+
+int launch_program(const char *program, char *const argv[], const int *fds, unsigned n,
+		   bool sandbox, pid_t *pid, struct err *e)
+{
+	char path[PATH_MAX];
+	int r = launch_find(program, path, sizeof(path), e);
+
+	return r ? r :
+		   launch_path(path, argv, fds, n, sandbox ? LAUNCH_SANDBOX : LAUNCH_PLAIN, pid, e);
 }
 
 void launch_end(pid_t pid)

@@ -138,7 +138,8 @@ static int run_open(struct run_options *o, const struct vm_config *c, const char
 		*opener = pair[0];
 		fds->fd[CONFIG_FD_VSOCK_OPENER] = pair[1];
 	}
-	return runnet_open(&o->nets, c, fds, e);
+	r = runshare_open(&o->shares, fds, e);
+	return r ? r : runnet_open(&o->nets, c, fds, e);
 }
 
 /* A socket with a name, which is removed at the end unless it is another one by then. */
@@ -310,6 +311,7 @@ int cli_run(int argc, char **argv)
 		status = run_parsed(&o, &c, console_path, state_fd,
 				    (int)json_array_size(words) == argc ? words : NULL);
 	runnet_end(&o.nets);
+	runshare_end(&o.shares);
 	rundisk_end(&o.disks);
 	runseed_end(&o.seed);
 	return status;

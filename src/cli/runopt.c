@@ -62,6 +62,8 @@ static const struct opt_def run_options[] = {
 	 "first start: the guest's host name (with one of these three: the VM's name)", 0, 0, NULL},
 	{"cloud-init", 0, OPT_TEXT, AT(seed.cloud_init), "FILE",
 	 "first start: user-data for cloud-init or Lodge's images", 0, 0, NULL},
+	{"share", 0, OPT_LIST, AT(share), "FOLDER,...",
+	 "a folder of this host for the guest (virtiofs); may be repeated", 0, 0, NULL},
 	{"rng", 0, OPT_CHOICE, AT(rng), "WORD", "entropy device: on or off (on)", 0, 0, on_off},
 	{"net", 0, OPT_LIST, AT(net), "KIND,...",
 	 "network card: user, tap or none (none); may be repeated", 0, 0, NULL},
@@ -101,6 +103,7 @@ void runopt_print_help(FILE *f)
 	opt_print_help(run_options, ARRAY_SIZE(run_options), f);
 	rundisk_print_help(f);
 	runnet_print_help(f);
+	runshare_print_help(f);
 }
 
 static int runopt_console(const char *word, struct vm_config *c, const char **path, struct err *e)
@@ -337,5 +340,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	r = rundisk_parse(&o->disk, c, &o->disks, e);
 	if (!r)
 		r = runnet_parse(&o->net, &o->publish, c, &o->nets, e);
+	if (!r)
+		r = runshare_parse(&o->share, c, &o->shares, e);
 	return r ? r : config_check(c, e);
 }

@@ -53,6 +53,10 @@ const char *const config_fd_names[] = {"kernel",
 				       "net.5",
 				       "net.6",
 				       "net.7",
+				       "share.0",
+				       "share.1",
+				       "share.2",
+				       "share.3",
 				       NULL};
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
@@ -123,6 +127,8 @@ json_t *config_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "disk", config_disk_to_json(c));
 	if (c->n_nets)
 		r |= json_object_set_new(j, "net", config_net_to_json(c));
+	if (c->n_shares)
+		r |= json_object_set_new(j, "share", config_share_to_json(c));
 	r |= json_object_set_new(j, "balloon", json_boolean(c->balloon));
 	r |= json_object_set_new(j, "agent", json_boolean(c->agent));
 	if (c->vsock_cid)
@@ -146,7 +152,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 		"boot.kernel", "boot.initrd", "boot.cmdline", "console",    "console.device",
 		"rng",	       "balloon",     "agent",	      "disk",	    "net",
 		"vsock.cid",   "debug_exit",  "no_reboot",    "on_crash",   "sandbox",
-		NULL,
+		"share",       NULL,
 	};
 	unsigned engine = 0, mode = 0, model = 0, huge = 0, console = 0, device = 0, on_crash = 0,
 		 sandbox = 0;
@@ -175,6 +181,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_bool(j, "rng", true, &c->rng, e) < 0 ||
 	    config_disk_from_json(json_object_get(j, "disk"), c, e) < 0 ||
 	    config_net_from_json(json_object_get(j, "net"), c, e) < 0 ||
+	    config_share_from_json(json_object_get(j, "share"), c, e) < 0 ||
 	    json_get_bool(j, "agent", true, &c->agent, e) < 0 ||
 	    json_get_bool(j, "balloon", true, &c->balloon, e) < 0 ||
 	    json_get_u64(j, "vsock.cid", false, CONFIG_VSOCK_CID_MIN, CONFIG_VSOCK_CID_MAX, &cid,
@@ -376,6 +383,8 @@ int config_check(const struct vm_config *c, struct err *e)
 	r = config_disk_check(c, e);
 	if (!r)
 		r = config_net_check(c, e);
+	if (!r)
+		r = config_share_check(c, e);
 	if (r)
 		return r;
 	if (memchr(c->cmdline, '\n', strlen(c->cmdline))) {

@@ -30,6 +30,7 @@
  *   net          array    net, n_nets    optional: network cards, each an object of
  *                {id, kind "user"|"tap", mac, mtu, queues, bytes_per_s, packets_per_s};
  *                card number N needs fd "net.N"
+ *   share        array    share, n_shares  optional: shared folders, each an object of {tag, ro}; number N needs fd "share.N"
  *   balloon      boolean  balloon        the virtio memory balloon, which also reports free pages
  *   agent        boolean  agent          a port of the virtio console for a guest agent
  *   vsock.cid    integer  vsock_cid      3..0xfffffffe; absent: no vsock device
@@ -56,6 +57,7 @@
 #define CONFIG_MEMORY_MAX (UINT64_C(1) << 40)
 #define CONFIG_DISKS_MAX 8u
 #define CONFIG_NETS_MAX 8u
+#define CONFIG_SHARES_MAX 4u
 #define CONFIG_ID_MAX 15u /* name of a device in a VM, bytes */
 #define CONFIG_VSOCK_CID_MIN 3u
 #define CONFIG_VSOCK_CID_MAX 0xfffffffeu
@@ -173,6 +175,14 @@ struct config_disk {
 	bool changed; /* with a saved state: the file may have been written since */
 };
 
+#define CONFIG_TAG_MAX 36u /* bytes, virtio 1.2 §5.11.4 */
+
+/* A folder of the host, served by a process of its own. */
+struct config_share {
+	char tag[CONFIG_TAG_MAX + 1]; /* the name by which the guest mounts it */
+	bool read_only;
+};
+
 struct vm_config {
 	char name[CONFIG_NAME_MAX + 1];
 	enum config_engine engine;
@@ -196,6 +206,8 @@ struct vm_config {
 	unsigned n_disks;
 	struct config_net net[CONFIG_NETS_MAX];
 	unsigned n_nets;
+	struct config_share share[CONFIG_SHARES_MAX];
+	unsigned n_shares;
 	bool debug_exit;
 	bool no_reboot;
 	enum config_on_crash on_crash;
@@ -223,6 +235,8 @@ enum config_fd {
 	CONFIG_FD_OVERLAY_LAST = CONFIG_FD_OVERLAY + (int)CONFIG_DISKS_MAX - 1,
 	CONFIG_FD_NET, /* "net.0" to "net.7": packets of a network card, as net/net.h says */
 	CONFIG_FD_NET_LAST = CONFIG_FD_NET + (int)CONFIG_NETS_MAX - 1,
+	CONFIG_FD_SHARE, /* "share.0" to "share.3": stream socket of a vhost-user file server, connected */
+	CONFIG_FD_SHARE_LAST = CONFIG_FD_SHARE + (int)CONFIG_SHARES_MAX - 1,
 	CONFIG_FDS
 };
 
@@ -260,6 +274,10 @@ int config_disk_check(const struct vm_config *c, struct err *e);
 int config_parse_mac(const char *text, uint8_t mac[6], struct err *e);
 #define CONFIG_MAC_TEXT 18u /* bytes, with the NUL */
 const char *config_format_mac(const uint8_t mac[6], char text[CONFIG_MAC_TEXT]);
+/* For config.c: the shared folders. */
+json_t *config_share_to_json(const struct vm_config *c);
+int config_share_from_json(const json_t *list, struct vm_config *c, struct err *e);
+int config_share_check(const struct vm_config *c, struct err *e);
 /* For config.c: the network cards. */
 json_t *config_net_to_json(const struct vm_config *c);
 int config_net_from_json(const json_t *list, struct vm_config *c, struct err *e);

@@ -107,18 +107,18 @@ static int control_check_disk(const struct vm_config *c, const struct config_fds
 	return snapshot ? control_check_file(over, name[CONFIG_FD_OVERLAY + i], e) : 0;
 }
 
-/* Exactly the cards of the configuration. */
-static int control_check_nets(const struct vm_config *c, const struct config_fds *fds, struct err *e)
+/* Exactly those that the configuration has: `n` of `max`, from this role on. */
+static int control_check_count(const struct config_fds *fds, unsigned first, unsigned n,
+			       unsigned max, struct err *e)
 {
-	for (unsigned i = 0; i < CONFIG_NETS_MAX; i++) {
-		if ((fds->fd[CONFIG_FD_NET + i] >= 0) == (i < c->n_nets))
+	for (unsigned i = 0; i < max; i++) {
+		if ((fds->fd[first + i] >= 0) == (i < n))
 			continue;
 		return err_set(
 			e, EINVAL,
-			i < c->n_nets ?
-				"the start message lacks the file \"%s\"" :
+			i < n ? "the start message lacks the file \"%s\"" :
 				"the start message has a file \"%s\" that the configuration does not name",
-			config_fd_names[CONFIG_FD_NET + i]);
+			config_fd_names[first + i]);
 	}
 	return 0;
 }
@@ -168,7 +168,9 @@ int control_recv_start(int sock, struct vm_config *c, struct config_fds *fds, ui
 		r = err_set(e, EINVAL,
 			    "the start message lacks the file \"kvm\" for the engine kvm");
 	if (!r)
-		r = control_check_nets(c, fds, e);
+		r = control_check_count(fds, CONFIG_FD_NET, c->n_nets, CONFIG_NETS_MAX, e);
+	if (!r)
+		r = control_check_count(fds, CONFIG_FD_SHARE, c->n_shares, CONFIG_SHARES_MAX, e);
 	if (r)
 		config_fds_close(fds);
 	control_msg_fini(&m);

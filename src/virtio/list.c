@@ -3,6 +3,7 @@
 #include "virtio/balloon.h"
 #include "virtio/console.h"
 #include "virtio/disk.h"
+#include "virtio/fs.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/virtio.h"
@@ -11,6 +12,7 @@
 const struct virtio_class *const virtio_classes[] = {
 	&virtio_disk_class,
 	&virtio_net_class,
+	&virtio_fs_class,
 	&virtio_rng_class,
 	&virtio_balloon_class,
 	&virtio_console_class,

@@ -22,6 +22,7 @@
 #include "vm/doorbell.h"
 #include "vm/disks.h"
 #include "vm/port_socket.h"
+#include "vm/shares.h"
 #include "vm/vcpu.h"
 #include "vm/vmclock.h"
 
@@ -51,6 +52,7 @@ struct hw_config {
 	struct console *console;
 	struct port_socket *agent; /* NULL: none */
 	struct disks *disks;
+	struct shares *shares;
 	const struct hw_owner *owner;
 };
 

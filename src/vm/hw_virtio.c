@@ -11,6 +11,7 @@
 #include "virtio/balloon.h"
 #include "virtio/console.h"
 #include "virtio/disk.h"
+#include "virtio/fs.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
@@ -205,6 +206,27 @@ static int create_disks(struct hw *hw, struct err *e)
 	return r;
 }
 
+static int create_shares(struct hw *hw, struct err *e)
+{
+	static const char *const ids[] = {"share0", "share1", "share2", "share3"};
+	const struct vm_config *vm = hw->cfg.vm;
+	struct virtio_dev *d;
+	int r = 0;
+
+	_Static_assert(ARRAY_SIZE(ids) == CONFIG_SHARES_MAX, "a name for each");
+	for (unsigned i = 0; r == 0 && i < vm->n_shares; i++) {
+		struct virtio_fs_config cfg = {.id = ids[i],
+					       .tag = vm->share[i].tag,
+					       .read_only = vm->share[i].read_only,
+					       .server = hw->cfg.shares->server[i]};
+
+		r = virtio_fs_create(&d, &hw->env, &cfg, e);
+		if (r == 0)
+			r = hw_virtio_add(hw, d, e);
+	}
+	return r;
+}
+
 int hw_virtio_create(struct hw *hw, struct err *e)
 {
 	const struct vm_config *vm = hw->cfg.vm;
@@ -229,6 +251,8 @@ int hw_virtio_create(struct hw *hw, struct err *e)
 		r = create_console(hw, e);
 	if (r == 0 && vm->vsock_cid)
 		r = create_vsock(hw, e);
+	if (r == 0)
+		r = create_shares(hw, e);
 	return r;
 }
 

@@ -199,6 +199,7 @@ int machine_build_hw(struct machine *m, bool from_state, const struct rtc_batter
 		.console = m->console,
 		.agent = m->agent,
 		.disks = m->disks,
+		.shares = &m->shares,
 		.owner = &m->hw_owner,
 	};
 	int r;
@@ -431,6 +432,7 @@ static int create_memory(struct machine *m, struct err *e)
 {
 	uint64_t size = m->cfg->memory_bytes, low = MIN(size, LAYOUT_LOW_RAM_MAX);
 	struct gmem_range range[2] = {{0, low}, {LAYOUT_HIGH_RAM, size - low}};
+	bool mapped = m->engine->second_view || m->cfg->n_shares;
 
 	if (m->cfg->memory_huge != CONFIG_HUGE_NO && !m->engine->irqchip) {
 		err_set(e, EINVAL,
@@ -439,9 +441,8 @@ static int create_memory(struct machine *m, struct err *e)
 		return err_field(e, "memory.huge", config_huge_names[m->cfg->memory_huge]);
 	}
 	/* Transparent huge pages, which only private memory gets, where nobody maps it a second time. The software engine does:
-	 * parts of it for programs that stay (engine/soft/window.c), all of it with several vCPUs. */
-	return gmem_create_huge(&m->mem, range, size > low ? 2 : 1,
-				m->engine->second_view ? GMEM_NEW : GMEM_PRIVATE,
+	 * parts of it for programs that stay (engine/soft/window.c), all of it with several vCPUs. A file server does, too. */
+	return gmem_create_huge(&m->mem, range, size > low ? 2 : 1, mapped ? GMEM_NEW : GMEM_PRIVATE,
 				config_huge_bytes(m->cfg->memory_huge), e);
 }
 
@@ -483,6 +484,8 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 	if (r == 0)
 		r = disks_create(&m->disks, l, cfg, fds, &m->disks_owner, e);
 	if (r == 0)
+		r = shares_connect(&m->shares, cfg, fds, e);
+	if (r == 0)
 		r = fds->fd[CONFIG_FD_STATE] >= 0 ? machine_restore(m, e) :
 						    machine_build_hw(m, false, NULL, e);
 	if (r < 0) {
@@ -519,6 +522,7 @@ void machine_destroy(struct machine *m)
 	hw_destroy(m->hw);
 	port_socket_destroy(m->agent);
 	disks_destroy(m->disks);
+	shares_end(&m->shares);
 	console_destroy(m->console);
 	vmclock_destroy(m->clock);
 	gmem_destroy(m->mem);

@@ -26,6 +26,7 @@ struct machine {
 	struct vmclock *clock;
 	struct console *console;
 	struct disks *disks;
+	struct shares shares;
 	struct disks_owner disks_owner;
 	struct port_socket *agent; /* NULL: none */
 	struct hw *hw;		   /* NULL while ENDING */

@@ -13,11 +13,13 @@
 #include "fuzz.h"
 #include "fuzz_ram.h"
 
+#include "../unit/fs_server.h"
 #include "../unit/virtio_fixture.h"
 
 #include "virtio/balloon.h"
 #include "virtio/console.h"
 #include "virtio/disk.h"
+#include "virtio/fs.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "virtio/vsock_conn.h"
@@ -492,12 +494,102 @@ static unsigned vsock_kind_request(struct input *in, unsigned q, gpa_t at, struc
 	return len ? 2 : 1;
 }
 
+/* ---- fs: both the guest and the file server do what the input says ---- */
+
+static struct fs_server fs_server;
+static struct vhost_user *fs_client;
+static bool fs_read_only; /* of the next device; event 6 changes it */
+
+static void fs_kind_create(void)
+{
+	struct virtio_fs_config cfg = {.id = "share0", .tag = "work", .read_only = fs_read_only};
+	int theirs;
+
+	ASSERT(fs_server_init(&fs_server, FS_FEATURES, &theirs));
+	ASSERT(vhost_user_create(&fs_client, "share", theirs, NULL) == 0);
+	cfg.server = fs_client;
+	ASSERT(virtio_fs_create(&f->d, &f->b->env, &cfg, NULL) == 0);
+}
+
+static void fs_kind_destroy(void)
+{
+	vhost_user_destroy(fs_client);
+	fs_server_end(&fs_server);
+}
+
+static void fs_kind_event(struct input *in)
+{
+	uint8_t what = in8(in), bytes[32];
+	unsigned ring = what & 1, head;
+	struct fs_desc d[16];
+	ssize_t n;
+
+	if (fs_server.fd < 0)
+		return;
+	if (!fs_server_read(&fs_server)) {
+		fs_server_end(&fs_server);
+		return;
+	}
+	switch (what >> 1 & 15) {
+	case 0: /* any message, or a part of one */
+		in_bytes(in, bytes, sizeof(bytes));
+		n = send(fs_server.fd, bytes, 1 + in8(in) % sizeof(bytes),
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
+		(void)n;
+		break;
+	case 1: fs_server_send(&fs_server, 11, &(uint64_t){in8(in) & 3}, 8); break;
+	case 2:
+		fs_server_use(&fs_server, ring, (uint32_t)in_edge(in), (uint32_t)in_edge(in));
+		break;
+	case 3: /* anywhere in the rings */
+		if (fs_server.memory)
+			in_bytes(in, fs_server.memory + in16(in) % 0x8000, 1 + in8(in) % 8);
+		break;
+	case 4: fs_server.mute = what & 0x80; break;
+	case 5:
+		if (what & 0x80)
+			fs_server_end(&fs_server);
+		break;
+	case 6: fs_read_only = what & 0x80; break;
+	default:
+		if (fs_server_next(&fs_server, ring, d, ARRAY_SIZE(d), &head))
+			fs_server_use(&fs_server, ring, head,
+				      what & 0x80 ? (uint32_t)in_edge(in) : 16);
+	}
+}
+
+/* A server that still speaks lets its rings end; another one is ended. */
+static void fs_kind_settle(void)
+{
+	if (fs_server.fd < 0)
+		return;
+	if (!fs_server_read(&fs_server) || fs_server.mute)
+		fs_server_end(&fs_server);
+}
+
+static unsigned fs_kind_request(struct input *in, unsigned q, gpa_t at, struct drv_seg *s)
+{
+	static const uint8_t opcode[] = {1, 3, 14, 15, 16, 2, 26, 42};
+	uint8_t how = in8(in);
+	uint32_t h[14] = {56, opcode[how & 7], how, in8(in)};
+
+	(void)q;
+	h[10] = how & 8 ? 2 : 0; /* flags of an open */
+	put(at, h, sizeof(h));
+	s[0] = (struct drv_seg){at, how & 16 ? in8(in) : 40, false};
+	s[1] = (struct drv_seg){at + 40, how & 32 ? (uint32_t)in_edge(in) & 0x3fff : 16, false};
+	s[2] = (struct drv_seg){at + 0x1000, 16, true};
+	s[3] = (struct drv_seg){at + 0x2000, (uint32_t)in_edge(in) & 0x7fff, true};
+	return how & 64 ? 4 : how & 128 ? 2 : 3;
+}
+
 static const struct kind kinds[] = {
 	{"blk", blk_kind_create, blk_kind_destroy, blk_kind_event, blk_kind_request},
 	{"net", net_kind_create, net_kind_destroy, net_kind_event, net_kind_request},
 	{"rng", rng_kind_create, NULL, NULL, rng_kind_request},
 	{"balloon", balloon_kind_create, NULL, balloon_kind_event, balloon_kind_request},
 	{"console", console_kind_create, NULL, console_kind_event, console_kind_request},
+	{"fs", fs_kind_create, fs_kind_destroy, fs_kind_event, fs_kind_request},
 	{"vsock", vsock_kind_create, vsock_kind_destroy, vsock_kind_event, vsock_kind_request},
 };
 

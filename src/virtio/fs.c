@@ -1,0 +1,697 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fs.c - shared folders: virtio-fs (virtio 1.2 §5.11) in front of a vhost-user server.
+ *
+ * Theory of operation. The server is not given the guest's rings. Each queue has a second ring in memory of our own (a sealed
+ * memfd that the server maps beside guest memory): a chain is taken from the guest's ring by the ring walker, checked, and put on the
+ * second ring with the same guest addresses; when the server has used it, it goes back by virtq_push(). So split and packed rings,
+ * indirect tables and event index work with any server; what the server wrote is known (dirty log, translated code); the
+ * server can damage no more than buffers of requests, and memory, by itself; and a share can be read-only whatever the server thinks:
+ *
+ * Read-only. The part that the server reads (a FUSE request) is copied to our memory first, and only requests that change nothing pass;
+ * others are answered with EROFS. The guest cannot change the copy.
+ *
+ * The end of the server. Requests that it had, and all from then on, are answered with ENOTCONN: what the guest's programs get.
+ * Nothing waits for the server without a limit: it has STOP_NS to stop when the guest resets the device.
+ *
+ * The server works while the VM is paused; what it has done is looked at after the resume. Not saved: the server's open files are its
+ * own.
+ */
+#include "virtio/fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+#include "util/log.h"
+
+#define QUEUES 2u /* high priority, requests */
+#define QUEUE_SIZE 128u
+#define RING 1024u /* of the second ring: the longest chain fits */
+#define BATCH 64u
+#define STOP_NS (10 * CLOCK_NS_PER_S)
+#define DESTROY_NS (3 * CLOCK_NS_PER_S)
+
+#define DESC_F_NEXT 1u
+#define DESC_F_WRITE 2u
+#define USED_F_NO_NOTIFY 1u
+
+/* Our memory, for each queue: the ring, then copies of requests. */
+#define COPY_MAX 8192u /* a read-only file system has no longer requests */
+#define AT_AVAIL 0x4000u
+#define AT_USED 0x5000u
+#define AT_COPIES 0x8000u
+#define QUEUE_MEMORY (AT_COPIES + QUEUE_SIZE * COPY_MAX)
+#define OUR_GPA (UINT64_C(1) << 45) /* where the server is told it lies: above all guest memory */
+
+/* FUSE: include/uapi/linux/fuse.h. */
+struct fuse_in {
+	uint32_t len, opcode;
+	uint64_t unique, nodeid;
+	uint32_t uid, gid, pid, padding;
+};
+_Static_assert(sizeof(struct fuse_in) == 40, "as the kernel has it");
+
+struct fuse_out {
+	uint32_t len;
+	int32_t error;
+	uint64_t unique;
+};
+
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+struct queue {
+	struct fs *fs;
+	unsigned index;
+	bool on;	 /* the server has it */
+	bool stopping;	 /* and was asked for its end */
+	bool queue_stop; /* for this queue alone */
+	int kick, call;
+	struct loop_fd *watch; /* of call */
+	/* The second ring, which the server can write to: what we decide on is kept below. */
+	uint8_t *memory;
+	struct desc *desc;
+	uint16_t avail, used;		 /* free running */
+	uint16_t free[RING];		 /* descriptors that are not in use: a stack */
+	uint16_t next[RING];		 /* what follows, of those in use */
+	struct virtq_chain *chain[RING]; /* of a chain's first one; NULL: it is none */
+	uint16_t n_desc[RING];		 /* of that chain */
+	unsigned n_free;
+};
+
+struct fs {
+	struct virtio_dev v;
+	struct virtio_fs_config cfg;
+	struct queue queue[QUEUES];
+	int memfd;
+	uint8_t *memory; /* QUEUES * QUEUE_MEMORY */
+	bool has_memory; /* the server was told of it */
+	bool stopping;
+	struct loop_fd *watch; /* of the server's socket */
+	struct loop_timer timer;
+	uint64_t n_requests, n_refused, n_failed;
+};
+
+static struct fs *from_v(struct virtio_dev *d)
+{
+	return container_of(d, struct fs, v);
+}
+
+static bool alive(const struct fs *f)
+{
+	return vhost_user_alive(f->cfg.server);
+}
+
+/* ---- answers of our own ---- */
+
+static void answer(struct virtq_chain *c, int error)
+{
+	struct fuse_out out = {.len = sizeof(out), .error = -error};
+	size_t n = 0;
+
+	/* A request without room for an answer (FUSE_FORGET) has none. */
+	if (c->in_bytes >= sizeof(out) &&
+	    virtq_chain_read(c, offsetof(struct fuse_in, unique), &out.unique,
+			     sizeof(out.unique)) == sizeof(out.unique))
+		n = virtq_chain_write(c, 0, &out, sizeof(out));
+	virtq_push(c->q, c, n);
+}
+
+/* Does this request leave the file system as it is? By FUSE's opcodes. */
+static bool only_reads(const uint8_t *request, size_t len)
+{
+	enum {
+		LOOKUP = 1,
+		FORGET = 2,
+		GETATTR = 3,
+		READLINK = 5,
+		OPEN = 14,
+		READ = 15,
+		STATFS = 17,
+		RELEASE = 18,
+		FSYNC = 20,
+		GETXATTR = 22,
+		LISTXATTR = 23,
+		FLUSH = 25,
+		INIT = 26,
+		OPENDIR = 27,
+		READDIR = 28,
+		RELEASEDIR = 29,
+		FSYNCDIR = 30,
+		GETLK = 31,
+		ACCESS = 34,
+		INTERRUPT = 36,
+		DESTROY = 38,
+		BATCH_FORGET = 42,
+		READDIRPLUS = 44,
+		LSEEK = 46,
+		SYNCFS = 50
+	};
+	struct fuse_in in;
+	uint32_t flags;
+
+	memcpy(&in, request, sizeof(in));
+	switch (in.opcode) {
+	case LOOKUP:
+	case FORGET:
+	case GETATTR:
+	case READLINK:
+	case READ:
+	case STATFS:
+	case RELEASE:
+	case FSYNC:
+	case GETXATTR:
+	case LISTXATTR:
+	case FLUSH:
+	case INIT:
+	case OPENDIR:
+	case READDIR:
+	case RELEASEDIR:
+	case FSYNCDIR:
+	case GETLK:
+	case ACCESS:
+	case INTERRUPT:
+	case DESTROY:
+	case BATCH_FORGET:
+	case READDIRPLUS:
+	case LSEEK:
+	case SYNCFS: return true;
+	case OPEN:
+		if (len < sizeof(in) + sizeof(flags))
+			return false;
+		memcpy(&flags, request + sizeof(in), sizeof(flags));
+		return (flags & O_ACCMODE) == O_RDONLY && !(flags & (O_TRUNC | O_CREAT));
+	default: return false;
+	}
+}
+
+/* ---- the second ring ---- */
+
+static uint16_t get16(const uint8_t *p)
+{
+	return __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_ACQUIRE);
+}
+
+static void put16(uint8_t *p, uint16_t v)
+{
+	__atomic_store_n((uint16_t *)(void *)p, v, __ATOMIC_RELEASE);
+}
+
+static void add_desc(struct queue *q, unsigned *head, unsigned *last, uint64_t addr, uint64_t len,
+		     bool write)
+{
+	unsigned i = q->free[--q->n_free];
+
+	q->desc[i] =
+		(struct desc){.addr = addr, .len = (uint32_t)len, .flags = write ? DESC_F_WRITE : 0};
+	if (*head == RING) {
+		*head = i;
+		q->n_desc[i] = 0;
+	} else {
+		q->desc[*last].flags |= DESC_F_NEXT;
+		q->desc[*last].next = (uint16_t)i;
+		q->next[*last] = (uint16_t)i;
+	}
+	q->n_desc[*head]++;
+	*last = i;
+}
+
+/* Gives it to the server, or answers it. False: there is no room now. */
+static bool give(struct queue *q, struct virtq_chain *c)
+{
+	struct fs *f = q->fs;
+	unsigned head = RING, last = 0;
+	uint8_t *copy = q->memory + AT_COPIES + c->id * COPY_MAX;
+	uint64_t copy_gpa = OUR_GPA + (uint64_t)(copy - f->memory);
+	size_t n = 0;
+
+	if (!alive(f) || c->out_bytes < sizeof(struct fuse_in)) {
+		f->n_failed++;
+		answer(c, alive(f) ? EINVAL : ENOTCONN);
+		return true;
+	}
+	if (q->n_free < c->n_out + c->n_in + 1)
+		return false;
+	if (f->cfg.read_only) {
+		uint8_t mine[COPY_MAX]; /* the server could write to `copy` */
+
+		n = virtq_chain_read(c, 0, mine, sizeof(mine));
+		if (c->out_bytes > n || !only_reads(mine, n)) {
+			f->n_refused++;
+			answer(c, EROFS);
+			return true;
+		}
+		memcpy(copy, mine, n);
+		add_desc(q, &head, &last, copy_gpa, sizeof(struct fuse_in), false);
+		if (n > sizeof(struct fuse_in))
+			add_desc(q, &head, &last, copy_gpa + sizeof(struct fuse_in),
+				 n - sizeof(struct fuse_in), false);
+	}
+	for (unsigned i = n ? c->n_out : 0; i < c->n_out + c->n_in; i++)
+		add_desc(q, &head, &last, c->gpa[i], c->iov[i].iov_len, i >= c->n_out);
+	q->chain[head] = c;
+	put16(q->memory + AT_AVAIL + 4 + 2 * (q->avail % RING), (uint16_t)head);
+	q->avail++;
+	f->n_requests++;
+	return true;
+}
+
+static void ring_server(struct queue *q)
+{
+	static const uint64_t one = 1;
+
+	put16(q->memory + AT_AVAIL + 2, q->avail);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* out before we look whether a kick is wanted */
+	if (!(get16(q->memory + AT_USED) & USED_F_NO_NOTIFY) &&
+	    write(q->kick, &one, sizeof(one)) < 0)
+		log_warn_limited("%s: cannot wake the file server", q->fs->v.pci.dev.id);
+}
+
+static void free_chain(struct queue *q, unsigned head)
+{
+	unsigned n = q->n_desc[head], i = head;
+
+	q->chain[head] = NULL;
+	for (; n; n--) {
+		q->free[q->n_free++] = (uint16_t)i;
+		i = q->next[i];
+	}
+}
+
+static void lost(struct fs *f);
+
+/* What the server has used goes back. */
+static void take_used(struct queue *q)
+{
+	struct virtq *vq = virtio_q(&q->fs->v, q->index);
+	uint16_t used = get16(q->memory + AT_USED + 2);
+	bool any = false;
+
+	while (q->on && q->used != used) {
+		uint32_t e[2];
+		struct virtq_chain *c;
+
+		memcpy(e, q->memory + AT_USED + 4 + 8 * (q->used % RING), sizeof(e));
+		__asm__ volatile("" ::: "memory"); /* the copy is what counts */
+		c = e[0] < RING ? q->chain[e[0]] : NULL;
+		if (!c) {
+			log_error("%s: the file server answers what it was not asked",
+				  q->fs->v.pci.dev.id);
+			vhost_user_end(q->fs->cfg.server);
+			break;
+		}
+		free_chain(q, e[0]);
+		virtq_push(vq, c, e[1]);
+		q->used++;
+		any = true;
+	}
+	if (any)
+		virtq_flush(vq);
+	if (!alive(q->fs))
+		lost(q->fs);
+}
+
+/* ---- rings on and off ---- */
+
+static void on_call(void *ctx, int fd, uint32_t events);
+static void on_server(void *ctx, int fd, uint32_t events);
+
+/* All that the server may map: guest memory, and ours. */
+static int tell_memory(struct fs *f)
+{
+	struct vhost_user_region r[GMEM_MAX_REGIONS + 1];
+	struct gmem *m = f->v.env->mem;
+	unsigned n = 0;
+
+	for (; n < m->n_regions; n++)
+		r[n] = (struct vhost_user_region){m->region[n].gpa, m->region[n].size,
+						  m->region[n].hva, m->memfd,
+						  m->region[n].file_offset};
+	r[n++] = (struct vhost_user_region){OUR_GPA, QUEUES * QUEUE_MEMORY, f->memory, f->memfd, 0};
+	return n <= VHOST_USER_REGIONS_MAX ? vhost_user_set_memory(f->cfg.server, r, n) : -E2BIG;
+}
+
+static void ring_on(struct queue *q)
+{
+	struct fs *f = q->fs;
+	struct vhost_user_ring r = {RING,    q->desc, q->memory + AT_AVAIL, q->memory + AT_USED,
+				    q->kick, q->call};
+
+	memset(q->memory, 0, AT_COPIES);
+	memset(q->chain, 0, sizeof(q->chain));
+	q->avail = q->used = 0;
+	q->n_free = 0;
+	for (unsigned i = RING; i > 0; i--)
+		q->free[q->n_free++] = (uint16_t)(i - 1);
+	q->on = true;
+	q->stopping = false;
+	if ((!f->has_memory && tell_memory(f) < 0) ||
+	    vhost_user_start_ring(f->cfg.server, q->index, &r) < 0)
+		lost(f);
+	else
+		f->has_memory = true;
+}
+
+/* The server has nothing of it any more. */
+static void ring_off(struct queue *q)
+{
+	struct fs *f = q->fs;
+
+	q->on = q->stopping = false;
+	if (q->queue_stop) {
+		q->queue_stop = false;
+		virtio_queue_stopped(&f->v, virtio_q(&f->v, q->index));
+	}
+	if (!f->stopping)
+		return;
+	for (unsigned i = 0; i < QUEUES; i++)
+		if (f->queue[i].on)
+			return;
+	f->stopping = false;
+	loop_timer_cancel(&f->timer);
+	virtio_stopped(&f->v);
+}
+
+static void ring_stop(struct queue *q)
+{
+	struct fs *f = q->fs;
+
+	if (q->on && !q->stopping) {
+		q->stopping = true;
+		if (vhost_user_stop_ring(f->cfg.server, q->index) < 0)
+			lost(f);
+		else
+			(void)loop_timer_set(&f->timer, clock_ns() + STOP_NS);
+	} else if (!q->on) {
+		ring_off(q);
+	}
+}
+
+/* The server is gone: what it had is answered here. Accepts to be called again. */
+static void lost(struct fs *f)
+{
+	if (f->watch) {
+		log_error("%s: the server of the shared folder \"%s\" has ended; the guest gets errors from it",
+			  f->v.pci.dev.id, f->cfg.tag);
+		loop_fd_del(f->watch);
+		f->watch = NULL;
+	}
+	vhost_user_end(f->cfg.server);
+	for (unsigned i = 0; i < QUEUES; i++) {
+		struct queue *q = &f->queue[i];
+
+		if (!q->on)
+			continue;
+		q->on = false;
+		/* At a reset nobody waits for answers. */
+		for (unsigned k = 0; k < RING; k++) {
+			struct virtq_chain *c = q->chain[k];
+
+			if (!c || q->stopping)
+				continue;
+			q->chain[k] = NULL;
+			f->n_failed++;
+			answer(c, ENOTCONN);
+		}
+		if (!q->stopping)
+			virtq_flush(virtio_q(&f->v, i));
+		ring_off(q);
+	}
+}
+
+/* ---- callbacks of the loop ---- */
+
+static void notify(struct virtio_dev *d, struct virtq *vq);
+
+static void on_call(void *ctx, int fd, uint32_t events)
+{
+	struct queue *q = ctx;
+	uint64_t n;
+
+	(void)events;
+	if (read(fd, &n, sizeof(n)) != (ssize_t)sizeof(n) || !virtio_running(&q->fs->v) || !q->on ||
+	    q->stopping)
+		return; /* after a pause: resume() looks */
+	take_used(q);
+	notify(&q->fs->v, virtio_q(&q->fs->v, q->index)); /* there may be room again */
+}
+
+static void on_server(void *ctx, int fd, uint32_t events)
+{
+	struct fs *f = ctx;
+	unsigned index;
+	int r;
+
+	(void)fd;
+	(void)events;
+	while ((r = vhost_user_take(f->cfg.server, &index)) > 0) {
+		if (index >= QUEUES || !f->queue[index].stopping) {
+			vhost_user_end(f->cfg.server);
+			r = -EPROTO;
+			break;
+		}
+		ring_off(&f->queue[index]);
+	}
+	if (r < 0)
+		lost(f);
+}
+
+static void too_long(void *ctx)
+{
+	struct fs *f = ctx;
+
+	log_error("%s: the server of the shared folder does not stop", f->v.pci.dev.id);
+	lost(f);
+}
+
+/* ---- the class ---- */
+
+static void notify(struct virtio_dev *d, struct virtq *vq)
+{
+	struct fs *f = from_v(d);
+	struct queue *q = &f->queue[vq->index];
+	struct virtq_chain *c;
+	unsigned n = 0;
+
+	if (f->stopping || q->stopping)
+		return;
+	if (!q->on && alive(f))
+		ring_on(q);
+	do {
+		virtq_disable_kicks(vq);
+		while (n < BATCH && (c = virtq_pop(vq))) {
+			if (!give(q, c)) {
+				virtq_unpop(vq, c);
+				ring_server(q);
+				return; /* until a request is done */
+			}
+			n++;
+		}
+		if (q->on)
+			ring_server(q);
+		virtq_flush(vq);
+		if (n == BATCH) {
+			virtio_kick(d, vq->index);
+			return;
+		}
+	} while (virtq_enable_kicks(vq));
+}
+
+static void stop(struct virtio_dev *d)
+{
+	struct fs *f = from_v(d);
+
+	f->stopping = true;
+	for (unsigned i = 0; i < QUEUES && f->stopping; i++)
+		ring_stop(&f->queue[i]);
+}
+
+static void queue_stop(struct virtio_dev *d, struct virtq *vq)
+{
+	struct queue *q = &from_v(d)->queue[vq->index];
+
+	q->queue_stop = true;
+	ring_stop(q);
+}
+
+static void resume(struct virtio_dev *d)
+{
+	struct fs *f = from_v(d);
+
+	for (unsigned i = 0; i < QUEUES; i++)
+		if (f->queue[i].on && !f->queue[i].stopping)
+			take_used(&f->queue[i]);
+}
+
+static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, uint64_t v),
+		  void *ctx)
+{
+	const struct fs *f = from_v(d);
+
+	add(ctx, "served", f->n_requests);
+	add(ctx, "refused", f->n_refused);
+	add(ctx, "failed", f->n_failed);
+	add(ctx, "alive", alive(f));
+}
+
+static void dump(const struct virtio_dev *d, struct text *t)
+{
+	const struct fs *f = container_of(d, struct fs, v);
+
+	text_print(t, " share \"%s\"%s: server %s\n", f->cfg.tag,
+		   f->cfg.read_only ? " read-only" : "", alive(f) ? "there" : "gone");
+}
+
+/* Waits until the server has let go of the rings, or for its end. */
+static void stop_now(struct fs *f)
+{
+	uint64_t limit = clock_ns() + DESTROY_NS, now;
+	unsigned index, left = 0;
+
+	for (unsigned i = 0; i < QUEUES; i++) {
+		if (!f->queue[i].on)
+			continue;
+		left++;
+		if (!f->queue[i].stopping && vhost_user_stop_ring(f->cfg.server, i) < 0)
+			return;
+	}
+	while (left) {
+		struct pollfd p = {.fd = vhost_user_fd(f->cfg.server), .events = POLLIN};
+		int r = vhost_user_take(f->cfg.server, &index);
+
+		if (r > 0) {
+			left--;
+			continue;
+		}
+		now = clock_ns();
+		if (r < 0 || now >= limit ||
+		    (poll(&p, 1, (int)((limit - now) / 1000000) + 1) < 0 && errno != EINTR)) {
+			vhost_user_end(f->cfg.server);
+			return;
+		}
+	}
+}
+
+static void destroy(struct virtio_dev *d)
+{
+	struct fs *f = from_v(d);
+
+	stop_now(f);
+	loop_timer_cancel(&f->timer);
+	loop_fd_del(f->watch);
+	for (unsigned i = 0; i < QUEUES; i++) {
+		loop_fd_del(f->queue[i].watch);
+		base_close_fd(&f->queue[i].kick);
+		base_close_fd(&f->queue[i].call);
+	}
+	virtio_fini(d);
+	if (f->memory)
+		munmap(f->memory, QUEUES * QUEUE_MEMORY);
+	base_close_fd(&f->memfd);
+	free(f);
+}
+
+const struct virtio_class virtio_fs_class = {
+	.name = "fs",
+	.help = "shared folder, by virtiofsd",
+	.type = 26,
+	.pci_class = 0x018000,
+	.destroy = destroy,
+	.notify = notify,
+	.stop = stop,
+	.queue_stop = queue_stop,
+	.resume = resume,
+	.stats = stats,
+	.dump = dump,
+};
+
+static int make_memory(struct fs *f, struct err *e)
+{
+	uint64_t size = QUEUES * QUEUE_MEMORY;
+	void *p;
+
+	f->memfd = memfd_create("share", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	/* Sealed: cut short by the server, it would end us. */
+	if (f->memfd < 0 || ftruncate(f->memfd, (off_t)size) < 0 ||
+	    fcntl(f->memfd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return err_errno(e, errno, "%s: cannot make its memory", f->cfg.id);
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->memfd, 0);
+	if (p == MAP_FAILED)
+		return err_errno(e, errno, "%s: cannot map its memory", f->cfg.id);
+	f->memory = p;
+	return 0;
+}
+
+static int make_queue(struct fs *f, struct queue *q, struct err *e)
+{
+	int r;
+
+	q->memory = f->memory + q->index * QUEUE_MEMORY;
+	q->desc = (struct desc *)(void *)q->memory;
+	q->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	q->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (q->kick < 0 || q->call < 0)
+		return err_errno(e, errno, "%s: cannot make its event descriptors", f->cfg.id);
+	r = loop_fd_add(f->v.env->loop, q->call, EPOLLIN, on_call, q, &q->watch);
+	return r < 0 ? err_errno(e, -r, "%s: cannot watch its event descriptors", f->cfg.id) : 0;
+}
+
+int virtio_fs_create(struct virtio_dev **out, const struct dev_env *env,
+		     const struct virtio_fs_config *cfg, struct err *e)
+{
+	struct {
+		char tag[VIRTIO_FS_TAG_MAX];
+		uint32_t n_queues;
+	} config = {.n_queues = QUEUES - 1};
+	struct virtio_params p = {.id = cfg->id,
+				  .n_queues = QUEUES,
+				  .queue_size_all = QUEUE_SIZE,
+				  .config = &config,
+				  .config_size = sizeof(config)};
+	struct fs *f = calloc(1, sizeof(*f));
+	int r;
+
+	*out = NULL;
+	if (!f)
+		return err_set(e, ENOMEM, "out of memory");
+	ASSERT(env->mem->memfd >= 0);
+	memcpy(config.tag, cfg->tag, MIN(strlen(cfg->tag), sizeof(config.tag)));
+	f->cfg = *cfg;
+	f->memfd = -1;
+	for (unsigned i = 0; i < QUEUES; i++) {
+		f->queue[i].fs = f;
+		f->queue[i].index = i;
+		f->queue[i].kick = f->queue[i].call = -1;
+	}
+	r = virtio_init(&f->v, &virtio_fs_class, env, &p, e);
+	if (r < 0) {
+		free(f);
+		return r;
+	}
+	loop_timer_init(&f->timer, env->loop, too_long, f);
+	r = make_memory(f, e);
+	for (unsigned i = 0; r == 0 && i < QUEUES; i++)
+		r = make_queue(f, &f->queue[i], e);
+	if (r == 0 && alive(f)) {
+		r = loop_fd_add(env->loop, vhost_user_fd(cfg->server), EPOLLIN, on_server, f,
+				&f->watch);
+		if (r < 0)
+			err_errno(e, -r, "%s: cannot watch the server's socket", cfg->id);
+	}
+	if (r < 0) {
+		destroy(&f->v);
+		return r;
+	}
+	*out = &f->v;
+	return 0;
+}
