@@ -30,6 +30,7 @@
 
 #include "util/clock.h"
 #include "util/log.h"
+#include "virtio/fuse.h"
 
 #define QUEUES 2u /* high priority, requests */
 #define QUEUE_SIZE 128u
@@ -49,20 +50,6 @@
 #define AT_COPIES 0x8000u
 #define QUEUE_MEMORY (AT_COPIES + QUEUE_SIZE * COPY_MAX)
 #define OUR_GPA (UINT64_C(1) << 45) /* where the server is told it lies: above all guest memory */
-
-/* FUSE: include/uapi/linux/fuse.h. */
-struct fuse_in {
-	uint32_t len, opcode;
-	uint64_t unique, nodeid;
-	uint32_t uid, gid, pid, padding;
-};
-_Static_assert(sizeof(struct fuse_in) == 40, "as the kernel has it");
-
-struct fuse_out {
-	uint32_t len;
-	int32_t error;
-	uint64_t unique;
-};
 
 struct desc {
 	uint64_t addr;
@@ -127,74 +114,6 @@ static void answer(struct virtq_chain *c, int error)
 	virtq_push(c->q, c, n);
 }
 
-/* Does this request leave the file system as it is? By FUSE's opcodes. */
-static bool only_reads(const uint8_t *request, size_t len)
-{
-	enum {
-		LOOKUP = 1,
-		FORGET = 2,
-		GETATTR = 3,
-		READLINK = 5,
-		OPEN = 14,
-		READ = 15,
-		STATFS = 17,
-		RELEASE = 18,
-		FSYNC = 20,
-		GETXATTR = 22,
-		LISTXATTR = 23,
-		FLUSH = 25,
-		INIT = 26,
-		OPENDIR = 27,
-		READDIR = 28,
-		RELEASEDIR = 29,
-		FSYNCDIR = 30,
-		GETLK = 31,
-		ACCESS = 34,
-		INTERRUPT = 36,
-		DESTROY = 38,
-		BATCH_FORGET = 42,
-		READDIRPLUS = 44,
-		LSEEK = 46,
-		SYNCFS = 50
-	};
-	struct fuse_in in;
-	uint32_t flags;
-
-	memcpy(&in, request, sizeof(in));
-	switch (in.opcode) {
-	case LOOKUP:
-	case FORGET:
-	case GETATTR:
-	case READLINK:
-	case READ:
-	case STATFS:
-	case RELEASE:
-	case FSYNC:
-	case GETXATTR:
-	case LISTXATTR:
-	case FLUSH:
-	case INIT:
-	case OPENDIR:
-	case READDIR:
-	case RELEASEDIR:
-	case FSYNCDIR:
-	case GETLK:
-	case ACCESS:
-	case INTERRUPT:
-	case DESTROY:
-	case BATCH_FORGET:
-	case READDIRPLUS:
-	case LSEEK:
-	case SYNCFS: return true;
-	case OPEN:
-		if (len < sizeof(in) + sizeof(flags))
-			return false;
-		memcpy(&flags, request + sizeof(in), sizeof(flags));
-		return (flags & O_ACCMODE) == O_RDONLY && !(flags & (O_TRUNC | O_CREAT));
-	default: return false;
-	}
-}
-
 /* ---- the second ring ---- */
 
 static uint16_t get16(const uint8_t *p)
@@ -246,7 +165,7 @@ static bool give(struct queue *q, struct virtq_chain *c)
 		uint8_t mine[COPY_MAX]; /* the server could write to `copy` */
 
 		n = virtq_chain_read(c, 0, mine, sizeof(mine));
-		if (c->out_bytes > n || !only_reads(mine, n)) {
+		if (c->out_bytes > n || !fuse_only_reads(mine, n)) {
 			f->n_refused++;
 			answer(c, EROFS);
 			return true;
@@ -566,6 +485,7 @@ static void stop_now(struct fs *f)
 			return;
 	}
 	while (left) {
+		/* seccomp vm: poll */
 		struct pollfd p = {.fd = vhost_user_fd(f->cfg.server), .events = POLLIN};
 		int r = vhost_user_take(f->cfg.server, &index);
 
@@ -620,6 +540,7 @@ static int make_memory(struct fs *f, struct err *e)
 	uint64_t size = QUEUES * QUEUE_MEMORY;
 	void *p;
 
+	/* seccomp vm: memfd_create, ftruncate, fcntl arg1=F_ADD_SEALS - the second rings, made anew at a reset */
 	f->memfd = memfd_create("share", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	/* Sealed: cut short by the server, it would end us. */
 	if (f->memfd < 0 || ftruncate(f->memfd, (off_t)size) < 0 ||
@@ -638,6 +559,7 @@ static int make_queue(struct fs *f, struct queue *q, struct err *e)
 
 	q->memory = f->memory + q->index * QUEUE_MEMORY;
 	q->desc = (struct desc *)(void *)q->memory;
+	/* seccomp vm: eventfd2 */
 	q->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	q->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (q->kick < 0 || q->call < 0)

@@ -10,12 +10,6 @@
 #include "virtio/vsock.h"
 
 const struct virtio_class *const virtio_classes[] = {
-	&virtio_disk_class,
-	&virtio_net_class,
-	&virtio_fs_class,
-	&virtio_rng_class,
-	&virtio_balloon_class,
-	&virtio_console_class,
-	&virtio_vsock_class,
-	NULL,
+	&virtio_disk_class,    &virtio_net_class,     &virtio_fs_class,	   &virtio_rng_class,
+	&virtio_balloon_class, &virtio_console_class, &virtio_vsock_class, NULL,
 };

@@ -117,6 +117,7 @@ static int send_message(struct vhost_user *v, unsigned request, const void *payl
 		c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
 	}
+	/* seccomp vm: sendmsg */
 	do
 		n = sendmsg(v->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
@@ -140,6 +141,7 @@ static int receive(struct vhost_user *v)
 	if (v->fd < 0)
 		return -ENOTCONN;
 	while (v->n_in < sizeof(v->in)) {
+		/* seccomp vm: recvfrom */
 		n = recv(v->fd, v->in + v->n_in, sizeof(v->in) - v->n_in, MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
