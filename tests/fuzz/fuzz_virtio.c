@@ -145,6 +145,9 @@ static void settle(void)
 		struct input in = {everything, sizeof(everything)};
 
 		turn(2);
+		/* What failed for want of room waits for the operator, also at a reset. */
+		if (kind->create == blk_kind_create && blk_full(blk))
+			blk_resume(blk);
 		if (kind->create == blk_kind_create && ram->n_pending)
 			kind->event(&in);
 		else if (kind->create == fs_kind_create && i < 4)
