@@ -212,8 +212,9 @@ virtio_modules=(
 	0x1053:net/vmw_vsock/vmw_vsock_virtio_transport_common
 	0x1053:net/vmw_vsock/vmw_vsock_virtio_transport
 )
-# The power button's.
+# The power button's, and the panic device's.
 button_modules=(drivers/input/evdev drivers/acpi/button)
+panic_modules=(drivers/misc/pvpanic/pvpanic drivers/misc/pvpanic/pvpanic-mmio)
 
 # The list for lodge-mkinitramfs.
 initramfs_list() {
@@ -232,7 +233,7 @@ initramfs_list() {
 		printf 'file /lib/modules/%s.ko 644 %s\n' "${m##*/}" "$kernel_modules/kernel/$m.ko"
 		printf '%s %s\n' "${entry%%:*}" "${m##*/}" >>"$order"
 	done
-	for m in "${button_modules[@]}"; do
+	for m in "${button_modules[@]}" "${panic_modules[@]}"; do
 		[ -e "$kernel_modules/kernel/$m.ko" ] || continue
 		printf 'file /lib/modules/%s.ko 644 %s\n' "${m##*/}" "$kernel_modules/kernel/$m.ko"
 	done

@@ -46,6 +46,7 @@ struct blk {
 	bool paused;
 	bool cancelling;
 	bool flush_failed; /* latched */
+	bool gone;	   /* ejected: `top` is `nothing` */
 	struct blk_device device;
 	struct blk_stats stats;
 };
@@ -255,6 +256,8 @@ static int check(const struct blk *b, const struct blk_req *r)
 
 	if ((unsigned)r->op >= BLK_OPS)
 		return -EINVAL;
+	if (b->gone)
+		return -EIO;
 	if (r->op == BLK_FLUSH)
 		return b->flush_failed ? -EIO : i->read_only;
 	if (!r->bytes || (r->bytes | r->offset) & (i->block - 1) || r->offset > i->size ||
@@ -373,6 +376,55 @@ void blk_set_limits(struct blk *b, const struct blk_limits *limits)
 	b->top->class->commit(b->top);
 }
 
+/* ---- a disk whose file was taken away ---- */
+
+static void nothing_submit(struct blk_layer *l, struct blk_io *io)
+{
+	(void)l;
+	(void)io;
+	ASSERT(false); /* check() lets nothing through */
+}
+
+static void nothing_commit(struct blk_layer *l)
+{
+	(void)l;
+}
+
+static bool nothing_wait(struct blk_layer *l)
+{
+	(void)l;
+	return false;
+}
+
+static void nothing_destroy(struct blk_layer *l)
+{
+	free(l);
+}
+
+static const struct blk_layer_class nothing_class = {
+	.name = "nothing",
+	.submit = nothing_submit,
+	.commit = nothing_commit,
+	.wait = nothing_wait,
+	.destroy = nothing_destroy,
+};
+
+int blk_eject(struct blk *b, struct err *e)
+{
+	struct blk_layer *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return err_set(e, ENOMEM, "out of memory");
+	l->class = &nothing_class;
+	l->info = b->top->info;
+	l->info.can_grow = false;
+	b->gone = true; /* before the drain: what comes from its completions fails, too */
+	blk_drain(b);
+	b->top->class->destroy(b->top);
+	b->top = l;
+	return 0;
+}
+
 const struct blk_limits *blk_limits(const struct blk *b)
 {
 	return &b->limits;
@@ -385,7 +437,9 @@ int blk_grow(struct blk *b, uint64_t bytes, struct err *e)
 
 	if (!b->top->class->grow || !b->top->info.can_grow) {
 		err_set(e, EOPNOTSUPP, "the disk %s cannot grow: it is %s", b->id,
-			b->top->info.read_only ? "read-only" : "a throw-away one");
+			b->gone		       ? "taken away" :
+			b->top->info.read_only ? "read-only" :
+						 "a throw-away one");
 		err_field(e, "disk", b->id);
 		return -EOPNOTSUPP;
 	}

@@ -54,6 +54,7 @@ struct blk_io {
 	unsigned n_iov;
 	void (*done)(struct blk_io *io,
 		     int result); /* 0 or -errno; on the loop, never from inside of a submit */
+	struct blk_io *next;	  /* the layer's that has it */
 };
 
 struct blk_req {
@@ -137,6 +138,9 @@ int blk_create(struct blk **out, struct loop *l, struct blk_layer *top,
 	       const struct blk_config *cfg, struct err *e);
 /* Drains. Accepts NULL. */
 void blk_destroy(struct blk *b);
+
+/* Gives the layers up: from now on every request fails with -EIO, and nothing has the file open any more. */
+int blk_eject(struct blk *b, struct err *e);
 
 const char *blk_id(const struct blk *b);
 const struct blk_info *blk_info(const struct blk *b);

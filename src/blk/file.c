@@ -61,6 +61,7 @@ struct file {
 	uint8_t *zeroes; /* ZEROES_PIECE; made when first needed */
 	struct file_op *pool;
 	unsigned n_pool;
+	struct layer_refused refused;
 };
 
 static void file_next(struct file_op *op);
@@ -307,7 +308,10 @@ static void file_submit(struct blk_layer *l, struct blk_io *io)
 		f->n_pool--;
 	} else {
 		op = malloc(sizeof(*op));
-		ASSERT(op); /* 200 bytes: the process is out of address space */
+		if (!op) {
+			layer_refuse(&f->refused, io);
+			return;
+		}
 	}
 	op->f = f;
 	op->io = io;
@@ -339,7 +343,9 @@ static void file_commit(struct blk_layer *l)
 
 static bool file_wait(struct blk_layer *l)
 {
-	return aio_wait(file_of(l)->aio);
+	struct file *f = file_of(l);
+
+	return layer_refused_run(&f->refused) || aio_wait(f->aio);
 }
 
 /* ---- size ---- */
@@ -418,6 +424,7 @@ static void file_destroy(struct blk_layer *l)
 	struct file *f = file_of(l);
 
 	aio_destroy(f->aio);
+	layer_refused_fini(&f->refused);
 	while (f->pool) {
 		struct file_op *op = f->pool;
 
@@ -512,6 +519,7 @@ int file_open(struct blk_layer **out, struct loop *l, const struct file_config *
 		return err_errno(e, ENOMEM, "cannot open a disk");
 	}
 	f->layer.class = &file_class;
+	layer_refused_init(&f->refused, l, &f->layer);
 	f->fd = fd;
 	err_quote(f->name, sizeof(f->name), cfg->name);
 	r = file_look(f, cfg, e);

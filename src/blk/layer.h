@@ -42,6 +42,22 @@ static inline void layer_batch(const struct blk_layer *l)
 		l->batch(l->batch_ctx);
 }
 
+/*
+ * Requests for which there is no memory: they complete with -ENOMEM, by a post as all do. The link is the request's own (blk_io.next).
+ */
+struct layer_refused {
+	struct loop *loop;
+	struct blk_layer *layer;
+	struct loop_work work;
+	struct blk_io *first;
+};
+
+void layer_refused_init(struct layer_refused *r, struct loop *loop, struct blk_layer *layer);
+void layer_refused_fini(struct layer_refused *r); /* nothing is in it; accepts zeroes */
+void layer_refuse(struct layer_refused *r, struct blk_io *io);
+/* For wait(): completes them now. False: there were none. */
+bool layer_refused_run(struct layer_refused *r);
+
 /* ---- file.c: raw files and block devices ---- */
 
 struct file_config {

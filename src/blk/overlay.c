@@ -53,6 +53,7 @@ struct overlay {
 	struct overlay_op *waiting, **waiting_tail;
 	struct overlay_op *over; /* to be completed by `work` */
 	struct loop_work work;
+	struct layer_refused refused;
 };
 
 static struct overlay *overlay_of(struct blk_layer *l)
@@ -369,7 +370,10 @@ static void overlay_submit(struct blk_layer *l, struct blk_io *io)
 	struct overlay *o = overlay_of(l);
 	struct overlay_op *op = calloc(1, sizeof(*op));
 
-	ASSERT(op); /* a hundred bytes: the process is out of address space */
+	if (!op) {
+		layer_refuse(&o->refused, io);
+		return;
+	}
 	op->o = o;
 	op->io = io;
 	op->first = io->offset / PAGE;
@@ -398,7 +402,8 @@ static bool overlay_wait(struct blk_layer *l)
 		overlay_run_over(o);
 		return true;
 	}
-	return o->upper->class->wait(o->upper) || o->lower->class->wait(o->lower);
+	return layer_refused_run(&o->refused) || o->upper->class->wait(o->upper) ||
+	       o->lower->class->wait(o->lower);
 }
 
 static void overlay_destroy(struct blk_layer *l)
@@ -406,6 +411,7 @@ static void overlay_destroy(struct blk_layer *l)
 	struct overlay *o = overlay_of(l);
 
 	loop_unpost(o->loop, &o->work);
+	layer_refused_fini(&o->refused);
 	if (o->upper)
 		o->upper->class->destroy(o->upper);
 	if (o->lower)
@@ -452,6 +458,7 @@ int overlay_open(struct blk_layer **out, struct loop *loop, struct blk_layer *lo
 	o->loop = loop;
 	o->waiting_tail = &o->waiting;
 	loop_work_init(&o->work, overlay_run_over, o);
+	layer_refused_init(&o->refused, loop, &o->layer);
 	layer_set_batch(lower, overlay_batch, o);
 	layer_set_batch(upper, overlay_batch, o);
 	*out = &o->layer;

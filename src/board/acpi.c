@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "board/aml.h"
+#include "board/hotplug.h"
 #include "board/pci.h"
 #include "board/pm.h"
 
@@ -358,6 +359,14 @@ static void aml_isa(struct aml *a, const struct acpi_config *cfg)
 	aml_close(a);
 	aml_close(a);
 
+	aml_device(a, "PANI");
+	aml_name_string(a, "_HID", "QEMU0001"); /* board/pvpanic.h */
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_res_io(a, LAYOUT_PORT_PVPANIC, 1);
+	aml_close(a);
+	aml_close(a);
+
 	if (cfg->i8042) {
 		aml_isa_device(a, "KBD", "PNP0303", 0);
 		aml_res_io(a, LAYOUT_PORT_I8042, 1);
@@ -369,6 +378,69 @@ static void aml_isa(struct aml *a, const struct acpi_config *cfg)
 		aml_res_irq(a, 12);
 		aml_close(a);
 		aml_close(a);
+	}
+	aml_close(a);
+}
+
+static const char *slot_name(unsigned slot, char name[8])
+{
+	snprintf(name, 8, "S%03X", slot & 0xfff);
+	return name;
+}
+
+/* Notifies the devices of the slots in Local0. */
+static void aml_notify_slots(struct aml *a, uint32_t slots, unsigned what)
+{
+	char name[8];
+
+	for (; slots; slots &= slots - 1) {
+		aml_if(a);
+		aml_op(a, AML_AND);
+		aml_local(a, 0);
+		aml_int(a, slots & -slots);
+		aml_null(a);
+		aml_op(a, AML_NOTIFY);
+		aml_path(a, slot_name((unsigned)__builtin_ctz(slots), name));
+		aml_int(a, what);
+		aml_close(a);
+	}
+}
+
+/* The slots of board/hotplug.h: a device for each, and the method that reads which have news. Inside of the host bridge. */
+static void aml_hotplug(struct aml *a, uint32_t slots)
+{
+	static const char *const news[] = {"HPUP", "HPDN"};
+	static const unsigned what[] = {1, 3}; /* device check, ejection request (§5.6.6) */
+	char name[8];
+
+	aml_region_io(a, "HPRG", LAYOUT_PORT_HOTPLUG, HOTPLUG_SIZE);
+	aml_field(a, "HPRG");
+	aml_field_dword(a, news[0]);
+	aml_field_dword(a, news[1]);
+	aml_field_dword(a, "HPEJ");
+	aml_close(a);
+	for (uint32_t left = slots; left; left &= left - 1) {
+		unsigned slot = (unsigned)__builtin_ctz(left);
+
+		aml_device(a, slot_name(slot, name));
+		aml_name_int(a, "_ADR", (uint64_t)slot << 16);
+		aml_name_int(a, "_SUN", slot);
+		aml_method(a, "_EJ0", 1, true);
+		aml_op(a, AML_STORE);
+		aml_int(a, BIT(slot));
+		aml_path(a, "HPEJ");
+		aml_close(a);
+		aml_close(a);
+	}
+	aml_method(a, "HPNW", 0, true);
+	for (unsigned i = 0; i < ARRAY_SIZE(news); i++) {
+		aml_op(a, AML_STORE);
+		aml_path(a, news[i]);
+		aml_local(a, 0);
+		aml_op(a, AML_STORE); /* clears what was read */
+		aml_local(a, 0);
+		aml_path(a, news[i]);
+		aml_notify_slots(a, slots, what[i]);
 	}
 	aml_close(a);
 }
@@ -394,6 +466,8 @@ static void aml_pci(struct aml *a, const struct acpi_config *cfg)
 	aml_prt(a);
 	aml_osc(a);
 	aml_isa(a, cfg);
+	if (cfg->hotplug_slots)
+		aml_hotplug(a, cfg->hotplug_slots);
 	aml_close(a);
 }
 
@@ -406,6 +480,8 @@ static void aml_board(struct aml *a, const struct acpi_config *cfg)
 	aml_res_mem32(a, LAYOUT_LAPIC, 0x1000, true);
 	aml_res_io(a, LAYOUT_PORT_ELCR, 2);
 	aml_res_io(a, LAYOUT_PORT_PM, PM_SIZE);
+	if (cfg->hotplug_slots)
+		aml_res_io(a, LAYOUT_PORT_HOTPLUG, HOTPLUG_SIZE);
 	aml_close(a);
 	aml_close(a);
 	if (cfg->hpet) {
@@ -424,6 +500,13 @@ static void dsdt_body(struct aml *a, const struct acpi_config *cfg)
 	aml_board(a, cfg);
 	aml_close(a);
 
+	if (cfg->hotplug_slots) {
+		aml_scope(a, "\\_GPE");
+		aml_method(a, "_E01", 0, false); /* HOTPLUG_GPE */
+		aml_path(a, "\\_SB.PCI0.HPNW");
+		aml_close(a);
+		aml_close(a);
+	}
 	aml_name(a, "\\_S5");
 	aml_package(a, 4);
 	aml_int(a, PM_SLP_TYP_S5); /* PM1a */

@@ -23,7 +23,8 @@ struct acpi_config {
 	uint64_t mmio64_size;
 	bool pm_timer_32bit; /* pm_config.timer_32bit */
 	bool i8042; /* a keyboard and mouse are plugged in: else systems skip the slow probe for them */
-	bool hpet; /* an HPET answers at LAYOUT_HPET */
+	uint32_t hotplug_slots; /* board/hotplug.h */
+	bool hpet;		/* an HPET answers at LAYOUT_HPET */
 };
 
 /* Where the 64-bit window goes: behind RAM, aligned to its size. */

@@ -304,6 +304,28 @@ void aml_resources(struct aml *a)
 	open_term(a, 0x11, true);
 }
 
+void aml_region_io(struct aml *a, const char *name, uint16_t base, uint8_t size)
+{
+	put_le(a, 0x805b, 2);
+	aml_path(a, name);
+	put_le(a, 1, 1); /* SystemIO */
+	aml_int(a, base);
+	aml_int(a, size);
+}
+
+void aml_field(struct aml *a, const char *region)
+{
+	open_term(a, 0x5b81, false);
+	aml_path(a, region);
+	put_le(a, 0x43, 1); /* 32-bit accesses, no lock, other bits are written as zero */
+}
+
+void aml_field_dword(struct aml *a, const char *name)
+{
+	aml_path(a, name);
+	put_le(a, 32, 1); /* bits, as a PkgLength */
+}
+
 void aml_close(struct aml *a)
 {
 	uint8_t enc[4];

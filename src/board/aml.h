@@ -68,6 +68,11 @@ void aml_else(struct aml *a);	   /* right after the If's close */
 void aml_resources(struct aml *a); /* ResourceTemplate: only the functions below inside */
 void aml_close(struct aml *a);
 
+/* OperationRegion over ports; a Field of 32-bit names over it, one after the other, to be closed (§20.2.5.2). */
+void aml_region_io(struct aml *a, const char *name, uint16_t base, uint8_t size);
+void aml_field(struct aml *a, const char *region);
+void aml_field_dword(struct aml *a, const char *name);
+
 /* Resource descriptors (§6.4). Ranges are fixed: [base, base + size). */
 void aml_res_io(struct aml *a, uint16_t base, uint8_t size);
 void aml_res_irq(struct aml *a, unsigned irq); /* edge, active high, exclusive */

@@ -118,6 +118,7 @@ struct dev_doorbell {
 enum dev_request {
 	DEV_REQ_RESET,	    /* board reset: i8042, 0xcf9, port 0x92 */
 	DEV_REQ_POWEROFF,   /* ACPI S5 */
+	DEV_REQ_PANIC,	    /* the guest's kernel has panicked */
 	DEV_REQ_DEBUG_EXIT, /* test guests: `code` is what they wrote */
 };
 

@@ -38,10 +38,12 @@
 #define LAYOUT_PORT_RTC 0x70
 #define LAYOUT_PORT_FAST_A20 0x92
 #define LAYOUT_PORT_DEBUG_EXIT 0xf4 /* tests only */
+#define LAYOUT_PORT_PVPANIC 0x505
 #define LAYOUT_PORT_COM1 0x3f8
 #define LAYOUT_PORT_PCI_ADDR 0xcf8
 #define LAYOUT_PORT_RESET 0xcf9
 #define LAYOUT_PORT_PCI_DATA 0xcfc
+#define LAYOUT_PORT_HOTPLUG 0xae00
 #define LAYOUT_PORT_PM 0x600 /* ICH9: PM1a event +0, control +4, timer +8, GPE0 +0x20 */
 
 /* Interrupt lines (GSIs). ISA IRQ 0 is wired to IOAPIC pin 2. */

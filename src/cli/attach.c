@@ -145,6 +145,10 @@ static void attach_event(struct attach *a, int event, const json_t *msg)
 			log_info("the guest has halted and will not wake%s",
 				 a->escape_on ? " (Ctrl-A x quits)" : "");
 		break;
+	case CONTROL_EV_DISK_REMOVED:
+		if (a->opt->disks)
+			rundisk_forget(a->opt->disks, event_text(msg, "disk", text, sizeof(text)));
+		break;
 	case CONTROL_EV_SHUTDOWN:
 		event_text(msg, "cause", text, sizeof(text));
 		err_quote(a->final_text, sizeof(a->final_text), text);

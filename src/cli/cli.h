@@ -66,14 +66,18 @@ void cli_ctl_options(FILE *f);
 int ctl_events(int sock, struct err *e);
 /* The control socket of a VM: a path, which has a slash in it or is there, or else the name of a VM. fd or -errno. */
 int ctl_connect(const char *where, struct err *e);
-/* ctldisk.c: a request of the words behind "disk"; NULL: an error. */
-json_t *ctldisk_request(int argc, char **argv, struct err *e);
 int cli_exec(int argc, char **argv); /* exec.c */
 void cli_exec_options(FILE *f);
 int cli_cp(int argc, char **argv); /* cp.c */
 void cli_cp_options(FILE *f);
 int cli_guest(int argc, char **argv); /* guestcmd.c */
 void cli_guest_options(FILE *f);
+/* ctldev.c: a request of the words behind "disk" or "net"; NULL: an error. */
+json_t *ctldev_request(const char *device, int argc, char **argv, struct err *e);
+/* ctlplug.c: does it do that? It does; *result is the caller's, or NULL. */
+bool ctlplug_is(const char *device, const char *verb);
+int ctlplug_run(int sock, const char *device, const char *verb, const char *word, bool force,
+		uint64_t deadline_ns, json_t **result, struct err *e);
 int cli_doctor(int argc, char **argv); /* doctor.c */
 
 /* ---- runopt.c: from words to a configuration ---- */
@@ -89,6 +93,7 @@ struct run_disk {
 	dev_t dev; /* once it is open: which file it is */
 	ino_t ino;
 	bool write;
+	char id[CONFIG_ID_MAX + 1];
 };
 
 struct run_disks {
@@ -107,6 +112,7 @@ struct run_net {
 struct run_nets {
 	struct run_net net[CONFIG_NETS_MAX];
 	unsigned n;
+	bool stay;	      /* the helpers go on when this process ends */
 	unsigned forward_net; /* has the published ports */
 	char forward[2560];   /* their list */
 };
@@ -192,6 +198,11 @@ int runfile_open_console(const struct vm_config *c, const char *path, struct con
 /* Fills in c->disk of --disk. */
 int rundisk_parse(const struct opt_list *words, struct vm_config *c, struct run_disks *disks,
 		  struct err *e);
+/* One --disk, for disk number `index` of a VM that runs: c->disk[0]. */
+int rundisk_add(const char *word, unsigned index, struct vm_config *c, struct run_disks *disks,
+		struct err *e);
+/* The VM does not have the disk of this name any more: its file is let go. */
+void rundisk_forget(struct run_disks *disks, const char *id);
 /* The files of the disks in c, which is a saved machine's. */
 int rundisk_restore(const struct opt_list *words, struct vm_config *c, struct run_disks *disks,
 		    struct err *e);
@@ -218,6 +229,9 @@ void runseed_end(struct run_seed *s);
 /* Fills in c->net of --net and --publish. */
 int runnet_parse(const struct opt_list *words, const struct opt_list *ports, struct vm_config *c,
 		 struct run_nets *nets, struct err *e);
+/* One --net, for card number `index` of a VM that runs: c->net[0]. */
+int runnet_add(const char *word, unsigned index, struct vm_config *c, struct run_nets *nets,
+	       struct err *e);
 /* What is behind the cards in c, which is a saved machine's. */
 int runnet_restore(const struct opt_list *words, const struct opt_list *ports, struct vm_config *c,
 		   struct run_nets *nets, struct err *e);
@@ -285,6 +299,7 @@ struct attach_options {
 	uint64_t timeout_s; /* 0: none */
 	bool restored;	    /* it goes on: its clock is behind */
 	bool quiet;
+	struct run_disks *disks; /* files of disks that are removed are let go */
 };
 
 /* From here on signals that end us wait for attach_run(): an end in the middle of a start leaves

@@ -15,7 +15,7 @@ struct ctl_options {
 	uint64_t timeout_s, vcpu;
 	const char *size_text; /* balloon: what it is to take; NULL: only look */
 	uint64_t size;
-	bool stop, json, json_errors, help;
+	bool stop, force, json, json_errors, help;
 };
 
 #define AT(field) offsetof(struct ctl_options, field)
@@ -23,6 +23,8 @@ struct ctl_options {
 static const struct opt_def ctl_options[] = {
 	{"stop", 0, OPT_FLAG, AT(stop), "", "save: end the VM when its state is on the disk", 0, 0,
 	 NULL},
+	{"force", 0, OPT_FLAG, AT(force), "",
+	 "disk rm, net rm: close what is behind the device at once", 0, 0, NULL},
 	{"timeout", 0, OPT_UINT, AT(timeout_s), "SECONDS",
 	 "wait this long for the answer (10; save: 600)", 1, 86400, NULL},
 	{"vcpu", 0, OPT_UINT, AT(vcpu), "N", "dump: which vCPU (0)", 0, CONFIG_CPUS_MAX - 1, NULL},
@@ -35,11 +37,16 @@ void cli_ctl_options(FILE *f)
 {
 	fprintf(f, "Commands:");
 	for (unsigned i = 0; control_cmd_names[i]; i++)
-		if (strncmp(control_cmd_names[i], "disk-", 5) != 0 && i != CONTROL_AGENT)
+		if (strncmp(control_cmd_names[i], "disk-", 5) != 0 &&
+		    strncmp(control_cmd_names[i], "net-", 4) != 0 && i != CONTROL_AGENT)
 			fprintf(f, " %s", control_cmd_names[i]);
 	fprintf(f,
 		"\n  disk limit ID [bps=SIZE] [bps-burst=SIZE] [iops=N] [iops-burst=N]   (0: no limit)\n"
-		"  disk grow ID [SIZE]\n\n");
+		"  disk grow ID [SIZE]\n"
+		"  net limit ID [bps=SIZE] [bps-burst=SIZE] [pps=N] [pps-burst=N]\n"
+		"  net link ID up|down\n"
+		"  disk add FILE[,key=value...], net add KIND[,key=value...]   (as --disk and --net of lodge run)\n"
+		"  disk rm ID, net rm ID\n\n");
 	opt_print_help(ctl_options, ARRAY_SIZE(ctl_options), f);
 }
 
@@ -68,7 +75,35 @@ static void ctl_print_sandbox(const json_t *layers)
 	}
 }
 
-/* One "key value" line a member; a member called text is printed as it is. */
+/* The objects of a list, one a line: "key=value ...". */
+static void ctl_print_list(const json_t *list)
+{
+	const char *key;
+	json_t *j, *value;
+	size_t i;
+
+	json_array_foreach(list, i, j)
+	{
+		const char *space = "";
+
+		json_object_foreach(j, key, value)
+		{
+			_autofree char *text = json_is_string(value) ?
+						       NULL :
+						       json_dumps(value,
+								  JSON_COMPACT | JSON_ENCODE_ANY);
+
+			printf("%s%s=%s", space, key,
+			       json_is_string(value) ? json_string_value(value) :
+			       text		     ? text :
+						       "?");
+			space = " ";
+		}
+		printf("\n");
+	}
+}
+
+/* One "key value" line a member; a member called text is printed as it is. A list alone is one of objects. */
 static void ctl_print(const json_t *result)
 {
 	const char *key;
@@ -77,6 +112,11 @@ static void ctl_print(const json_t *result)
 	json_object_foreach((json_t *)(uintptr_t)result, key, value)
 	{
 		_autofree char *text = NULL;
+
+		if (json_is_array(value) && json_object_size(result) == 1) {
+			ctl_print_list(value);
+			continue;
+		}
 
 		if (json_is_string(value) && !strcmp(key, "text")) {
 			printf("%s", json_string_value(value));
@@ -170,6 +210,23 @@ static int ctl_save(int sock, const char *path, const struct ctl_options *o, str
 	return 0;
 }
 
+static int ctl_plug(int sock, const struct opt_result *res, const struct ctl_options *o,
+		    struct err *e)
+{
+	uint64_t deadline = clock_ns() + o->timeout_s * CLOCK_NS_PER_S;
+	_autojson json_t *result = NULL;
+	int r = ctlplug_run(sock, res->arg[1], res->arg[2], res->arg[3], o->force, deadline,
+			    &result, e);
+
+	if (r < 0 || !result)
+		return r;
+	if (o->json)
+		ctl_print_json(result);
+	else
+		ctl_print(result);
+	return 0;
+}
+
 static int ctl_command(const char *word, unsigned *cmd, struct err *e)
 {
 	const char *near;
@@ -231,7 +288,8 @@ int cli_ctl(int argc, char **argv)
 	_autojson json_t *req = NULL;
 	_autoclose int sock = -1;
 	unsigned cmd = CONTROL_CMDS;
-	bool save = false;
+	bool save = false, plug = false;
+	int r;
 
 	if (opt_parse(ctl_options, ARRAY_SIZE(ctl_options), argc, argv, &o, &res, &e))
 		return cli_fail(&e, CLI_EXIT_USAGE);
@@ -244,9 +302,17 @@ int cli_ctl(int argc, char **argv)
 				"`lodge ctl VM save` needs the file to save to: lodge ctl VM save FILE");
 			return cli_fail(&e, CLI_EXIT_USAGE);
 		}
-	} else if (res.n_args >= 2 && !strcmp(res.arg[1], "disk")) {
+	} else if (res.n_args >= 3 && ctlplug_is(res.arg[1], res.arg[2])) {
+		plug = true;
+		if (res.n_args != 4) {
+			err_set(&e, EINVAL, "lodge ctl VM %s %s needs %s", res.arg[1], res.arg[2],
+				!strcmp(res.arg[2], "rm") ? "the name of one device" :
+							    "one word: what is added");
+			return cli_fail(&e, CLI_EXIT_USAGE);
+		}
+	} else if (res.n_args >= 2 && (!strcmp(res.arg[1], "disk") || !strcmp(res.arg[1], "net"))) {
 		cmd = CONTROL_DISK_GROW; /* no other answer needs to be known here */
-		req = ctldisk_request(res.n_args - 2, res.arg + 2, &e);
+		req = ctldev_request(res.arg[1], res.n_args - 2, res.arg + 2, &e);
 		if (!req)
 			return cli_fail(&e, CLI_EXIT_USAGE);
 	} else if (res.n_args < 2) {
@@ -265,13 +331,23 @@ int cli_ctl(int argc, char **argv)
 		err_field(&e, "--stop", NULL);
 		return cli_fail(&e, CLI_EXIT_USAGE);
 	}
+	if (o.force && !(plug && !strcmp(res.arg[2], "rm"))) {
+		err_set(&e, EINVAL, "--force is for disk rm and net rm only");
+		err_field(&e, "--force", NULL);
+		return cli_fail(&e, CLI_EXIT_USAGE);
+	}
 	if (!o.timeout_s)
 		o.timeout_s = save ? 600 : 10;
 	sock = ctl_connect(res.arg[0], &e);
 	if (sock == -ESRCH || sock == -EBUSY)
 		return cli_fail(&e, cli_status(&e));
-	if (sock < 0 || (save ? ctl_save(sock, res.arg[2], &o, &e) :
-				ctl_talk(sock, (enum control_cmd)cmd, req, &o, &e)))
+	if (sock < 0)
 		return cli_fail(&e, CLI_EXIT_RUNTIME);
-	return CLI_EXIT_OK;
+	if (plug)
+		r = ctl_plug(sock, &res, &o, &e);
+	else if (save)
+		r = ctl_save(sock, res.arg[2], &o, &e);
+	else
+		r = ctl_talk(sock, (enum control_cmd)cmd, req, &o, &e);
+	return r ? cli_fail(&e, CLI_EXIT_RUNTIME) : CLI_EXIT_OK;
 }

@@ -199,7 +199,8 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 				    .vsock = o->vsock,
 				    .timeout_s = o->timeout_s,
 				    .restored = o->restore,
-				    .quiet = o->quiet};
+				    .quiet = o->quiet,
+				    .disks = &o->disks};
 	struct config_fds fds;
 	struct run_name names[3] = {0};
 	struct err e = {0};

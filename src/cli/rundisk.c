@@ -168,6 +168,7 @@ static int parse_one(const char *word, struct run_disk *d, struct config_disk *c
 		return err_field(e, "--disk", word);
 	}
 	strcpy(c->id, w.id);
+	strcpy(d->id, w.id);
 	strcpy(c->serial, w.serial);
 	disk_name(c, w.file);
 	c->read_only = given & BIT(KEY_RO) ? w.ro : is_iso(w.file) && !w.snapshot;
@@ -211,6 +212,7 @@ static int parse_restored(const char *word, struct run_disk *d, struct config_di
 	c->aio = (enum config_disk_aio)w.aio;
 	c->limits = (struct config_disk_limits){w.bps, w.bps_burst, w.iops, w.iops_burst};
 	c->changed = w.changed;
+	strcpy(d->id, c->id);
 	return 0;
 }
 
@@ -247,6 +249,20 @@ int rundisk_parse(const struct opt_list *words, struct vm_config *c, struct run_
 		r = parse_one(words->word[disks->n], &disks->disk[disks->n], &c->disk[disks->n],
 			      disks->n, c->cpus, e);
 	return r;
+}
+
+int rundisk_add(const char *word, unsigned index, struct vm_config *c, struct run_disks *disks,
+		struct err *e)
+{
+	disks->n = c->n_disks = 1;
+	return parse_one(word, &disks->disk[0], &c->disk[0], index, c->cpus, e);
+}
+
+void rundisk_forget(struct run_disks *disks, const char *id)
+{
+	for (unsigned i = 0; i < disks->n; i++)
+		if (!strcmp(disks->disk[i].id, id))
+			base_close_fd(&disks->disk[i].fd);
 }
 
 void rundisk_end(struct run_disks *disks)

@@ -29,8 +29,8 @@
 
 struct net_words {
 	const char *kind, *id, *mac, *ifname, *network, *hostname;
-	uint64_t mtu, queues, bps, pps;
-	bool ipv6, host_loopback, restricted;
+	uint64_t mtu, queues, bps, bps_burst, pps, pps_burst;
+	bool ipv6, host_loopback, restricted, link;
 };
 
 #define AT(field) offsetof(struct net_words, field)
@@ -44,7 +44,12 @@ static const struct opt_def net_keys[] = {
 	{"queues", 0, OPT_UINT, AT(queues), "N", "queue pairs (1)", 1, CONFIG_NET_QUEUES_MAX, NULL},
 	{"bps", 0, OPT_SIZE, AT(bps), "SIZE", "bytes a second each way, at most", 1, INT64_MAX,
 	 NULL},
+	{"bps-burst", 0, OPT_SIZE, AT(bps_burst), "SIZE", "bytes at once after a rest", 1,
+	 INT64_MAX, NULL},
 	{"pps", 0, OPT_UINT, AT(pps), "N", "packets a second each way, at most", 1, INT64_MAX, NULL},
+	{"pps-burst", 0, OPT_UINT, AT(pps_burst), "N", "packets at once after a rest", 1, INT64_MAX,
+	 NULL},
+	{"link", 0, OPT_FLAG, AT(link), "", "the cable is plugged in (on)", 0, 0, NULL},
 	{"ifname", 0, OPT_TEXT, AT(ifname), "NAME", "tap: the host's interface", 0, 0, NULL},
 	{"network", 0, OPT_TEXT, AT(network), "A.B.C.0/N", "user: addresses (10.0.2.0/24)", 0, 0,
 	 NULL},
@@ -153,6 +158,9 @@ static int parse_words(const char *word, struct run_net *n, struct config_net *c
 		r = check_ifname(w->ifname, word, e);
 	c->bytes_per_s = w->bps;
 	c->packets_per_s = w->pps;
+	c->bytes_burst = w->bps_burst;
+	c->packets_burst = w->pps_burst;
+	c->unplugged = !w->link;
 	n->ifname = w->ifname;
 	n->network = w->network;
 	n->hostname = w->hostname;
@@ -162,9 +170,10 @@ static int parse_words(const char *word, struct run_net *n, struct config_net *c
 	return r;
 }
 
-#define NET_WORDS(name)                                                                 \
-	{                                                                               \
-		.network = "10.0.2.0/24", .hostname = (name), .queues = 1, .ipv6 = true \
+#define NET_WORDS(name)                                                                  \
+	{                                                                                \
+		.network = "10.0.2.0/24", .hostname = (name), .queues = 1, .ipv6 = true, \
+		.link = true                                                             \
 	}
 
 /* One --net. */
@@ -199,6 +208,9 @@ static int parse_restored(const char *word, struct run_net *n, struct config_net
 
 	w.bps = c->bytes_per_s;
 	w.pps = c->packets_per_s;
+	w.bps_burst = c->bytes_burst;
+	w.pps_burst = c->packets_burst;
+	w.link = !c->unplugged;
 	r = parse_words(word, n, c, &w, &given, e);
 	if (r)
 		return r;
@@ -282,6 +294,13 @@ int runnet_parse(const struct opt_list *words, const struct opt_list *ports, str
 	return r ? r : publish(ports, c, nets, e);
 }
 
+int runnet_add(const char *word, unsigned index, struct vm_config *c, struct run_nets *nets,
+	       struct err *e)
+{
+	nets->n = c->n_nets = 1;
+	return parse_one(word, &nets->net[0], &c->net[0], index, c->name, e);
+}
+
 int runnet_restore(const struct opt_list *words, const struct opt_list *ports, struct vm_config *c,
 		   struct run_nets *nets, struct err *e)
 {
@@ -358,7 +377,7 @@ static int nat_result(int fd, struct err *e)
 	return control_error_parse(j, e);
 }
 
-static int start_nat(struct run_net *n, const struct config_net *c, const char *forward,
+static int start_nat(struct run_net *n, const struct config_net *c, const char *forward, bool stay,
 		     enum config_sandbox sandbox, struct err *e)
 {
 	char mtu[8], name[] = "lodge-nat", fd_opt[] = "--fd=3", status_opt[] = "--status-fd=4";
@@ -366,6 +385,7 @@ static int start_nat(struct run_net *n, const struct config_net *c, const char *
 	char *argv[16] = {name, fd_opt, status_opt, sandbox_opt};
 	_autofree char *network = NULL, *hostname = NULL, *fwd = NULL, *mtu_opt = NULL;
 	char no_ipv6[] = "--no-ipv6", loopback[] = "--host-loopback", restricted[] = "--restricted";
+	char stay_opt[] = "--stay";
 	_autoclose int theirs = -1;
 	_autoclose int status_r = -1;
 	_autoclose int status_w = -1;
@@ -390,6 +410,8 @@ static int start_nat(struct run_net *n, const struct config_net *c, const char *
 		argv[k++] = loopback;
 	if (n->restricted)
 		argv[k++] = restricted;
+	if (stay)
+		argv[k++] = stay_opt;
 	argv[k] = NULL;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
@@ -423,8 +445,8 @@ int runnet_open(struct run_nets *nets, const struct vm_config *c, struct config_
 		int fd = c->net[i].kind == CONFIG_NET_TAP ?
 				 open_tap(&nets->net[i], e) :
 				 start_nat(&nets->net[i], &c->net[i],
-					   i == nets->forward_net ? nets->forward : "", c->sandbox,
-					   e);
+					   i == nets->forward_net ? nets->forward : "", nets->stay,
+					   c->sandbox, e);
 
 		if (fd < 0)
 			return fd;

@@ -39,7 +39,7 @@ struct options {
 	uint64_t fd, status_fd, mtu;
 	unsigned sandbox; /* enum config_sandbox */
 	const char *network, *forward, *hostname;
-	bool no_ipv6, host_loopback, restricted, help, version;
+	bool no_ipv6, host_loopback, restricted, stay, help, version;
 };
 
 #define AT(field) offsetof(struct options, field)
@@ -58,6 +58,7 @@ static const struct opt_def table[] = {
 	{"sandbox", 0, OPT_CHOICE, AT(sandbox), "WORD", "on, strict, trace or off (on)", 0, 0,
 	 config_sandbox_names},
 	{"restricted", 0, OPT_FLAG, AT(restricted), "", "forwards only, no way out", 0, 0, NULL},
+	{"stay", 0, OPT_FLAG, AT(stay), "", "go on when the parent ends", 0, 0, NULL},
 	{"version", 0, OPT_FLAG, AT(version), "", "version", 0, 0, NULL},
 	{"help", 'h', OPT_FLAG, AT(help), "", "this help", 0, 0, NULL},
 };
@@ -135,19 +136,25 @@ static int lock_in(const struct options *o, struct err *e)
 					  .max_file = 1,
 					  .trap = o->sandbox == CONFIG_SANDBOX_TRACE};
 	struct sigaction ignore = {.sa_handler = SIG_IGN}, term = {.sa_handler = on_term};
+	int death = o->stay ? 0 : SIGKILL;
 	struct sandbox s;
 
+	if (o->stay) {
+		(void)prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+		(void)dup2(STDIN_FILENO,
+			   STDERR_FILENO); /* nobody reads it, but may wait for its end */
+	}
 	/* seccomp nat: rt_sigaction */
 	sigaction(SIGINT, &ignore, NULL);
 	sigaction(SIGHUP, &ignore, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
 	sigaction(SIGTERM, &term, NULL);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	(void)prctl(PR_SET_PDEATHSIG, death, 0, 0, 0);
 	if (o->sandbox == CONFIG_SANDBOX_OFF)
 		return 0;
 	sandbox_isolate(&s, &sc);
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* a change of user has cleared it */
+	(void)prctl(PR_SET_PDEATHSIG, death, 0, 0, 0); /* a change of user has cleared it */
 	sandbox_seal(&s, &sc);
 	return o->sandbox == CONFIG_SANDBOX_STRICT ? sandbox_missing(&s, e) : 0;
 }

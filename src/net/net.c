@@ -82,6 +82,8 @@ static void update_watch(struct net_port *p)
 {
 	uint32_t events = 0;
 
+	if (!p->watch)
+		return;
 	if (p->lost) {
 		(void)loop_fd_mod(p->watch, 0);
 		return;
@@ -300,7 +302,7 @@ int net_port_set_offloads(struct net_port *p, unsigned offloads)
 {
 	unsigned tun = 0;
 
-	if (p->kind != NET_KIND_TAP)
+	if (p->kind != NET_KIND_TAP || p->fd < 0)
 		return 0; /* the user NAT leaves nothing undone, a switch asks its ports */
 	tun |= offloads & NET_OFFLOAD_CSUM ? TUN_F_CSUM : 0;
 	if (tun) {
@@ -320,6 +322,18 @@ void net_port_set_link(struct net_port *p, bool up)
 		p->kept = 0;
 		p->stats.rx_dropped++;
 		update_watch(p);
+	}
+}
+
+void net_port_cut(struct net_port *p)
+{
+	p->lost = true;
+	loop_fd_del(p->watch);
+	p->watch = NULL;
+	p->fd = -1;
+	if (p->send_waits) {
+		p->send_waits = false;
+		p->ops->writable(p->ctx);
 	}
 }
 

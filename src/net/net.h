@@ -78,6 +78,8 @@ void net_port_receive(struct net_port *p, bool on);
 int net_port_set_offloads(struct net_port *p, unsigned offloads);
 /* A cable pulled: what comes either way is dropped. */
 void net_port_set_link(struct net_port *p, bool up);
+/* The fd is not used any more, as if the other end had gone; link_lost() does not come. */
+void net_port_cut(struct net_port *p);
 /* Bits of both directions share no bucket: each has its own, of these rates. */
 void net_port_set_limit(struct net_port *p, const struct bucket_config *bytes,
 			const struct bucket_config *packets);

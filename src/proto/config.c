@@ -229,7 +229,9 @@ static json_t *config_guest_part(const char *key, const json_t *value)
 {
 	static const char *const disk[] = {"file", "cache",	"full",	      "aio",	 "bps",
 					   "iops", "bps_burst", "iops_burst", "changed", NULL};
-	static const char *const net[] = {"kind", "bytes_per_s", "packets_per_s", NULL};
+	static const char *const net[] = {"kind",	 "bytes_per_s",	  "packets_per_s",
+					  "bytes_burst", "packets_burst", "unplugged",
+					  NULL};
 	const char *const *keys = !strcmp(key, "disk") ? disk : !strcmp(key, "net") ? net : NULL;
 	json_t *copy, *j;
 	size_t i;

@@ -28,7 +28,8 @@
  *                cache, full, aio, serial, queues, block, bps, bps_burst, iops, iops_burst, changed}; disk number N needs
  *                fd "disk.N", with snapshot also "overlay.N"
  *   net          array    net, n_nets    optional: network cards, each an object of
- *                {id, kind "user"|"tap", mac, mtu, queues, bytes_per_s, packets_per_s};
+ *                {id, kind "user"|"tap", mac, mtu, queues, bytes_per_s, bytes_burst, packets_per_s, packets_burst,
+ *                unplugged};
  *                card number N needs fd "net.N"
  *   share        array    share, n_shares  optional: shared folders, each an object of {tag, ro}; number N needs fd "share.N"
  *   balloon      boolean  balloon        the virtio memory balloon, which also reports free pages
@@ -36,11 +37,11 @@
  *   vsock.cid    integer  vsock_cid      3..0xfffffffe; absent: no vsock device
  *   debug_exit   boolean  debug_exit     the test device at port 0xf4
  *   no_reboot    boolean  no_reboot      a guest reset ends the VM
- *   on_crash     string   on_crash       triple fault: "stop" the VM, or "reset" it as a PC would
+ *   on_crash     string   on_crash       triple fault or kernel panic: "stop" the VM, or "reset" it as a PC would
  *   sandbox      string   sandbox        optional: "on", "strict", "trace", "off"
  *
  * Of these the host's own are name, engine, soft.*, memory.huge, console, no_reboot, on_crash and sandbox; of a disk file, cache, full, aio, changed and the
- * limits; of a network card kind and the limits. The others are what the guest sees; with a saved state (fd "state") they must be as
+ * limits; of a network card kind, the limits and unplugged. The others are what the guest sees; with a saved state (fd "state") they must be as
  * they were when it was saved. Then the fds "kernel" and "initrd" are not there.
  */
 #ifndef LODGE_PROTO_CONFIG_H
@@ -139,6 +140,8 @@ struct config_net {
 	unsigned mtu;			     /* 0: the guest decides */
 	unsigned queues;		     /* pairs, 1..CONFIG_NET_QUEUES_MAX */
 	uint64_t bytes_per_s, packets_per_s; /* limits of each direction; 0: none */
+	uint64_t bytes_burst, packets_burst; /* at once after a rest; 0: the usual */
+	bool unplugged;			     /* the cable is out */
 };
 
 /* Who keeps what was read and written: the host's page cache, or nobody (O_DIRECT). */
@@ -268,6 +271,8 @@ int config_check_id(const char *id, struct err *e);
 /* For config.c: the disks. Limits: the keys that are there are taken over. */
 json_t *config_disk_to_json(const struct vm_config *c);
 int config_disk_from_json(const json_t *list, struct vm_config *c, struct err *e);
+/* One more, which is not checked against the others: config_check(). */
+int config_disk_add(struct vm_config *c, const json_t *j, struct err *e);
 int config_disk_limits_from_json(const json_t *j, struct config_disk_limits *l, struct err *e);
 int config_disk_check(const struct vm_config *c, struct err *e);
 /* "52:54:00:12:34:56", one card's own (not a group's, not all zero). */
@@ -281,6 +286,7 @@ int config_share_check(const struct vm_config *c, struct err *e);
 /* For config.c: the network cards. */
 json_t *config_net_to_json(const struct vm_config *c);
 int config_net_from_json(const json_t *list, struct vm_config *c, struct err *e);
+int config_net_add(struct vm_config *c, const json_t *j, struct err *e);
 int config_net_check(const struct vm_config *c, struct err *e);
 /* 1..64 bytes of a-z A-Z 0-9 . _ -, not beginning with . or -. */
 int config_check_name(const char *name, struct err *e);

@@ -111,6 +111,20 @@ int config_disk_from_json(const json_t *list, struct vm_config *c, struct err *e
 	return 0;
 }
 
+int config_disk_add(struct vm_config *c, const json_t *j, struct err *e)
+{
+	int r;
+
+	if (c->n_disks == CONFIG_DISKS_MAX) {
+		err_set(e, ENOSPC, "the VM has %u disks already, and cannot have more", c->n_disks);
+		return err_limit(e, "%u", CONFIG_DISKS_MAX);
+	}
+	c->disk[c->n_disks] = (struct config_disk){0};
+	r = one_from_json(j, &c->disk[c->n_disks], e);
+	c->n_disks += r == 0;
+	return r;
+}
+
 static int check_serial(const struct config_disk *d, struct err *e)
 {
 	for (const char *p = d->serial; *p; p++) {

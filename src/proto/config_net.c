@@ -91,6 +91,9 @@ json_t *config_net_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "queues", json_integer(n->queues));
 		r |= json_object_set_new(j, "bytes_per_s", json_u64(n->bytes_per_s));
 		r |= json_object_set_new(j, "packets_per_s", json_u64(n->packets_per_s));
+		r |= json_object_set_new(j, "bytes_burst", json_u64(n->bytes_burst));
+		r |= json_object_set_new(j, "packets_burst", json_u64(n->packets_burst));
+		r |= json_object_set_new(j, "unplugged", json_boolean(n->unplugged));
 		r |= json_array_append_new(list, j);
 	}
 	if (r) {
@@ -102,8 +105,10 @@ json_t *config_net_to_json(const struct vm_config *c)
 
 static int one_from_json(const json_t *j, struct config_net *n, struct err *e)
 {
-	static const char *const keys[] = {"id",     "kind",	    "mac",	     "mtu",
-					   "queues", "bytes_per_s", "packets_per_s", NULL};
+	static const char *const keys[] = {
+		"id",	       "kind",		"mac",	       "mtu",		"queues",
+		"bytes_per_s", "packets_per_s", "bytes_burst", "packets_burst", "unplugged",
+		NULL};
 	uint64_t mtu = 0, queues = 0;
 	char mac[CONFIG_MAC_TEXT];
 	unsigned kind = 0;
@@ -116,6 +121,9 @@ static int one_from_json(const json_t *j, struct config_net *n, struct err *e)
 	    json_get_u64(j, "queues", true, 1, CONFIG_NET_QUEUES_MAX, &queues, e) < 0 ||
 	    json_get_u64(j, "bytes_per_s", true, 0, INT64_MAX, &n->bytes_per_s, e) < 0 ||
 	    json_get_u64(j, "packets_per_s", true, 0, INT64_MAX, &n->packets_per_s, e) < 0 ||
+	    json_get_u64(j, "bytes_burst", false, 0, INT64_MAX, &n->bytes_burst, e) < 0 ||
+	    json_get_u64(j, "packets_burst", false, 0, INT64_MAX, &n->packets_burst, e) < 0 ||
+	    json_get_bool(j, "unplugged", false, &n->unplugged, e) < 0 ||
 	    config_parse_mac(mac, n->mac, e) < 0)
 		return -EINVAL;
 	n->kind = (enum config_net_kind)kind;
@@ -141,6 +149,21 @@ int config_net_from_json(const json_t *list, struct vm_config *c, struct err *e)
 	}
 	c->n_nets = (unsigned)json_array_size(list);
 	return 0;
+}
+
+int config_net_add(struct vm_config *c, const json_t *j, struct err *e)
+{
+	int r;
+
+	if (c->n_nets == CONFIG_NETS_MAX) {
+		err_set(e, ENOSPC, "the VM has %u network cards already, and cannot have more",
+			c->n_nets);
+		return err_limit(e, "%u", CONFIG_NETS_MAX);
+	}
+	c->net[c->n_nets] = (struct config_net){0};
+	r = one_from_json(j, &c->net[c->n_nets], e);
+	c->n_nets += r == 0;
+	return r;
 }
 
 int config_net_check(const struct vm_config *c, struct err *e)
@@ -171,6 +194,12 @@ int config_net_check(const struct vm_config *c, struct err *e)
 				n->id, n->mtu, CONFIG_NET_MTU_MIN, CONFIG_NET_MTU_MAX);
 			err_limit(e, "%u..%u", CONFIG_NET_MTU_MIN, CONFIG_NET_MTU_MAX);
 			return err_field(e, "mtu", NULL);
+		}
+		for (unsigned k = 0; k < c->n_disks; k++) {
+			if (strcmp(c->disk[k].id, n->id) != 0)
+				continue;
+			err_set(e, EEXIST, "a disk and a network card are both called %s", n->id);
+			return err_field(e, "id", n->id);
 		}
 		for (unsigned k = 0; k < i; k++) {
 			if (!strcmp(c->net[k].id, n->id)) {

@@ -8,14 +8,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *const control_cmd_names[] = {"query",     "pause",	"resume",  "powerdown",
-					 "reset",     "quit",	"dump",	   "stats",
-					 "save",      "events", "balloon", "disk-limit",
-					 "disk-grow", "info",	"agent",   NULL};
-const char *const control_event_names[] = {"started",  "paused",  "resumed",	"powerdown",
-					   "reset",    "halted",  "disk-error", "disk-size",
-					   "shutdown", "crashed", "guest-exit", "error",
-					   NULL};
+const char *const control_cmd_names[] = {"query",     "pause",	   "resume",   "powerdown",
+					 "reset",     "quit",	   "dump",     "stats",
+					 "save",      "events",	   "balloon",  "disk-limit",
+					 "disk-grow", "info",	   "agent",    "disks",
+					 "nets",      "net-limit", "net-link", "disk-add",
+					 "disk-rm",   "net-add",   "net-rm",   NULL};
+const char *const control_event_names[] = {"started",	   "paused",	  "resumed",	"powerdown",
+					   "reset",	   "halted",	  "disk-error", "disk-size",
+					   "disk-removed", "net-removed", "shutdown",	"crashed",
+					   "guest-exit",   "error",	  NULL};
 _Static_assert(ARRAY_SIZE(control_cmd_names) == CONTROL_CMDS + 1, "a name for each command");
 _Static_assert(ARRAY_SIZE(control_event_names) == CONTROL_EVENTS_N + 1, "a name for each event");
 
@@ -223,10 +225,13 @@ json_t *control_error_json(const struct err *e)
 
 int control_parse_request(const json_t *msg, struct control_request *r, struct err *e)
 {
-	static const char *const keys[] = {"id",  "cmd",       "vcpu", "disk",	     "size", "hold",
-					   "bps", "bps_burst", "iops", "iops_burst", NULL};
+	static const char *const keys[] = {"id",    "cmd", "vcpu",	"disk", "size",
+					   "hold",  "bps", "bps_burst", "iops", "iops_burst",
+					   "net",   "pps", "pps_burst", "up",	"config",
+					   "force", NULL};
 	uint64_t vcpu = 0;
 	unsigned cmd = 0;
+	bool net;
 
 	memset(r, 0, sizeof(*r));
 	if (json_get_u64(msg, "id", true, 0, INT64_MAX, &r->id, e) < 0 ||
@@ -236,11 +241,22 @@ int control_parse_request(const json_t *msg, struct control_request *r, struct e
 	    json_get_u64(msg, "size", false, 0,
 			 cmd == CONTROL_DISK_GROW ? (uint64_t)INT64_MAX : CONFIG_MEMORY_MAX,
 			 &r->size, e) < 0 ||
-	    json_get_text(msg, "disk", cmd == CONTROL_DISK_LIMIT || cmd == CONTROL_DISK_GROW,
+	    json_get_text(msg, "disk",
+			  cmd == CONTROL_DISK_LIMIT || cmd == CONTROL_DISK_GROW ||
+				  cmd == CONTROL_DISK_RM,
 			  r->disk, sizeof(r->disk), e) < 0 ||
 	    config_disk_limits_from_json(msg, &r->limits, e) < 0 ||
 	    json_get_bool(msg, "hold", false, &r->hold, e) < 0)
 		return -EINVAL;
+	net = cmd == CONTROL_NET_LIMIT || cmd == CONTROL_NET_LINK || cmd == CONTROL_NET_RM;
+	if (json_get_text(msg, "net", net, r->net, sizeof(r->net), e) < 0 ||
+	    json_get_u64(msg, "pps", false, 0, INT64_MAX, &r->pps, e) < 0 ||
+	    json_get_u64(msg, "pps_burst", false, 0, INT64_MAX, &r->pps_burst, e) < 0 ||
+	    json_get_bool(msg, "up", cmd == CONTROL_NET_LINK, &r->up, e) < 0 ||
+	    json_get_bool(msg, "force", false, &r->force, e) < 0)
+		return -EINVAL;
+	r->given.pps = json_object_get(msg, "pps");
+	r->given.pps_burst = json_object_get(msg, "pps_burst");
 	r->has_size = json_object_get(msg, "size") != NULL;
 	r->given.bps = json_object_get(msg, "bps");
 	r->given.bps_burst = json_object_get(msg, "bps_burst");
@@ -360,15 +376,15 @@ static uint64_t control_next_id(void)
 }
 
 /* Sends a request, with an fd or -1, and waits for its reply. */
-static int control_talk(int sock, const json_t *req, uint64_t id, int fd, uint64_t deadline_ns,
-			json_t **result, struct err *e)
+static int control_talk(int sock, const json_t *req, uint64_t id, const int *fds, unsigned n_fds,
+			uint64_t deadline_ns, json_t **result, struct err *e)
 {
 	struct control_msg m;
 	json_t *got = NULL;
 	int r;
 
 	control_msg_init(&m);
-	r = control_send(sock, req, &fd, fd >= 0 ? 1 : 0, deadline_ns, e);
+	r = control_send(sock, req, fds, n_fds, deadline_ns, e);
 	if (r)
 		return r;
 	for (;;) {
@@ -393,7 +409,7 @@ int control_call(int sock, enum control_cmd cmd, uint64_t deadline_ns, json_t **
 	uint64_t id = control_next_id();
 	_autojson json_t *req = control_request_json(id, cmd);
 
-	return control_talk(sock, req, id, -1, deadline_ns, result, e);
+	return control_talk(sock, req, id, NULL, 0, deadline_ns, result, e);
 }
 
 int control_call_save(int sock, int fd, bool hold, uint64_t deadline_ns, json_t **result,
@@ -404,7 +420,17 @@ int control_call_save(int sock, int fd, bool hold, uint64_t deadline_ns, json_t 
 
 	if (!req || json_object_set_new(req, "hold", json_boolean(hold)))
 		return err_errno(e, ENOMEM, "cannot make the request");
-	return control_talk(sock, req, id, fd, deadline_ns, result, e);
+	return control_talk(sock, req, id, &fd, 1, deadline_ns, result, e);
+}
+
+int control_call_request(int sock, json_t *req, const int *fds, unsigned n_fds,
+			 uint64_t deadline_ns, json_t **result, struct err *e)
+{
+	uint64_t id = control_next_id();
+
+	if (json_object_set_new(req, "id", json_u64(id)))
+		return err_errno(e, ENOMEM, "cannot make the request");
+	return control_talk(sock, req, id, fds, n_fds, deadline_ns, result, e);
 }
 
 int control_call_agent(int sock, int fd, uint64_t deadline_ns, bool *open, struct err *e)
@@ -412,7 +438,7 @@ int control_call_agent(int sock, int fd, uint64_t deadline_ns, bool *open, struc
 	uint64_t id = control_next_id();
 	_autojson json_t *req = control_request_json(id, CONTROL_AGENT);
 	_autojson json_t *result = NULL;
-	int r = control_talk(sock, req, id, fd, deadline_ns, &result, e);
+	int r = control_talk(sock, req, id, &fd, 1, deadline_ns, &result, e);
 
 	if (!r && json_get_bool(result, "open", true, open, e) < 0)
 		r = -EPROTO;

@@ -24,6 +24,13 @@
  *   stats      result {"name":number,...}
  *   disk-limit result {}; "disk":id, and of "bps", "bps_burst", "iops", "iops_burst" those that change (0: none)
  *   disk-grow  result {"size":bytes}; "disk":id, "size":bytes optional: else what its file has grown to
+ *   disks      result {"disks":[{"id",...}]}: what they are, limits, counters; nets: the same for network cards
+ *   net-limit  result {}; "net":id, and of "bps", "bps_burst", "pps", "pps_burst" those that change (0: none)
+ *   net-link   result {}; "net":id, "up":boolean: the cable is put in or pulled
+ *   disk-add   result {}; "config": an object of the configuration's list "disk", with its file, and its overlay if it is a
+ *              throw-away one, as fds. net-add: the same for "net" and its fd
+ *   disk-rm    result {}; "disk":id: the guest is asked to let go; event "disk-removed" when it has. "force":true: its file is
+ *              closed at once. net-rm with "net":id: the same
  *   save       with one fd, an empty regular file, writable: everything into it (state/state_file.h); result {"bytes",
  *              "memory_bytes","ms"}. The guest stands still meanwhile and goes on; with "hold":true it stays paused
  *   agent      with one fd, an end of a stream socket: it becomes the other end of the port for a guest agent, if there is a
@@ -39,10 +46,11 @@
  *                                              pause: the VM is paused; after a resume it is tried again (ENOSPC,
  *                                              EDQUOT), or the guest sees the error (a flush)
  *   {"event":"disk-size","disk":id,"size":N}   it has grown
+ *   {"event":"disk-removed","disk":id,"forced":boolean}, {"event":"net-removed","net":id,...}  what was behind it is closed
  *   {"event":"halted"}                         every vCPU sleeps with interrupts off, for ever
  * Last ones: one of these is sent, then the socket closes and the process ends:
  *   {"event":"shutdown","cause":"poweroff|quit|reset"}   reset: with no_reboot
- *   {"event":"crashed","text":..}                 triple fault
+ *   {"event":"crashed","text":..}                 triple fault, or the kernel's panic (board/pvpanic.h)
  *   {"event":"guest-exit","code":N}               the test device was written, N the value, 0..255
  *   {"event":"error","message":..,"code":..,...}  cannot start or go on: an error object as above
  *
@@ -74,6 +82,14 @@ enum control_cmd {
 	CONTROL_DISK_GROW,
 	CONTROL_INFO,
 	CONTROL_AGENT,
+	CONTROL_DISKS,
+	CONTROL_NETS,
+	CONTROL_NET_LIMIT,
+	CONTROL_NET_LINK,
+	CONTROL_DISK_ADD,
+	CONTROL_DISK_RM,
+	CONTROL_NET_ADD,
+	CONTROL_NET_RM,
 	CONTROL_CMDS
 };
 extern const char *const control_cmd_names[]; /* NULL-terminated */
@@ -87,6 +103,8 @@ enum control_event {
 	CONTROL_EV_HALTED,
 	CONTROL_EV_DISK_ERROR,
 	CONTROL_EV_DISK_SIZE,
+	CONTROL_EV_DISK_REMOVED,
+	CONTROL_EV_NET_REMOVED,
 	CONTROL_EV_SHUTDOWN,
 	CONTROL_EV_CRASHED,
 	CONTROL_EV_GUEST_EXIT,
@@ -144,10 +162,14 @@ struct control_request {
 	uint64_t size;
 	char disk[CONFIG_ID_MAX + 1]; /* disk-*, "" else */
 	struct {
-		bool bps, bps_burst, iops, iops_burst;
-	} given; /* disk-limit */
+		bool bps, bps_burst, iops, iops_burst, pps, pps_burst;
+	} given; /* disk-limit, net-limit */
 	struct config_disk_limits limits;
-	bool hold; /* save */
+	char net[CONFIG_ID_MAX + 1]; /* net-*, "" else */
+	uint64_t pps, pps_burst;     /* net-limit; bytes are in `limits` */
+	bool up;		     /* net-link */
+	bool force;		     /* disk-rm, net-rm */
+	bool hold;		     /* save */
 };
 
 /* -EINVAL: not a request; r->id is the message's if it had a usable one, else 0: for the reply. */
@@ -181,6 +203,9 @@ int control_call_save(int sock, int fd, bool hold, uint64_t deadline_ns, json_t 
 
 /* The command "agent" with its socket (which stays the caller's). *open: the guest has an agent, and fd is its. */
 int control_call_agent(int sock, int fd, uint64_t deadline_ns, bool *open, struct err *e);
+/* A request of the caller's (with any id), with descriptors, which stay the caller's. As control_call(). */
+int control_call_request(int sock, json_t *req, const int *fds, unsigned n_fds,
+			 uint64_t deadline_ns, json_t **result, struct err *e);
 
 /* ---- named sockets ---- */
 

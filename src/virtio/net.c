@@ -15,7 +15,7 @@
  * The control queue (§5.1.6.5): receive modes and the table of addresses, the card's address, how many pairs are used,
  * offloads, and the answer to an announcement. Every command is copied before it is looked at.
  *
- * Saved state is what the driver chose by those commands, and the cable. Nothing is with the card when it is paused: what could not
+ * Saved state is what the driver chose by those commands. Nothing is with the card when it is paused: what could not
  * be sent is in the queue again, and a packet that the port keeps is lost, as in any network. After a load the guest is asked to
  * tell the network where it is now (§5.1.6.5.4).
  *
@@ -24,6 +24,7 @@
 #include "virtio/net.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,6 +87,7 @@ struct mac_table {
 
 struct virtio_net {
 	struct virtio_dev v;
+	char id[VIRTIO_NET_ID_MAX];
 	struct net_port *port;
 	unsigned pairs_max, mtu;
 	uint8_t first_mac[6];
@@ -399,6 +401,20 @@ void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *byte
 	net_port_set_limit(from_v(d)->port, bytes, packets);
 }
 
+void virtio_net_cut(struct virtio_dev *d)
+{
+	struct virtio_net *n = from_v(d);
+
+	net_port_cut(n->port);
+	n->peer_gone = true;
+	show_status(n, true);
+}
+
+void virtio_net_stats(const struct virtio_dev *d, struct net_stats *out)
+{
+	net_port_stats(container_of(d, const struct virtio_net, v)->port, out);
+}
+
 static void port_link_lost(void *ctx)
 {
 	struct virtio_net *n = ctx;
@@ -593,10 +609,10 @@ static void start(struct virtio_dev *d)
 		first_modes(d);
 	apply_offloads(n, n->offloads);
 	net_port_receive(n->port, true);
-	if (again && virtio_has(d, F_GUEST_ANNOUNCE) && virtio_net_link(d)) {
-		n->announcing = true;
-		show_status(n, true);
-	}
+	if (!again)
+		return;
+	n->announcing = virtio_has(d, F_GUEST_ANNOUNCE) && virtio_net_link(d);
+	show_status(n, true); /* the link may be another than before, too */
 }
 
 static void stop(struct virtio_dev *d)
@@ -641,7 +657,6 @@ static int state(struct virtio_dev *d, struct state *s)
 	uint32_t pairs = n->pairs;
 
 	state_begin(s, "virtio-net", d->pci.dev.id, 1);
-	state_bool(s, &n->plugged);
 	state_u32_max(s, &pairs, n->pairs_max);
 	n->pairs = pairs;
 	state_bytes(s, n->mac, 6);
@@ -665,7 +680,6 @@ static int loaded(struct virtio_dev *d, struct err *e)
 	n->loaded_resets = d->n_resets;
 	n->announcing = false;
 	set_config(n);
-	net_port_set_link(n->port, n->plugged);
 	if (!n->pairs || n->mac[0] & 1 || n->offloads & ~(d->features & F_GUEST_OFFLOADS))
 		return err_set(e, EINVAL, "%s: the saved state cannot be", d->pci.dev.id);
 	return 0;
@@ -747,7 +761,6 @@ int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
 	struct virtio_net *n = calloc(1, sizeof(*n));
 	uint16_t size[2 * VIRTIO_NET_PAIRS_MAX + 1];
 	struct virtio_params p = {
-		.id = c->id,
 		.n_queues = 2 * c->pairs + 1,
 		.queue_size = size,
 		.features = F_CSUM | F_GUEST_OFFLOADS | F_CTRL_GUEST_OFFLOADS | F_MAC | F_HOST_TSO4 |
@@ -760,6 +773,8 @@ int virtio_net_create(struct virtio_dev **out, const struct dev_env *env,
 	*out = NULL;
 	if (!n)
 		return err_set(e, ENOMEM, "out of memory");
+	snprintf(n->id, sizeof(n->id), "%s", c->id);
+	p.id = n->id;
 	for (unsigned i = 0; i < 2 * c->pairs; i++)
 		size[i] = QUEUE_SIZE;
 	size[2 * c->pairs] = CTRL_QUEUE_SIZE;

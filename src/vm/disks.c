@@ -24,8 +24,8 @@ _Static_assert((int)CONFIG_DISK_AUTO == (int)AIO_AUTO && (int)CONFIG_DISK_URING 
 
 struct disk {
 	struct disks *disks;
-	const struct config_disk *cfg;
-	int fd; /* of its file, borrowed */
+	struct config_disk cfg;
+	int fd; /* of its file, borrowed; -1: taken away */
 	struct blk *blk;
 	struct log_limit events; /* of errors that go to the guest */
 };
@@ -35,7 +35,7 @@ struct disks {
 	const struct disks_owner *owner;
 	struct loop_work pause;
 	unsigned n;
-	struct disk disk[CONFIG_DISKS_MAX];
+	struct disk *disk[CONFIG_DISKS_MAX];
 };
 
 static void want_pause(void *ctx)
@@ -61,7 +61,7 @@ static void disk_error(struct disk *k, const struct blk_event *ev)
 	/* A guest may cause as many as it likes. */
 	if (!pause && !log_limit_pass(&k->events, &held))
 		return;
-	log_warn("disk %s (\"%s\"): %s at byte %llu failed: %s%s", k->cfg->id, k->cfg->name,
+	log_warn("disk %s (\"%s\"): %s at byte %llu failed: %s%s", k->cfg.id, k->cfg.name,
 		 blk_op_names[ev->op], (unsigned long long)ev->offset,
 		 strerror_r(ev->error, why, sizeof(why)),
 		 ev->kind == BLK_EV_FULL ?
@@ -70,7 +70,7 @@ static void disk_error(struct disk *k, const struct blk_event *ev)
 			 "; data that the guest believes safe may be lost, the VM is paused" :
 			 "");
 	tell(k->disks, CONTROL_EV_DISK_ERROR,
-	     json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "disk", k->cfg->id, "op",
+	     json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "disk", k->cfg.id, "op",
 		       blk_op_names[ev->op], "offset", (json_int_t)ev->offset, "bytes",
 		       (json_int_t)ev->bytes, "error", name ? name : "EIO", "action",
 		       pause ? "pause" : "report"));
@@ -84,7 +84,7 @@ static void disk_event(void *ctx, struct blk *b, const struct blk_event *ev)
 
 	if (ev->kind == BLK_EV_SIZE)
 		tell(k->disks, CONTROL_EV_DISK_SIZE,
-		     json_pack("{s:s, s:I}", "disk", k->cfg->id, "size",
+		     json_pack("{s:s, s:I}", "disk", k->cfg.id, "size",
 			       (json_int_t)blk_info(b)->size));
 	else
 		disk_error(k, ev);
@@ -134,10 +134,9 @@ static int open_stack(struct blk_layer **out, struct loop *l, const struct confi
 	return overlay_open(out, l, file, over, e);
 }
 
-static int open_disk(struct disks *d, const struct config_disk *c, int fd, int overlay_fd,
-		     struct err *e)
+int disks_add(struct disks *d, const struct config_disk *c, int fd, int overlay_fd, struct err *e)
 {
-	struct disk *k = &d->disk[d->n];
+	struct disk *k = calloc(1, sizeof(*k));
 	struct blk_config bc = {
 		.id = c->id,
 		.pause_when_full = c->full == CONFIG_DISK_PAUSE,
@@ -147,15 +146,19 @@ static int open_disk(struct disks *d, const struct config_disk *c, int fd, int o
 	struct blk_layer *top;
 	int r;
 
+	if (!k)
+		return err_set(e, ENOMEM, "out of memory");
 	k->disks = d;
-	k->cfg = c;
+	k->cfg = *c;
 	k->fd = fd;
 	r = open_stack(&top, d->loop, c, fd, overlay_fd, e);
 	if (!r)
 		r = blk_create(&k->blk, d->loop, top, &bc, e);
-	if (r)
+	if (r) {
+		free(k);
 		return r;
-	d->n++;
+	}
+	d->disk[d->n++] = k;
 	return 0;
 }
 
@@ -172,7 +175,7 @@ int disks_create(struct disks **out, struct loop *l, const struct vm_config *c,
 	d->owner = owner;
 	loop_work_init(&d->pause, want_pause, d);
 	for (unsigned i = 0; !r && i < c->n_disks; i++)
-		r = open_disk(d, &c->disk[i], fds->fd[CONFIG_FD_DISK + i],
+		r = disks_add(d, &c->disk[i], fds->fd[CONFIG_FD_DISK + i],
 			      fds->fd[CONFIG_FD_OVERLAY + i], e);
 	if (r) {
 		disks_destroy(d);
@@ -182,19 +185,40 @@ int disks_create(struct disks **out, struct loop *l, const struct vm_config *c,
 	return 0;
 }
 
+void disks_remove(struct disks *d, unsigned i)
+{
+	struct disk *k = d->disk[i];
+
+	memmove(&d->disk[i], &d->disk[i + 1], (d->n - i - 1) * sizeof(d->disk[0]));
+	d->n--;
+	blk_destroy(k->blk);
+	free(k);
+}
+
+int disks_eject(struct disks *d, unsigned i, struct err *e)
+{
+	d->disk[i]->fd = -1;
+	return blk_eject(d->disk[i]->blk, e);
+}
+
+bool disks_ejected(const struct disks *d, unsigned i)
+{
+	return d->disk[i]->fd < 0;
+}
+
 void disks_destroy(struct disks *d)
 {
 	if (!d)
 		return;
-	for (unsigned i = 0; i < d->n; i++)
-		blk_destroy(d->disk[i].blk);
+	while (d->n)
+		disks_remove(d, d->n - 1);
 	loop_unpost(d->loop, &d->pause);
 	free(d);
 }
 
 struct blk *disks_get(struct disks *d, unsigned i)
 {
-	return d->disk[i].blk;
+	return d->disk[i]->blk;
 }
 
 /* ---- saved state ---- */
@@ -213,43 +237,47 @@ static void disk_state(struct disk *k, struct state *s)
 {
 	int64_t written = written_ns(k), saved = written;
 
-	state_begin(s, "disk-file", k->cfg->id, 1);
+	state_begin(s, "disk-file", k->cfg.id, 1);
 	if (!state_loading(s)) {
-		if (k->cfg->snapshot)
+		if (k->cfg.snapshot)
 			state_fail(
 				s,
 				"\"%s\" is a throw-away disk: what the guest wrote to it ends with this VM; use a copy of the file and leave out snapshot=on",
-				k->cfg->name);
-		else if (!k->cfg->read_only && fdatasync(k->fd) < 0)
-			state_fail(s, "\"%s\" cannot be flushed: %s", k->cfg->name, strerror(errno));
+				k->cfg.name);
+		else if (k->fd < 0)
+			state_fail(s,
+				   "\"%s\" was taken away, and the guest has not let go of it yet",
+				   k->cfg.name);
+		else if (!k->cfg.read_only && fdatasync(k->fd) < 0)
+			state_fail(s, "\"%s\" cannot be flushed: %s", k->cfg.name, strerror(errno));
 	}
 	state_i64(s, &saved);
-	if (state_error(s) == 0 && saved && written && saved != written && !k->cfg->changed)
+	if (state_error(s) == 0 && saved && written && saved != written && !k->cfg.changed)
 		state_fail(
 			s,
 			"\"%s\" was written after the VM was saved, and the guest would spoil it: give the file as it was then, or add changed=on to --disk if it is that",
-			k->cfg->name);
+			k->cfg.name);
 	state_end(s);
 }
 
 void disks_state(struct disks *d, struct state *s)
 {
 	for (unsigned i = 0; i < d->n; i++)
-		disk_state(&d->disk[i], s);
+		disk_state(d->disk[i], s);
 }
 
 /* ---- requests ---- */
 
-static struct disk *find(struct disks *d, const char *id, struct err *e)
+int disks_find(const struct disks *d, const char *id, struct err *e)
 {
 	char list[CONFIG_DISKS_MAX * (CONFIG_ID_MAX + 2) + 1] = "", shown[40];
 	const char *names[CONFIG_DISKS_MAX + 1] = {NULL};
 	size_t used = 0;
 
 	for (unsigned i = 0; i < d->n; i++) {
-		if (!strcmp(d->disk[i].cfg->id, id))
-			return &d->disk[i];
-		names[i] = d->disk[i].cfg->id;
+		if (!strcmp(d->disk[i]->cfg.id, id))
+			return (int)i;
+		names[i] = d->disk[i]->cfg.id;
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "",
 					 names[i]);
 	}
@@ -260,40 +288,21 @@ static struct disk *find(struct disks *d, const char *id, struct err *e)
 		err_set(e, ENODEV, "the VM has no disk \"%s\": it has none", shown);
 	err_limit(e, "%.90s", list);
 	err_field(e, "disk", id);
-	return NULL;
-}
-
-int disks_limit(struct disks *d, const struct control_request *rq, struct err *e)
-{
-	const struct disk *k = find(d, rq->disk, e);
-	struct blk_limits l;
-
-	if (!k)
-		return -ENODEV;
-	l = *blk_limits(k->blk);
-	if (rq->given.bps)
-		l.bps = rq->limits.bps;
-	if (rq->given.bps_burst)
-		l.bps_burst = rq->limits.bps_burst;
-	if (rq->given.iops)
-		l.iops = rq->limits.iops;
-	if (rq->given.iops_burst)
-		l.iops_burst = rq->limits.iops_burst;
-	blk_set_limits(k->blk, &l);
-	return 0;
+	return -ENODEV;
 }
 
 int disks_grow(struct disks *d, const struct control_request *rq, json_t **result, struct err *e)
 {
-	const struct disk *k = find(d, rq->disk, e);
-	int r;
+	int r = disks_find(d, rq->disk, e);
+	struct blk *b;
 
-	if (!k)
-		return -ENODEV;
-	r = blk_grow(k->blk, rq->size, e);
+	if (r < 0)
+		return r;
+	b = d->disk[r]->blk;
+	r = blk_grow(b, rq->size, e);
 	if (r)
 		return r;
-	*result = json_pack("{s:I}", "size", (json_int_t)blk_info(k->blk)->size);
+	*result = json_pack("{s:I}", "size", (json_int_t)blk_info(b)->size);
 	return *result ? 0 : err_set(e, ENOMEM, "out of memory");
 }
 
@@ -303,16 +312,22 @@ json_t *disks_query(struct disks *d)
 	int r = 0;
 
 	for (unsigned i = 0; i < d->n; i++) {
-		const struct disk *k = &d->disk[i];
+		const struct disk *k = d->disk[i];
 		const struct blk_limits *l = blk_limits(k->blk);
 		const struct blk_info *info = blk_info(k->blk);
+		struct blk_stats st;
 
+		blk_stats(k->blk, &st);
 		r |= json_array_append_new(
-			list, json_pack("{s:s, s:s, s:I, s:b, s:b, s:b, s:I, s:I}", "id", k->cfg->id,
-					"file", k->cfg->name, "size", (json_int_t)info->size, "ro",
-					(int)info->read_only, "snapshot", (int)k->cfg->snapshot,
-					"full", (int)blk_full(k->blk), "bps", (json_int_t)l->bps,
-					"iops", (json_int_t)l->iops));
+			list,
+			json_pack("{s:s, s:s, s:I, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I}",
+				  "id", k->cfg.id, "file", k->cfg.name, "size",
+				  (json_int_t)info->size, "ro", (int)info->read_only, "snapshot",
+				  (int)k->cfg.snapshot, "full", (int)blk_full(k->blk), "bps",
+				  (json_int_t)l->bps, "iops", (json_int_t)l->iops, "read_bytes",
+				  (json_int_t)st.op[BLK_READ].bytes, "write_bytes",
+				  (json_int_t)st.op[BLK_WRITE].bytes, "held", (json_int_t)st.held,
+				  "throttled", (json_int_t)st.throttled));
 	}
 	if (r) {
 		json_decref(list);

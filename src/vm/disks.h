@@ -29,12 +29,20 @@ void disks_destroy(struct disks *d);
  * written is flushed. Loading refuses a file that was written since, unless the configuration allows it.
  */
 void disks_state(struct disks *d, struct state *s);
+/* One more, as the last; the descriptors are borrowed until it is removed. */
+int disks_add(struct disks *d, const struct config_disk *c, int fd, int overlay_fd, struct err *e);
+/* No device uses it any more. Those behind it move up. */
+void disks_remove(struct disks *d, unsigned i);
+/* Its file is taken away from under the device, which sees errors from now on; the descriptors are not used any more. */
+int disks_eject(struct disks *d, unsigned i, struct err *e);
+bool disks_ejected(const struct disks *d, unsigned i);
 struct blk *disks_get(struct disks *d, unsigned i);
 
-/* The control commands of these names. */
-int disks_limit(struct disks *d, const struct control_request *rq, struct err *e);
+/* Which one has this name: its number, or -ENODEV. */
+int disks_find(const struct disks *d, const char *id, struct err *e);
+/* The control command of this name. */
 int disks_grow(struct disks *d, const struct control_request *rq, json_t **result, struct err *e);
-/* What they are, for "query": an array, or NULL when out of memory. */
+/* What they are, for "query" and "disks": an array, or NULL when out of memory. */
 json_t *disks_query(struct disks *d);
 
 #endif

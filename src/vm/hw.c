@@ -24,10 +24,12 @@
 #include "board/acpi.h"
 #include "board/boot_disk.h"
 #include "board/debug_exit.h"
+#include "board/hotplug.h"
 #include "board/i8042.h"
 #include "board/layout.h"
 #include "board/pit.h"
 #include "board/pm.h"
+#include "board/pvpanic.h"
 #include "board/rtc.h"
 #include "board/uart.h"
 #include "util/clock.h"
@@ -329,13 +331,19 @@ static int build_devices(struct hw *hw, struct err *e)
 		r = pm_create(&hw->dev[HW_PM], env, &pm, e);
 	if (r == 0)
 		r = i8042_create(&hw->dev[HW_I8042], env, e);
+	if (r == 0)
+		r = pvpanic_create(&hw->dev[HW_PVPANIC], env, e);
 	if (r == 0 && hw->cfg.vm->debug_exit)
 		r = debug_exit_create(&hw->dev[HW_DEBUG_EXIT], env, e);
+	if (r == 0)
+		r = hw_plug_create(hw, e);
 	pci.pm = hw->dev[HW_PM];
 	if (r == 0)
 		r = pci_root_create(&hw->pci, env, &pci, e);
 	if (r == 0)
 		r = hw_virtio_create(hw, e);
+	if (r == 0)
+		hw_plug_slots(hw);
 	return r;
 }
 
@@ -374,7 +382,8 @@ static int kernel_from_disk(struct hw *hw, struct boot_disk *disk, struct boot_c
 static int load_guest(struct hw *hw, struct err *e)
 {
 	const struct vm_config *vm = hw->cfg.vm;
-	struct acpi_config acpi = {.n_cpus = hw->n_cpus};
+	struct acpi_config acpi = {.n_cpus = hw->n_cpus,
+				   .hotplug_slots = hotplug_slots(hw->dev[HW_HOTPLUG])};
 	struct boot_disk disk = {.kernel_fd = -1, .initrd_fd = -1};
 	char cmdline[CONFIG_CMDLINE_MAX + 1];
 	uint8_t seed[BOOT_SEED_SIZE];

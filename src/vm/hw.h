@@ -29,6 +29,8 @@
 /* What the machine hears, on a vCPU's thread. It may not wait for the loop thread. */
 struct hw_owner {
 	void *ctx;
+	/* The guest has let go of the card in this PCI slot, which hw_unplug() asked for: hw_virtio_remove() it. VM lock held. */
+	void (*ejected)(void *ctx, unsigned slot);
 	/* A device asks for it; VM lock held. */
 	void (*request)(void *ctx, enum dev_request what, uint32_t code);
 	/* A vCPU cannot run on; no lock held. */
@@ -43,6 +45,7 @@ struct hw_config {
 	const struct config_fds *fds;
 	const struct engine_class *engine;
 	struct gmem *mem;
+	const struct hw_slots *slots; /* where virtio devices go; NULL: the first free slots */
 	bool from_state; /* hw_state() comes next: no kernel is loaded, vCPUs stay in the power-up state */
 	const struct rtc_battery *battery; /* of the machine before a reset; NULL: none */
 	bool memory_is_zero;		   /* nothing was ever written to it, or it was cleared */
@@ -61,12 +64,24 @@ enum hw_device { /* in the order in which they are made; PCI is beside them */
 		 HW_RTC,
 		 HW_UART,
 		 HW_PM,
+		 HW_HOTPLUG,
 		 HW_I8042,
+		 HW_PVPANIC,
 		 HW_DEBUG_EXIT,
 		 HW_DEVICES
 };
 
 #define HW_VIRTIO_MAX 30u /* PCI slots 1 to 30 */
+#define HW_PLUG_SLOTS 8u  /* free ones at the start that a card can come into */
+
+/* Which device is in which PCI slot: what came and went while a machine ran decides that, so it is saved. */
+struct hw_slots {
+	unsigned n;
+	struct {
+		char id[CONFIG_ID_MAX + 1];
+		uint8_t slot;
+	} at[HW_VIRTIO_MAX];
+};
 
 struct hw {
 	struct hw_config cfg;
@@ -100,7 +115,35 @@ int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e);
  * VM lock held. */
 int hw_virtio_add(struct hw *hw, struct virtio_dev *d, struct err *e);
 int hw_virtio_create(struct hw *hw, struct err *e);
+/* The device of this class and name; NULL: none. Loop thread. */
+struct virtio_dev *hw_virtio_find(const struct hw *hw, const struct virtio_class *class,
+				  const char *id);
 void hw_virtio_destroy(struct hw *hw);
+int hw_virtio_add_disk(struct hw *hw, const struct config_disk *c, struct blk *b,
+		       struct virtio_dev **out, struct err *e);
+int hw_virtio_add_net(struct hw *hw, const struct config_net *c, int fd, struct virtio_dev **out,
+		      struct err *e);
+/* Takes a device away, at once. VM lock held, loop thread. */
+void hw_virtio_remove(struct hw *hw, struct virtio_dev *d);
+/* The device in a PCI slot, or NULL. */
+struct virtio_dev *hw_virtio_in_slot(const struct hw *hw, unsigned slot);
+/* Fills `s` from the machine. */
+void hw_virtio_slots(const struct hw *hw, struct hw_slots *s);
+
+/*
+ * Hot-plug (board/hotplug.h). Loop thread, VM lock not held. hw_plug_disk() and hw_plug_net() put a new device into a free
+ * slot and tell the guest; hw_unplug() asks the guest to let go of one: owner->ejected() comes when it has. -ENOTSUP: in that slot
+ * nothing can go. `paused`: the machine is.
+ */
+int hw_plug_disk(struct hw *hw, const struct config_disk *c, struct blk *b, bool paused,
+		 struct err *e);
+int hw_plug_net(struct hw *hw, const struct config_net *c, int fd, bool paused, struct err *e);
+int hw_unplug(struct hw *hw, struct virtio_dev *d, struct err *e);
+/* Was hw_unplug() called, and the guest has not let go yet? */
+bool hw_leaving(struct hw *hw, const struct virtio_dev *d);
+/* hw_plug.c, for hw.c: the ports; which slots there are, when all devices are made. VM lock held. */
+int hw_plug_create(struct hw *hw, struct err *e);
+void hw_plug_slots(struct hw *hw);
 /* Connects the console to its virtio port, if it has one. Loop thread, VM lock not held. */
 void hw_virtio_attach(struct hw *hw);
 /* Ends the vCPU threads first. Accepts NULL and a half-built one. Loop thread, VM lock not held. */

@@ -19,6 +19,17 @@
 
 #define AGENT_PORT "org.qemu.guest_agent.0" /* the name that qemu-guest-agent looks for */
 
+/* The function number that the device has to have, or -1: any. */
+static int wanted_devfn(const struct hw *hw, const char *id)
+{
+	const struct hw_slots *s = hw->cfg.slots;
+
+	for (unsigned i = 0; s && i < s->n; i++)
+		if (!strcmp(s->at[i].id, id))
+			return PCI_DEVFN(s->at[i].slot, 0);
+	return -1;
+}
+
 int hw_virtio_add(struct hw *hw, struct virtio_dev *d, struct err *e)
 {
 	int r = -ENOSPC;
@@ -27,7 +38,7 @@ int hw_virtio_add(struct hw *hw, struct virtio_dev *d, struct err *e)
 		err_set(e, ENOSPC, "%s: a machine has at most %u virtio devices", d->pci.dev.id,
 			HW_VIRTIO_MAX);
 	else
-		r = pci_root_add(hw->pci, &d->pci, -1, e);
+		r = pci_root_add(hw->pci, &d->pci, wanted_devfn(hw, d->pci.dev.id), e);
 	if (r < 0) {
 		device_destroy(&d->pci.dev);
 		return r;
@@ -36,16 +47,43 @@ int hw_virtio_add(struct hw *hw, struct virtio_dev *d, struct err *e)
 	return 0;
 }
 
-static int create_net(struct hw *hw, unsigned i, struct err *e)
+struct virtio_dev *hw_virtio_find(const struct hw *hw, const struct virtio_class *class,
+				  const char *id)
 {
-	const struct config_net *n = &hw->cfg.vm->net[i];
-	struct bucket_config bytes = {.rate = n->bytes_per_s}, packets = {.rate = n->packets_per_s};
+	for (unsigned i = 0; i < hw->n_virtio; i++)
+		if (hw->virtio[i]->class == class && !strcmp(hw->virtio[i]->pci.dev.id, id))
+			return hw->virtio[i];
+	return NULL;
+}
+
+struct virtio_dev *hw_virtio_in_slot(const struct hw *hw, unsigned slot)
+{
+	for (unsigned i = 0; i < hw->n_virtio; i++)
+		if (PCI_SLOT(hw->virtio[i]->pci.devfn) == slot)
+			return hw->virtio[i];
+	return NULL;
+}
+
+void hw_virtio_slots(const struct hw *hw, struct hw_slots *s)
+{
+	s->n = hw->n_virtio;
+	for (unsigned i = 0; i < s->n; i++) {
+		snprintf(s->at[i].id, sizeof(s->at[i].id), "%s", hw->virtio[i]->pci.dev.id);
+		s->at[i].slot = PCI_SLOT(hw->virtio[i]->pci.devfn);
+	}
+}
+
+int hw_virtio_add_net(struct hw *hw, const struct config_net *n, int fd, struct virtio_dev **out,
+		      struct err *e)
+{
+	struct bucket_config bytes = {n->bytes_per_s, n->bytes_burst};
+	struct bucket_config packets = {n->packets_per_s, n->packets_burst};
 	struct virtio_net_config cfg = {
 		.id = n->id,
 		.mtu = n->mtu,
 		.pairs = n->queues,
 		.kind = n->kind == CONFIG_NET_TAP ? NET_KIND_TAP : NET_KIND_SOCKET,
-		.fd = hw->cfg.fds->fd[CONFIG_FD_NET + i],
+		.fd = fd,
 	};
 	struct virtio_dev *d;
 	int r;
@@ -55,7 +93,36 @@ static int create_net(struct hw *hw, unsigned i, struct err *e)
 	if (r < 0)
 		return r;
 	virtio_net_set_limit(d, &bytes, &packets);
-	return hw_virtio_add(hw, d, e);
+	virtio_net_set_cable(d, !n->unplugged);
+	r = hw_virtio_add(hw, d, e);
+	*out = r < 0 ? NULL : d;
+	return r;
+}
+
+int hw_virtio_add_disk(struct hw *hw, const struct config_disk *c, struct blk *b,
+		       struct virtio_dev **out, struct err *e)
+{
+	struct disk_config dc = {.blk = b, .serial = c->serial, .n_queues = c->queues};
+	struct virtio_dev *d;
+	int r = disk_create(&d, &hw->env, &dc, e);
+
+	if (r == 0)
+		r = hw_virtio_add(hw, d, e);
+	*out = r < 0 ? NULL : d;
+	return r;
+}
+
+void hw_virtio_remove(struct hw *hw, struct virtio_dev *d)
+{
+	for (unsigned i = 0; i < hw->n_virtio; i++) {
+		if (hw->virtio[i] != d)
+			continue;
+		memmove(&hw->virtio[i], &hw->virtio[i + 1],
+			(hw->n_virtio - i - 1) * sizeof(hw->virtio[0]));
+		hw->n_virtio--;
+		device_destroy(&d->pci.dev);
+		return;
+	}
 }
 
 /* ---- the console's port: no VM lock on the loop, where the console wants it ---- */
@@ -188,24 +255,6 @@ static int create_vsock(struct hw *hw, struct err *e)
 	return r < 0 ? err_errno(e, -r, "cannot wait for connections of the guest") : 0;
 }
 
-static int create_disks(struct hw *hw, struct err *e)
-{
-	const struct vm_config *vm = hw->cfg.vm;
-	struct virtio_dev *d;
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < vm->n_disks; i++) {
-		struct disk_config dc = {.blk = disks_get(hw->cfg.disks, i),
-					 .serial = vm->disk[i].serial,
-					 .n_queues = vm->disk[i].queues};
-
-		r = disk_create(&d, &hw->env, &dc, e);
-		if (r == 0)
-			r = hw_virtio_add(hw, d, e);
-	}
-	return r;
-}
-
 static int create_shares(struct hw *hw, struct err *e)
 {
 	static const char *const ids[] = {"share0", "share1", "share2", "share3"};
@@ -231,15 +280,17 @@ int hw_virtio_create(struct hw *hw, struct err *e)
 {
 	const struct vm_config *vm = hw->cfg.vm;
 	struct virtio_dev *d;
-	int r = create_disks(hw, e);
+	int r = 0;
 
+	for (unsigned i = 0; i < vm->n_disks && r == 0; i++)
+		r = hw_virtio_add_disk(hw, &vm->disk[i], disks_get(hw->cfg.disks, i), &d, e);
 	if (r == 0 && vm->rng) {
 		r = rng_create(&d, &hw->env, e);
 		if (r == 0)
 			r = hw_virtio_add(hw, d, e);
 	}
 	for (unsigned i = 0; i < vm->n_nets && r == 0; i++)
-		r = create_net(hw, i, e);
+		r = hw_virtio_add_net(hw, &vm->net[i], hw->cfg.fds->fd[CONFIG_FD_NET + i], &d, e);
 	if (r == 0 && vm->balloon) {
 		r = balloon_create(&d, &hw->env, e);
 		if (r == 0)

@@ -44,6 +44,7 @@ static void note_locked(struct machine *m, enum request what, unsigned vcpu, uns
 	m->req.what = what;
 	m->req.vcpu = vcpu;
 	m->req.code = code;
+	m->req.at_ns = clock_ns();
 	snprintf(m->req.text, sizeof(m->req.text), "%s", text);
 	vcpu_set_ask_pause(m->hw->vcpus);
 	loop_post(m->loop, &m->act);
@@ -54,10 +55,19 @@ static void hw_request(void *ctx, enum dev_request what, uint32_t code)
 	static const enum request map[] = {
 		[DEV_REQ_RESET] = REQ_RESET,
 		[DEV_REQ_POWEROFF] = REQ_POWEROFF,
+		[DEV_REQ_PANIC] = REQ_PANIC,
 		[DEV_REQ_DEBUG_EXIT] = REQ_DEBUG_EXIT,
 	};
 
 	note_locked(ctx, map[what], 0, code & 0xff, "");
+}
+
+static void hw_ejected(void *ctx, unsigned slot)
+{
+	struct machine *m = ctx;
+
+	__atomic_fetch_or(&m->ejected, (uint32_t)BIT(slot), __ATOMIC_ACQ_REL);
+	loop_post(m->loop, &m->eject);
 }
 
 static void hw_stopped(void *ctx, unsigned vcpu, enum vcpu_stop why, const char *text)
@@ -169,27 +179,30 @@ static void end_with_error(struct machine *m, const struct err *e)
 static void end_crashed(struct machine *m)
 {
 	struct x86_state st;
-	char text[256];
+	char text[256] = "its kernel has panicked; its console says why";
 
 	vcpu_set_pause(m->hw->vcpus);
 	vcpu_get_state(m->hw->vcpus, m->req.vcpu, X86_STATE_ALL, &st);
-	snprintf(text, sizeof(text),
-		 "triple fault on vCPU %u at %04x:%#llx (CR0 %#llx, CR2 %#llx, CR3 %#llx)",
-		 m->req.vcpu, st.seg[X86_CS].sel, (unsigned long long)st.rip,
-		 (unsigned long long)st.cr0, (unsigned long long)st.cr2, (unsigned long long)st.cr3);
+	if (m->req.what == REQ_TRIPLE_FAULT)
+		snprintf(text, sizeof(text),
+			 "triple fault on vCPU %u at %04x:%#llx (CR0 %#llx, CR2 %#llx, CR3 %#llx)",
+			 m->req.vcpu, st.seg[X86_CS].sel, (unsigned long long)st.rip,
+			 (unsigned long long)st.cr0, (unsigned long long)st.cr2,
+			 (unsigned long long)st.cr3);
 	end(m, CONTROL_EV_CRASHED, json_pack("{s:s}", "text", text), MACHINE_EXIT_CRASHED);
 }
 
 /* ---- reset, pause, resume ---- */
 
-int machine_build_hw(struct machine *m, bool from_state, const struct rtc_battery *battery,
-		     struct err *e)
+int machine_build_hw(struct machine *m, bool from_state, const struct hw_slots *slots,
+		     const struct rtc_battery *battery, struct err *e)
 {
 	struct hw_config hc = {
 		.vm = m->cfg,
 		.fds = &m->fds,
 		.engine = m->engine,
 		.mem = m->mem,
+		.slots = slots,
 		.from_state = from_state,
 		.battery = battery,
 		.memory_is_zero = m->mem_is_zero,
@@ -206,6 +219,8 @@ int machine_build_hw(struct machine *m, bool from_state, const struct rtc_batter
 
 	m->mem_is_zero = false;
 	r = hw_create(&m->hw, &hc, e);
+	if (r == 0)
+		m->hw->cfg.slots = NULL;
 	if (r == 0 && m->balloon_bytes && m->hw->balloon)
 		(void)balloon_set_target(m->hw->balloon, m->balloon_bytes, NULL);
 	return r;
@@ -214,6 +229,7 @@ int machine_build_hw(struct machine *m, bool from_state, const struct rtc_batter
 static void reset(struct machine *m, const char *cause)
 {
 	bool paused = m->state == MACHINE_PAUSED;
+	uint64_t began = m->req.what == REQ_NONE ? clock_ns() : m->req.at_ns;
 	struct rtc_battery battery;
 	struct err e = {0};
 	int r;
@@ -222,6 +238,7 @@ static void reset(struct machine *m, const char *cause)
 	vmclock_stop(m->clock);
 	rtc_get_battery(m->hw->dev[HW_RTC], &battery);
 	m->balloon_bytes = m->hw->balloon ? balloon_target(m->hw->balloon) : 0;
+	machine_take_leaving(m);
 	hw_destroy(m->hw);
 	m->hw = NULL;
 	pthread_mutex_lock(&m->lock);
@@ -230,7 +247,7 @@ static void reset(struct machine *m, const char *cause)
 	m->mem_is_zero = gmem_clear(m->mem) == 0;
 	r = machine_boot_files(m, &e);
 	if (r == 0)
-		r = machine_build_hw(m, false, &battery, &e);
+		r = machine_build_hw(m, false, NULL, &battery, &e);
 	if (r == 0 && !paused)
 		vmclock_start(m->clock);
 	if (r == 0)
@@ -240,6 +257,7 @@ static void reset(struct machine *m, const char *cause)
 		return;
 	}
 	m->paused_tsc = clock_tsc();
+	m->reset_us = (clock_ns() - began) / CLOCK_NS_PER_US;
 	m->n_resets++;
 	m->told_halted = false;
 	machine_tell(m, CONTROL_EV_RESET, json_pack("{s:s}", "cause", cause));
@@ -372,6 +390,7 @@ static void act(void *ctx)
 		    MACHINE_EXIT_OK);
 		break;
 	case REQ_TRIPLE_FAULT:
+	case REQ_PANIC:
 		if (m->cfg->on_crash != CONFIG_ON_CRASH_RESET)
 			end_crashed(m);
 		else if (m->cfg->no_reboot)
@@ -415,17 +434,6 @@ static void disks_pause(void *ctx)
 	(void)machine_pause(ctx, NULL);
 }
 
-int machine_disk_limit(struct machine *m, const struct control_request *rq, struct err *e)
-{
-	return machine_not_ending(m, e) < 0 ? -ESHUTDOWN : disks_limit(m->disks, rq, e);
-}
-
-int machine_disk_grow(struct machine *m, const struct control_request *rq, json_t **out,
-		      struct err *e)
-{
-	return machine_not_ending(m, e) < 0 ? -ESHUTDOWN : disks_grow(m->disks, rq, out, e);
-}
-
 /* ---- life ---- */
 
 static int create_memory(struct machine *m, struct err *e)
@@ -447,7 +455,7 @@ static int create_memory(struct machine *m, struct err *e)
 }
 
 int machine_create(struct machine **out, struct loop *l, const struct vm_config *cfg,
-		   const struct config_fds *fds, const struct engine_class *engine,
+		   struct config_fds *fds, const struct engine_class *engine,
 		   const struct machine_owner *owner, struct err *e)
 {
 	struct machine *m = calloc(1, sizeof(*m));
@@ -457,19 +465,24 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 	if (!m)
 		return err_set(e, ENOMEM, "out of memory");
 	m->loop = l;
-	m->cfg = cfg;
+	m->config = *cfg;
+	m->cfg = &m->config;
 	m->fds = *fds;
+	for (unsigned i = CONFIG_FD_DISK; i <= CONFIG_FD_NET_LAST; i++)
+		fds->fd[i] = -1;
 	m->saved.fd = -1;
 	m->engine = engine;
 	m->owner = owner;
 	m->mem_is_zero = true;
 	m->hw_owner = (struct hw_owner){.ctx = m,
+					.ejected = hw_ejected,
 					.request = hw_request,
 					.stopped = hw_stopped,
 					.all_dead = hw_all_dead};
 	pthread_mutex_init(&m->lock, NULL);
 	loop_work_init(&m->act, act, m);
 	loop_work_init(&m->dead, dead, m);
+	loop_work_init(&m->eject, machine_eject, m);
 	loop_timer_init(&m->flush_timer, l, flush_timeout, m);
 	loop_timer_init(&m->idle_timer, l, idle_look, m);
 	r = create_memory(m, e);
@@ -482,12 +495,12 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 		r = port_socket_create(&m->agent, l, fds->fd[CONFIG_FD_AGENT_LISTEN], e);
 	m->disks_owner = (struct disks_owner){.ctx = m, .event = disks_event, .pause = disks_pause};
 	if (r == 0)
-		r = disks_create(&m->disks, l, cfg, fds, &m->disks_owner, e);
+		r = disks_create(&m->disks, l, m->cfg, &m->fds, &m->disks_owner, e);
 	if (r == 0)
 		r = shares_connect(&m->shares, cfg, fds, e);
 	if (r == 0)
 		r = fds->fd[CONFIG_FD_STATE] >= 0 ? machine_restore(m, e) :
-						    machine_build_hw(m, false, NULL, e);
+						    machine_build_hw(m, false, NULL, NULL, e);
 	if (r < 0) {
 		machine_destroy(m);
 		return r;
@@ -523,6 +536,8 @@ void machine_destroy(struct machine *m)
 	port_socket_destroy(m->agent);
 	disks_destroy(m->disks);
 	shares_end(&m->shares);
+	for (unsigned i = CONFIG_FD_DISK; i <= CONFIG_FD_NET_LAST; i++)
+		base_close_fd(&m->fds.fd[i]);
 	console_destroy(m->console);
 	vmclock_destroy(m->clock);
 	gmem_destroy(m->mem);
@@ -530,6 +545,7 @@ void machine_destroy(struct machine *m)
 	loop_timer_cancel(&m->idle_timer);
 	loop_unpost(m->loop, &m->act);
 	loop_unpost(m->loop, &m->dead);
+	loop_unpost(m->loop, &m->eject);
 	json_decref(m->end_details);
 	state_file_fini(&m->saved);
 	if (m->own_boot) {
@@ -634,6 +650,7 @@ int machine_stats(struct machine *m, json_t **out, struct err *e)
 	r |= json_object_set_new(j, "uptime_ms", json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS));
 	r |= json_object_set_new(j, "resets", json_u64(m->n_resets));
 	r |= json_object_set_new(j, "start_cpu_us", json_u64(m->start_cpu_ns / 1000));
+	r |= json_object_set_new(j, "reset_us", json_u64(m->reset_us));
 	r |= json_object_set_new(j, "memory.resident_bytes", json_u64(gmem_resident(m->mem)));
 	r |= json_object_set_new(j, "console.bytes_in", json_u64(cs.bytes_in));
 	r |= json_object_set_new(j, "console.bytes_out", json_u64(cs.bytes_out));

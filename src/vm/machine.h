@@ -47,9 +47,12 @@ struct machine_owner {
 	json_t *(*sandbox)(void *ctx);
 };
 
-/* Builds it up to the point where the first instruction can run. Config, fds, class and owner are borrowed for life. */
+/*
+ * Builds it up to the point where the first instruction can run. The configuration is copied. The files of disks and network cards are
+ * taken over, also when it fails; the other fds, class and owner are borrowed for life.
+ */
 int machine_create(struct machine **out, struct loop *l, const struct vm_config *cfg,
-		   const struct config_fds *fds, const struct engine_class *engine,
+		   struct config_fds *fds, const struct engine_class *engine,
 		   const struct machine_owner *owner, struct err *e);
 int machine_start(struct machine *m, struct err *e);
 /* In any state; accepts NULL. No event comes from it. */
@@ -80,6 +83,19 @@ int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, stru
 int machine_disk_limit(struct machine *m, const struct control_request *rq, struct err *e);
 int machine_disk_grow(struct machine *m, const struct control_request *rq, json_t **out,
 		      struct err *e);
+int machine_disks(struct machine *m, json_t **out, struct err *e);
+int machine_nets(struct machine *m, json_t **out, struct err *e);
+int machine_net_limit(struct machine *m, const struct control_request *rq, struct err *e);
+int machine_net_link(struct machine *m, const struct control_request *rq, struct err *e);
+/*
+ * Hot-plug: a new disk or network card, whose files are taken over (and are -1 then) if all goes well; and away with one. `force`
+ * takes what is behind the device at once. The events "disk-removed" and "net-removed" come when the guest has let go.
+ */
+int machine_disk_add(struct machine *m, const json_t *config, int *fd, unsigned n_fds,
+		     struct err *e);
+int machine_disk_rm(struct machine *m, const struct control_request *rq, struct err *e);
+int machine_net_add(struct machine *m, const json_t *config, int *fd, unsigned n_fds, struct err *e);
+int machine_net_rm(struct machine *m, const struct control_request *rq, struct err *e);
 int machine_dump(struct machine *m, unsigned vcpu, json_t **out, struct err *e);
 
 #endif

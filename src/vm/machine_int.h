@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* machine_int.h - inside of a machine, for machine.c and machine_state.c only. */
+/* machine_int.h - inside of a machine, for machine*.c only. */
 #ifndef LODGE_VM_MACHINE_INT_H
 #define LODGE_VM_MACHINE_INT_H
 
@@ -8,12 +8,21 @@
 #include "vm/hw.h"
 #include "vm/machine.h"
 
-enum request { REQ_NONE, REQ_RESET, REQ_POWEROFF, REQ_DEBUG_EXIT, REQ_TRIPLE_FAULT, REQ_ERROR };
+enum request {
+	REQ_NONE,
+	REQ_RESET,
+	REQ_POWEROFF,
+	REQ_DEBUG_EXIT,
+	REQ_TRIPLE_FAULT,
+	REQ_PANIC,
+	REQ_ERROR
+};
 
 struct machine {
 	struct loop *loop;
-	const struct vm_config *cfg;
-	struct config_fds fds; /* borrowed, but kernel and initrd if `own_boot` */
+	struct vm_config config;     /* as it is now: disks and cards change */
+	const struct vm_config *cfg; /* it */
+	struct config_fds fds; /* borrowed, but disks, cards, and kernel and initrd if `own_boot` */
 	bool own_boot;	       /* they were taken from the saved state */
 	const struct engine_class *engine;
 	const struct machine_owner *owner;
@@ -33,15 +42,18 @@ struct machine {
 	uint64_t paused_tsc;	   /* host TSC when the pause began */
 	uint64_t n_resets;
 	uint64_t start_cpu_ns; /* CPU time of this process until the vCPUs ran for the first time */
+	uint64_t reset_us;     /* from the wish for the last one to the vCPUs' start */
 	uint64_t balloon_bytes;	 /* as the operator set it; it lasts through resets */
 	bool restored;		 /* from a file, and not started yet */
 	struct state_file saved; /* the file it came from; fd -1: none */
 	bool told_halted;	 /* since the last reset */
 
-	struct loop_work act, dead;
+	struct loop_work act, dead, eject;
+	uint32_t ejected; /* atomic: PCI slots of devices that the guest has let go of */
 	struct {
 		enum request what;
 		unsigned code, vcpu;
+		uint64_t at_ns; /* clock_ns() */
 		char text[160];
 	} req; /* VM lock */
 
@@ -60,15 +72,21 @@ struct machine {
 
 /* ---- machine.c ---- */
 
-/* `from_state`: machine_state.c fills it in next. `battery`: of the clock before a reset, or NULL. */
-int machine_build_hw(struct machine *m, bool from_state, const struct rtc_battery *battery,
-		     struct err *e);
+/* `from_state`: machine_state.c fills it in next, `slots` are from there too. `battery`: of the clock before a reset, or NULL. */
+int machine_build_hw(struct machine *m, bool from_state, const struct hw_slots *slots,
+		     const struct rtc_battery *battery, struct err *e);
 /* Pause and resume without a word to anybody. RUNNING; PAUSED. */
 void machine_stop_time(struct machine *m);
 void machine_let_time_run(struct machine *m);
 void machine_tell(struct machine *m, enum control_event ev, json_t *details);
 /* 0, or -ESHUTDOWN. */
 int machine_not_ending(const struct machine *m, struct err *e);
+
+/* ---- machine_dev.c ---- */
+
+/* Takes away what the guest has let go of; and at a reset what it was asked to. Loop thread. */
+void machine_eject(void *ctx);
+void machine_take_leaving(struct machine *m);
 
 /* ---- machine_state.c ---- */
 

@@ -19,6 +19,23 @@
 #include "util/clock.h"
 #include "vm/machine_int.h"
 
+/* Which device is in which PCI slot. */
+static void slots_state(struct hw_slots *slots, struct state *s)
+{
+	uint32_t n = slots->n;
+
+	state_begin(s, "pci-slots", NULL, 1);
+	state_u32_max(s, &n, HW_VIRTIO_MAX);
+	slots->n = n;
+	for (unsigned i = 0; i < n; i++) {
+		state_text(s, slots->at[i].id, sizeof(slots->at[i].id));
+		state_u8(s, &slots->at[i].slot);
+		if (slots->at[i].slot > HW_VIRTIO_MAX)
+			state_fail(s, "there is no such slot");
+	}
+	state_end(s);
+}
+
 /* ---- save ---- */
 
 static int config_text(const struct machine *m, char **text, struct err *e)
@@ -32,8 +49,11 @@ static int config_text(const struct machine *m, char **text, struct err *e)
 static int save_sections(struct machine *m, struct state *s, struct err *e)
 {
 	_autofree char *text = NULL;
+	struct hw_slots slots;
 	int r = config_text(m, &text, e);
 
+	hw_virtio_slots(m->hw, &slots);
+	slots_state(&slots, s);
 	if (r == 0)
 		r = state_file_config_section(s, &text);
 	if (r == 0)
@@ -161,6 +181,7 @@ static int load_sections(struct machine *m, struct state *s, struct err *e)
 {
 	const struct state_file *f = &m->saved;
 	_autofree char *text = NULL;
+	struct hw_slots slots = {0};
 	bool copy = m->engine->second_view && m->cfg->cpus > 1;
 	int r;
 
@@ -176,12 +197,13 @@ static int load_sections(struct machine *m, struct state *s, struct err *e)
 			e, EINVAL,
 			"the saved state is damaged: memory, kernel or initrd is not as configured");
 	disks_state(m->disks, s);
+	slots_state(&slots, s);
 	if (state_error(s) < 0)
 		return state_finish(s, e);
 	r = gmem_load(m->mem, f->fd, f->area[STATE_AREA_MEMORY].offset, copy, e);
 	if (r < 0)
 		return r;
-	r = machine_build_hw(m, true, NULL, e);
+	r = machine_build_hw(m, true, &slots, NULL, e);
 	if (r < 0)
 		return r;
 	hw_pause(m->hw);

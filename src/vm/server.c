@@ -168,6 +168,7 @@ static int run_command(struct client *c, const struct control_request *rq, struc
 		       json_t **result, struct err *e)
 {
 	struct machine *m = c->server->machine;
+	const json_t *config = json_object_get(msg->json, "config");
 
 	switch (rq->cmd) {
 	case CONTROL_QUERY: return machine_query(m, result, e);
@@ -191,6 +192,14 @@ static int run_command(struct client *c, const struct control_request *rq, struc
 	case CONTROL_EVENTS: c->events = true; return 0;
 	case CONTROL_DISK_LIMIT: return machine_disk_limit(m, rq, e);
 	case CONTROL_DISK_GROW: return machine_disk_grow(m, rq, result, e);
+	case CONTROL_DISKS: return machine_disks(m, result, e);
+	case CONTROL_NETS: return machine_nets(m, result, e);
+	case CONTROL_NET_LIMIT: return machine_net_limit(m, rq, e);
+	case CONTROL_NET_LINK: return machine_net_link(m, rq, e);
+	case CONTROL_DISK_ADD: return machine_disk_add(m, config, msg->fd, msg->n_fds, e);
+	case CONTROL_DISK_RM: return machine_disk_rm(m, rq, e);
+	case CONTROL_NET_ADD: return machine_net_add(m, config, msg->fd, msg->n_fds, e);
+	case CONTROL_NET_RM: return machine_net_rm(m, rq, e);
 	case CONTROL_CMDS: break;
 	}
 	return err_set(e, EINVAL, "this VM does not know that command");

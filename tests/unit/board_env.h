@@ -35,7 +35,7 @@ struct board_env {
 	unsigned wakes[ENV_CPUS_MAX], nmis[ENV_CPUS_MAX], inits[ENV_CPUS_MAX];
 	int sipi[ENV_CPUS_MAX]; /* vector, or -1 */
 	unsigned fired;		/* timers run */
-	unsigned requests[3];
+	unsigned requests[4];
 	uint32_t code;
 	int64_t tsc_lag; /* guest TSC less 2 * now */
 };

@@ -524,6 +524,62 @@ static void test_many(void **state)
 	free(t);
 }
 
+static unsigned n_refused;
+
+static void refused_done(struct blk_io *io, int result)
+{
+	(void)io;
+	assert_int_equal(result, -ENOMEM);
+	n_refused++;
+}
+
+/* No memory: the request fails later, as all do. */
+static void test_refused(void **st)
+{
+	struct blk_io io[3] = {{.done = refused_done},
+			       {.done = refused_done},
+			       {.done = refused_done}};
+	struct blk_layer layer = {0};
+	struct layer_refused r;
+
+	(void)st;
+	bf_begin();
+	layer_refused_init(&r, bf.loop, &layer);
+	assert_false(layer_refused_run(&r));
+	layer_refuse(&r, &io[0]);
+	layer_refuse(&r, &io[1]);
+	assert_int_equal(n_refused, 0);
+	bf_round();
+	assert_int_equal(n_refused, 2);
+	layer_refuse(&r, &io[2]);
+	assert_true(layer_refused_run(&r));
+	assert_int_equal(n_refused, 3);
+	layer_refused_fini(&r);
+	loop_destroy(bf.loop);
+}
+
+/* The file is taken away while requests are under way: they end, and what comes after them fails. */
+static void test_eject(void **st)
+{
+	static uint8_t buf[8][4096];
+	struct test_req t[8];
+
+	(void)st;
+	bf_open(AIO_THREADS, true);
+	for (unsigned i = 0; i < 8; i++)
+		bf_start(&t[i], BLK_WRITE, 0, 4096 * i, 4096, buf[i], 0);
+	assert_int_equal(blk_eject(bf.blk, NULL), 0);
+	for (unsigned i = 0; i < 8; i++)
+		assert_true(t[i].done);
+	assert_int_equal(bf_do(BLK_READ, 0, 0, 4096, buf[0]), -EIO);
+	assert_int_equal(bf_do(BLK_FLUSH, 0, 0, 0, NULL), -EIO);
+	assert_int_equal(blk_info(bf.blk)->size, DISK_SIZE);
+	assert_int_equal(blk_grow(bf.blk, 2 * DISK_SIZE, NULL), -EOPNOTSUPP);
+	blk_pause(bf.blk);
+	blk_resume(bf.blk);
+	bf_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -543,6 +599,8 @@ int main(void)
 		cmocka_unit_test(test_refused_files),
 		cmocka_unit_test(test_counters),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_eject),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

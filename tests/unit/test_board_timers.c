@@ -2,8 +2,10 @@
 /* test_board_timers.c - PIT modes, real time clock, ACPI PM timer and events, on a fake clock. */
 #include "board_env.h"
 
+#include "board/hotplug.h"
 #include "board/pit.h"
 #include "board/pm.h"
+#include "board/pvpanic.h"
 #include "board/rtc.h"
 
 #define CLK(n) ((uint64_t)(n)*1000000000u / PIT_HZ + 1) /* ns in which n clocks have gone */
@@ -513,13 +515,79 @@ static void test_pm(void **st)
 	board_env_free(b);
 }
 
+static unsigned n_ejected, last_ejected;
+
+static void ejected(void *ctx, unsigned slot)
+{
+	(void)ctx;
+	n_ejected++;
+	last_ejected = slot;
+}
+
+/* The ports of slots whose card can come and go, and their event. */
+static void test_hotplug(void **st)
+{
+	struct board_env *b = board_env_new(1);
+	struct pm_config cfg = {.timer_32bit = false};
+	struct hotplug_config hc = {.eject = ejected};
+	struct device *h;
+
+	(void)st;
+	assert_int_equal(pm_create(&hc.pm, &b->env, &cfg, NULL), 0);
+	assert_int_equal(hotplug_create(&h, &b->env, &hc, NULL), 0);
+	hotplug_set_slots(h, 0xff);
+	assert_int_equal(hotplug_slots(h), 0xfe);
+	hotplug_came(h, 3);
+	assert_int_equal(inb(b, LAYOUT_PORT_PM + PM_GPE0_OFFSET), 1 << HOTPLUG_GPE);
+	assert_int_equal(inl(b, LAYOUT_PORT_HOTPLUG), 8);
+	assert_int_equal(inl(b, LAYOUT_PORT_HOTPLUG + 4), 0);
+	outl(b, LAYOUT_PORT_HOTPLUG, 4);
+	assert_int_equal(inl(b, LAYOUT_PORT_HOTPLUG), 8);
+	outl(b, LAYOUT_PORT_HOTPLUG, 8);
+	assert_int_equal(inl(b, LAYOUT_PORT_HOTPLUG), 0);
+	/* Only what was asked for can be ejected, and once. */
+	outl(b, LAYOUT_PORT_HOTPLUG + 8, 0xffffffff);
+	assert_int_equal(n_ejected, 0);
+	hotplug_ask(h, 3);
+	assert_int_equal(inl(b, LAYOUT_PORT_HOTPLUG + 4), 8);
+	assert_int_equal(hotplug_leaving(h), 8);
+	outw(b, LAYOUT_PORT_HOTPLUG + 8, 8); /* not as wide as the register */
+	assert_int_equal(n_ejected, 0);
+	outl(b, LAYOUT_PORT_HOTPLUG + 8, 0xffffffff);
+	outl(b, LAYOUT_PORT_HOTPLUG + 8, 0xffffffff);
+	assert_int_equal(n_ejected, 1);
+	assert_int_equal(last_ejected, 3);
+	assert_int_equal(hotplug_leaving(h), 0);
+	device_destroy(h);
+	device_destroy(hc.pm);
+	board_env_free(b);
+}
+
+/* The kernel's panic becomes a request. */
+static void test_pvpanic(void **st)
+{
+	struct board_env *b = board_env_new(1);
+	struct device *d;
+
+	(void)st;
+	assert_int_equal(pvpanic_create(&d, &b->env, NULL), 0);
+	assert_int_equal(inb(b, LAYOUT_PORT_PVPANIC), 3);
+	outb(b, LAYOUT_PORT_PVPANIC, 2);
+	assert_int_equal(b->requests[DEV_REQ_PANIC], 0);
+	outb(b, LAYOUT_PORT_PVPANIC, 1);
+	assert_int_equal(b->requests[DEV_REQ_PANIC], 1);
+	device_destroy(d);
+	board_env_free(b);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pit_irq),	    cmocka_unit_test(test_pit_counters),
 		cmocka_unit_test(test_pit_speaker), cmocka_unit_test(test_rtc_time),
 		cmocka_unit_test(test_rtc_irq),	    cmocka_unit_test(test_rtc_memory),
-		cmocka_unit_test(test_pm),
+		cmocka_unit_test(test_pm),	    cmocka_unit_test(test_hotplug),
+		cmocka_unit_test(test_pvpanic),
 	};
 
 	return cmocka_run_group_tests_name("board/timers", tests, NULL, NULL);

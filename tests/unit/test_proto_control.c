@@ -254,7 +254,7 @@ static void test_requests(void **state)
 	assert_int_equal(request("{\"id\":9,\"cmd\":\"dance\"}", &r), -EINVAL);
 	assert_int_equal(r.id, 9);
 	assert_int_equal(request("{\"id\":9,\"cmd\":\"dump\",\"vcpu\":300}", &r), -EINVAL);
-	assert_int_equal(request("{\"id\":9,\"cmd\":\"quit\",\"force\":true}", &r), -EINVAL);
+	assert_int_equal(request("{\"id\":9,\"cmd\":\"quit\",\"fork\":true}", &r), -EINVAL);
 	assert_int_equal(request("{\"id\":-1,\"cmd\":\"quit\"}", &r), -EINVAL);
 	assert_int_equal(request("{\"cmd\":\"quit\"}", &r), -EINVAL);
 	assert_int_equal(request("{\"id\":1}", &r), -EINVAL);

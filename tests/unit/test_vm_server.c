@@ -172,7 +172,8 @@ static void test_commands(void **st)
 	expect_event(start_peer, CONTROL_EV_STARTED);
 	for (unsigned cmd = 0; cmd < CONTROL_CMDS; cmd++)
 		if (cmd != CONTROL_QUIT && cmd != CONTROL_SAVE && cmd != CONTROL_DISK_LIMIT &&
-		    cmd != CONTROL_DISK_GROW && cmd != CONTROL_AGENT)
+		    cmd != CONTROL_DISK_GROW && (cmd < CONTROL_NET_LIMIT || cmd > CONTROL_NET_RM) &&
+		    cmd != CONTROL_AGENT)
 			expect_ok(start_peer, cmd + 1, cmd);
 	ask(start_peer, 40, CONTROL_SAVE); /* without a file */
 	expect_error(start_peer, 40, "EINVAL");
@@ -243,6 +244,16 @@ static void test_disks(void **st)
 	expect_error(start_peer, 7, "EINVAL");
 	ask_disk(8, "{\"cmd\":\"disk-limit\",\"disk\":\"disk0\",\"bps\":-1}");
 	expect_error(start_peer, 8, "EINVAL");
+	ask_disk(11, "{\"cmd\":\"disk-add\"}");
+	expect_error(start_peer, 11, "EINVAL");
+	ask_disk(12, "{\"cmd\":\"disk-add\",\"config\":{\"id\":\"disk0\"}}");
+	expect_error(start_peer, 12, "EINVAL");
+	ask_disk(13, "{\"cmd\":\"disk-rm\",\"disk\":\"disk7\"}");
+	expect_error(start_peer, 13, "ENODEV");
+	ask_disk(14, "{\"cmd\":\"net-add\",\"config\":[]}");
+	expect_error(start_peer, 14, "EINVAL");
+	ask_disk(15, "{\"cmd\":\"net-link\",\"net\":\"net0\",\"up\":true}");
+	expect_error(start_peer, 15, "ENODEV");
 	/* A reset of the machine keeps the disk and its limits. */
 	ask(start_peer, 9, CONTROL_RESET);
 	json_decref(reply(start_peer, 9));
