@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "state/state.h"
+#include "util/buf.h"
 #include "util/log.h"
 
 /* Feature bits; §5.1.3. */
@@ -116,19 +117,9 @@ static struct virtio_net *from_v(struct virtio_dev *d)
 	return container_of(d, struct virtio_net, v);
 }
 
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] | p[1] << 8);
-}
-
 static uint16_t get16be(const uint8_t *p)
 {
 	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) | (uint32_t)get16(p + 2) << 16;
 }
 
 static struct virtq *rx_queue(struct virtio_net *n, unsigned pair)
@@ -463,7 +454,7 @@ static size_t read_table(struct mac_table *t, const uint8_t *data, size_t len)
 
 	if (len < 4)
 		return 0;
-	count = get32(data);
+	count = buf_le32(data);
 	if (count > (len - 4) / 6)
 		return 0;
 	t->overflow = count > MAC_TABLE_MAX;
@@ -514,7 +505,7 @@ static bool ctrl_offloads(struct virtio_net *n, uint8_t cmd, const uint8_t *data
 
 	if (cmd != 0 || len < 8)
 		return false;
-	want = get32(data) | (uint64_t)get32(data + 4) << 32;
+	want = buf_le32(data) | (uint64_t)buf_le32(data + 4) << 32;
 	if (want & ~(n->v.features & F_GUEST_OFFLOADS))
 		return false;
 	apply_offloads(n, want);
@@ -523,7 +514,7 @@ static bool ctrl_offloads(struct virtio_net *n, uint8_t cmd, const uint8_t *data
 
 static bool ctrl_pairs(struct virtio_net *n, uint8_t cmd, const uint8_t *data, size_t len)
 {
-	unsigned pairs = len >= 2 ? get16(data) : 0;
+	unsigned pairs = len >= 2 ? buf_le16(data) : 0;
 
 	if (cmd != 0 || !pairs || pairs > n->pairs_max)
 		return false;
