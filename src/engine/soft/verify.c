@@ -200,16 +200,16 @@ static void look(const struct x86_insn *in, struct verify_flow *f)
 		f->size = 4096 - (uint32_t)in->imm;
 }
 
-static bool jump_back(struct verify *v, const struct soft_walk *w, const struct verify_flow *f)
+/* Whether it may jump back is the second pass's to say. (A link that is chained to its own block does, too.) */
+static void jump_back(struct verify *v, const struct soft_walk *w, const struct verify_flow *f)
 {
 	uint32_t to = offset(v, soft_walk_target(w));
 
-	if (!(v->b->key & SOFT_KEY_WINDOW) || v->n_backs == MAX_WAYS)
-		return bad(v, offset(v, w->at), "it is a loop");
-	v->back[v->n_backs++] =
-		(struct way){.at = to,
-			     .flow = {.s0 = VERIFY_S0_HOST, .write = f->write, .size = f->size}};
-	return true;
+	if ((v->b->key & SOFT_KEY_WINDOW) && v->n_backs < MAX_WAYS)
+		v->back[v->n_backs++] = (struct way){.at = to,
+						     .flow = {.s0 = VERIFY_S0_HOST,
+							      .write = f->write,
+							      .size = f->size}};
 }
 
 static bool first_pass(struct verify *v)
@@ -231,8 +231,8 @@ static bool first_pass(struct verify *v)
 		v->mark[at] |= M_INSN;
 		look(&w.in, &seen);
 		if (w.in.op == X86_OP_JMP && soft_walk_target(&w) >= b->code &&
-		    soft_walk_target(&w) <= w.at && !jump_back(v, &w, &seen))
-			return false;
+		    soft_walk_target(&w) <= w.at)
+			jump_back(v, &w, &seen);
 		if (w.in.imm_bytes == 4 && (w.in.op == X86_OP_JMP || w.in.op == X86_OP_JCC))
 			v->mark[at + w.in.len - 4] |= M_REL32;
 	}
@@ -290,9 +290,12 @@ static struct way *way_to(struct way *w, unsigned n, uint32_t at)
 static bool comes_back(struct verify *v, uint32_t at, uint32_t to)
 {
 	const struct way *back = way_to(v->back, v->n_backs, to);
-	const struct verify_flow *f = &v->flow, *was = &back->flow;
+	const struct verify_flow *f = &v->flow, *was;
 
-	if (!back->flow.window || f->s0 != VERIFY_S0_HOST || f->write != was->write ||
+	if (!back)
+		return bad(v, at, "it is a loop");
+	was = &back->flow;
+	if (!was->window || f->s0 != VERIFY_S0_HOST || f->write != was->write ||
 	    f->size != was->size || !same_groups(f, was))
 		return bad(v, at, "it jumps back with another operand than that was gone on with");
 	return true;
