@@ -466,6 +466,17 @@ static void file_direct_align(struct file *f)
 #endif
 }
 
+static int look_failed(const struct file *f, int error, struct err *e)
+{
+	int r = err_errno(e, error, "cannot look at the disk \"%s\"", f->name);
+
+	/* As a file system by FUSE says it to other users than who mounted it. */
+	if (error == EACCES)
+		err_hint(e,
+			 "the VM process has a user of its own: mount the file system with allow_other, or give --sandbox off");
+	return r;
+}
+
 static int file_look(struct file *f, const struct file_config *cfg, struct err *e)
 {
 	struct blk_info *info = &f->layer.info;
@@ -474,7 +485,7 @@ static int file_look(struct file *f, const struct file_config *cfg, struct err *
 	int r;
 
 	if (fstat(f->fd, &st) < 0)
-		return err_errno(e, errno, "cannot look at the disk \"%s\"", f->name);
+		return look_failed(f, errno, e);
 	f->device = S_ISBLK(st.st_mode);
 	if (!f->device && !S_ISREG(st.st_mode))
 		return err_set(e, EINVAL, "the disk \"%s\" is neither a file nor a block device",

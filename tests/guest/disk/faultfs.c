@@ -219,8 +219,9 @@ int main(int argc, char **argv)
 		perror(file < 0 ? argv[2] : "/dev/fuse");
 		return 1;
 	}
-	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=%u,group_id=%u,max_read=%u",
-		 fuse, (unsigned)getuid(), (unsigned)getgid(), WRITE_MAX);
+	snprintf(options, sizeof(options),
+		 "fd=%d,rootmode=40000,user_id=%u,group_id=%u,max_read=%u,allow_other", fuse,
+		 (unsigned)getuid(), (unsigned)getgid(), WRITE_MAX);
 	if (mount("faultfs", argv[1], "fuse", MS_NOSUID | MS_NODEV, options) < 0) {
 		perror("faultfs: mount");
 		return 1;
