@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -62,16 +63,36 @@ static int try_connect(int control, uint64_t deadline_ns, struct agent *a, struc
 	return agent_open(a, pair[0], deadline_ns, e);
 }
 
+/* A guest that stands still does not answer, however long one waits. */
+static int check_running(int control, const char *vm, struct err *e)
+{
+	_autojson json_t *result = NULL;
+	char shown[96];
+	int r = control_call(control, CONTROL_QUERY, clock_ns() + CONTROL_S * CLOCK_NS_PER_S,
+			     &result, e);
+	const char *state = json_string_value(json_object_get(result, "state"));
+
+	if (r || !state || strcmp(state, "paused") != 0)
+		return r;
+	return err_set(e, EBUSY, "the VM is paused: `lodge resume %s` lets it go on",
+		       err_quote(shown, sizeof(shown), vm));
+}
+
 int guest_connect(const char *vm, uint64_t deadline_ns, struct agent *a, struct err *e)
 {
 	const struct timespec pause = {.tv_nsec = RETRY_NS};
 	_autoclose int control = ctl_connect(vm, e);
+	int r;
 
 	if (control < 0)
 		return control;
+	r = check_running(control, vm, e);
+	if (r)
+		return r;
 	for (;;) {
 		struct err why = {0};
-		int r = try_connect(control, deadline_ns, a, &why);
+
+		r = try_connect(control, deadline_ns, a, &why);
 
 		if (r != -EAGAIN && r != -EBUSY) {
 			if (r && e)
@@ -117,7 +138,8 @@ void guest_renew_time(const char *vm)
 	if (fork() == 0) {
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
-		close_range(3, ~0u, 0);
+		/* Nobody who reads our output is to wait for this process. */
+		close_range(0, ~0u, 0);
 		renew_time(vm);
 	}
 	_exit(0);

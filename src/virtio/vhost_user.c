@@ -64,20 +64,23 @@ struct mem_table {
 };
 
 struct vhost_user {
-	int fd;
+	int fd; /* open until the object goes: who watches it takes the watch off first */
+	bool ended;
 	uint8_t in[sizeof(struct header) + sizeof(struct vring_state)]; /* what has come of an answer */
 	size_t n_in;
 };
 
 void vhost_user_end(struct vhost_user *v)
 {
-	base_close_fd(&v->fd);
-	v->fd = -1;
+	/* seccomp vm: shutdown */
+	if (!v->ended)
+		(void)shutdown(v->fd, SHUT_RDWR);
+	v->ended = true;
 }
 
 bool vhost_user_alive(const struct vhost_user *v)
 {
-	return v->fd >= 0;
+	return !v->ended;
 }
 
 int vhost_user_fd(const struct vhost_user *v)
@@ -99,7 +102,7 @@ static int send_message(struct vhost_user *v, unsigned request, const void *payl
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
-	if (v->fd < 0)
+	if (v->ended)
 		return -ENOTCONN;
 	ASSERT(len <= sizeof(struct mem_table) && n_fds <= VHOST_USER_REGIONS_MAX);
 	memcpy(bytes, &h, sizeof(h));
@@ -138,7 +141,7 @@ static int receive(struct vhost_user *v)
 {
 	ssize_t n;
 
-	if (v->fd < 0)
+	if (v->ended)
 		return -ENOTCONN;
 	while (v->n_in < sizeof(v->in)) {
 		/* seccomp vm: recvfrom */
@@ -241,6 +244,7 @@ void vhost_user_destroy(struct vhost_user *v)
 	if (!v)
 		return;
 	vhost_user_end(v);
+	base_close_fd(&v->fd);
 	free(v);
 }
 

@@ -38,7 +38,7 @@ int vhost_user_create(struct vhost_user **out, const char *name, int fd, struct 
 /* Accepts NULL. */
 void vhost_user_destroy(struct vhost_user *v);
 bool vhost_user_alive(const struct vhost_user *v);
-/* The socket, to be watched for EPOLLIN: vhost_user_take() then. -1: the connection is gone. */
+/* The socket, to be watched for EPOLLIN: vhost_user_take() then. It stays open until the object goes, also when the connection has ended. */
 int vhost_user_fd(const struct vhost_user *v);
 /* Ends the connection. */
 void vhost_user_end(struct vhost_user *v);
