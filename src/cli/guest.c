@@ -19,7 +19,7 @@
 #include "proto/control.h"
 #include "util/clock.h"
 
-#define RENEW_S 60
+#define RENEW_S 5
 #define CONTROL_S 10
 #define RETRY_NS (20 * CLOCK_NS_PER_MS)
 
