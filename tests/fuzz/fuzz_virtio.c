@@ -43,6 +43,8 @@ void *__real_gmem_at(const struct gmem *m, gpa_t gpa, uint64_t len);
 void *__wrap_gmem_at(const struct gmem *m, gpa_t gpa, uint64_t len);
 void __real_gmem_written(struct gmem *m, gpa_t gpa, uint64_t len);
 void __wrap_gmem_written(struct gmem *m, gpa_t gpa, uint64_t len);
+int __real_gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len);
+int __wrap_gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len);
 struct virtq_chain *__real_virtq_pop(struct virtq *q);
 struct virtq_chain *__wrap_virtq_pop(struct virtq *q);
 size_t __real_virtq_chain_read(const struct virtq_chain *c, uint64_t off, void *buf, size_t len);
@@ -76,6 +78,13 @@ void __wrap_gmem_written(struct gmem *m, gpa_t gpa, uint64_t len)
 {
 	memory_moves_on();
 	__real_gmem_written(m, gpa, len);
+}
+
+/* The driver may give away the memory that its rings are in. */
+int __wrap_gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len)
+{
+	tampered = true;
+	return __real_gmem_discard(m, gpa, len);
 }
 
 struct virtq_chain *__wrap_virtq_pop(struct virtq *q)
