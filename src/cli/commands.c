@@ -13,8 +13,6 @@
 #define LODGE_VERSION "unknown"
 #endif
 
-static bool json_errors;
-
 /* Ordered as the help shows them. */
 const struct cli_command cli_commands[] = {
 	{"run", "[IMAGE] [OPTION...]", "run a virtual machine on this terminal", cli_run,
@@ -55,52 +53,6 @@ const struct cli_command cli_commands[] = {
 	{NULL, NULL, NULL, NULL, NULL},
 };
 
-void cli_set_json_errors(bool on)
-{
-	json_errors = on;
-}
-
-int cli_fail(const struct err *e, enum cli_exit status)
-{
-	_autojson json_t *j = json_errors ? control_error_json(e) : NULL;
-	_autofree char *text = j ? json_text(j) : NULL;
-
-	if (text)
-		fprintf(stderr, "%s\n", text);
-	else
-		fprintf(stderr, "lodge: %s\n", e->msg[0] ? e->msg : "failed");
-	return status;
-}
-
-enum cli_exit cli_status(const struct err *e)
-{
-	switch (e->code) {
-	case ESRCH: return CLI_EXIT_NOT_FOUND;
-	case EEXIST:
-	case EBUSY: return CLI_EXIT_CONFLICT;
-	case EACCES:
-	case EPERM: return CLI_EXIT_PERMISSION;
-	case ETIMEDOUT: return CLI_EXIT_TIMEOUT;
-	case EINVAL: return CLI_EXIT_USAGE;
-	default: return CLI_EXIT_RUNTIME;
-	}
-}
-
-int cli_fail_option(struct err *e, enum cli_exit status)
-{
-	const char *key = !strncmp(e->field, "boot.", 5) ? e->field + 5 : e->field;
-	char option[sizeof(e->field)];
-
-	if (*key && *key != '-') {
-		snprintf(option, sizeof(option), "--%.61s", key);
-		for (char *p = option; *p; p++)
-			if (*p == '.' || *p == '_')
-				*p = '-';
-		memcpy(e->field, option, sizeof(option));
-	}
-	return cli_fail(e, status);
-}
-
 void cli_print_help(FILE *f, const struct cli_command *c)
 {
 	fprintf(f, "Usage: lodge %s %s\n%s\n", c->name, c->usage, c->help);
@@ -115,7 +67,7 @@ int cli_own_help(int (*run)(int argc, char **argv))
 	for (const struct cli_command *c = cli_commands; c->name; c++)
 		if (c->run == run)
 			cli_print_help(stdout, c);
-	return CLI_EXIT_OK;
+	return STATUS_OK;
 }
 
 static void print_usage(FILE *f)
@@ -162,10 +114,10 @@ int cli_version(int argc, char **argv)
 	(void)argv;
 	if (argc) {
 		err_set(&e, EINVAL, "`lodge version` takes no arguments");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	printf("lodge %s\n", LODGE_VERSION);
-	return CLI_EXIT_OK;
+	return STATUS_OK;
 }
 
 int cli_help(int argc, char **argv)
@@ -175,11 +127,11 @@ int cli_help(int argc, char **argv)
 
 	if (!argc) {
 		print_usage(stdout);
-		return CLI_EXIT_OK;
+		return STATUS_OK;
 	}
 	c = cli_find_command(argv[0], &e);
 	if (!c)
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	cli_print_help(stdout, c);
-	return CLI_EXIT_OK;
+	return STATUS_OK;
 }

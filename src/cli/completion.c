@@ -80,12 +80,12 @@ static int print_words(int argc, char **argv)
 	if (argc == 0) {
 		for (; c->name; c++)
 			puts(c->name);
-		return CLI_EXIT_OK;
+		return STATUS_OK;
 	}
 	while (c->name && strcmp(c->name, argv[0]))
 		c++;
 	if (!c->name)
-		return CLI_EXIT_OK;
+		return STATUS_OK;
 	print_options(c);
 	if (!strncmp(c->usage, "VM", 2))
 		print_names();
@@ -96,7 +96,7 @@ static int print_words(int argc, char **argv)
 		print_words(0, NULL);
 	if (!strcmp(c->name, "completion"))
 		printf("bash\nzsh\nfish\n");
-	return CLI_EXIT_OK;
+	return STATUS_OK;
 }
 
 int cli_completion(int argc, char **argv)
@@ -118,7 +118,7 @@ int cli_completion(int argc, char **argv)
 		err_set(&e, EINVAL, "for which shell? `lodge completion bash`, zsh or fish");
 		err_limit(&e, "bash, zsh, fish");
 		err_field(&e, "shell", shell);
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
-	return CLI_EXIT_OK;
+	return STATUS_OK;
 }

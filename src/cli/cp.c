@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/guest.h"
+#include "keeper/guest.h"
 #include "util/clock.h"
 
 struct cp_options {
@@ -221,18 +221,18 @@ int cli_cp(int argc, char **argv)
 	int r;
 
 	if (opt_parse(table, ARRAY_SIZE(table), argc, argv, &o, &res, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	if (o.help)
 		return cli_own_help(cli_cp);
 	if (res.n_args != 2) {
 		err_set(&e, EINVAL, "`lodge cp` needs two paths: lodge cp FROM TO");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	out = split(res.arg[0], &vm, &path);
 	in = split(res.arg[1], &vm, &path);
 	if (in == out || !*path || !res.arg[in ? 0 : 1][0]) {
 		err_set(&e, EINVAL, "one of the two must be VM:PATH, VM the name of a running VM");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	other = res.arg[in ? 0 : 1];
 	agent_init(&a);
@@ -240,5 +240,5 @@ int cli_cp(int argc, char **argv)
 	if (!r)
 		r = in ? copy_in(&a, other, path, &e) : copy_out(&a, path, other, &e);
 	agent_fini(&a);
-	return r ? cli_fail(&e, CLI_EXIT_RUNTIME) : CLI_EXIT_OK;
+	return r ? status_fail(&e, STATUS_RUNTIME) : STATUS_OK;
 }

@@ -266,20 +266,6 @@ static int ctl_size(const struct opt_result *res, unsigned cmd, struct ctl_optio
 	return r ? err_field(e, "size", o->size_text) : 0;
 }
 
-int ctl_connect(const char *where, struct err *e)
-{
-	struct rundir r;
-	int got;
-
-	if (strchr(where, '/') || access(where, F_OK) == 0 || config_check_name(where, NULL) < 0)
-		return control_connect(where, e);
-	got = rundir_open(&r, where, e);
-	if (got == 0)
-		got = vm_control(&r, e);
-	rundir_close(&r);
-	return got;
-}
-
 int cli_ctl(int argc, char **argv)
 {
 	struct ctl_options o = {0};
@@ -292,7 +278,7 @@ int cli_ctl(int argc, char **argv)
 	int r;
 
 	if (opt_parse(ctl_options, ARRAY_SIZE(ctl_options), argc, argv, &o, &res, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	if (o.help)
 		return cli_own_help(cli_ctl);
 	if (res.n_args >= 2 && !strcmp(res.arg[1], "save")) {
@@ -300,7 +286,7 @@ int cli_ctl(int argc, char **argv)
 		if (res.n_args != 3) {
 			err_set(&e, EINVAL,
 				"`lodge ctl VM save` needs the file to save to: lodge ctl VM save FILE");
-			return cli_fail(&e, CLI_EXIT_USAGE);
+			return status_fail(&e, STATUS_USAGE);
 		}
 	} else if (res.n_args >= 3 && ctlplug_is(res.arg[1], res.arg[2])) {
 		plug = true;
@@ -308,20 +294,20 @@ int cli_ctl(int argc, char **argv)
 			err_set(&e, EINVAL, "lodge ctl VM %s %s needs %s", res.arg[1], res.arg[2],
 				!strcmp(res.arg[2], "rm") ? "the name of one device" :
 							    "one word: what is added");
-			return cli_fail(&e, CLI_EXIT_USAGE);
+			return status_fail(&e, STATUS_USAGE);
 		}
 	} else if (res.n_args >= 2 && (!strcmp(res.arg[1], "disk") || !strcmp(res.arg[1], "net"))) {
 		cmd = CONTROL_DISK_GROW; /* no other answer needs to be known here */
 		req = ctldev_request(res.arg[1], res.n_args - 2, res.arg + 2, &e);
 		if (!req)
-			return cli_fail(&e, CLI_EXIT_USAGE);
+			return status_fail(&e, STATUS_USAGE);
 	} else if (res.n_args < 2) {
 		err_set(&e, EINVAL,
 			"lodge ctl needs a VM, by its name or the path of its control socket, and one command: lodge ctl VM COMMAND");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	} else {
 		if (ctl_command(res.arg[1], &cmd, &e) || ctl_size(&res, cmd, &o, &e))
-			return cli_fail(&e, CLI_EXIT_USAGE);
+			return status_fail(&e, STATUS_USAGE);
 		req = control_request_json(1, (enum control_cmd)cmd);
 		if (cmd == CONTROL_DUMP)
 			(void)json_object_set_new(req, "vcpu", json_u64(o.vcpu));
@@ -329,25 +315,25 @@ int cli_ctl(int argc, char **argv)
 	if (o.stop && !save) {
 		err_set(&e, EINVAL, "--stop is for save only");
 		err_field(&e, "--stop", NULL);
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	if (o.force && !(plug && !strcmp(res.arg[2], "rm"))) {
 		err_set(&e, EINVAL, "--force is for disk rm and net rm only");
 		err_field(&e, "--force", NULL);
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	if (!o.timeout_s)
 		o.timeout_s = save ? 600 : 10;
-	sock = ctl_connect(res.arg[0], &e);
+	sock = vmsock_connect(res.arg[0], &e);
 	if (sock == -ESRCH || sock == -EBUSY)
-		return cli_fail(&e, cli_status(&e));
+		return status_fail(&e, status_of(&e));
 	if (sock < 0)
-		return cli_fail(&e, CLI_EXIT_RUNTIME);
+		return status_fail(&e, STATUS_RUNTIME);
 	if (plug)
 		r = ctl_plug(sock, &res, &o, &e);
 	else if (save)
 		r = ctl_save(sock, res.arg[2], &o, &e);
 	else
 		r = ctl_talk(sock, (enum control_cmd)cmd, req, &o, &e);
-	return r ? cli_fail(&e, CLI_EXIT_RUNTIME) : CLI_EXIT_OK;
+	return r ? status_fail(&e, STATUS_RUNTIME) : STATUS_OK;
 }

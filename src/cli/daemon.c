@@ -71,7 +71,7 @@ static int receive(int fd, struct buf *b)
 	return buf_error(b);
 }
 
-/* What cli_status() is to make of an error's id. */
+/* What status_of() is to make of an error's id. */
 static int code_of(const char *id)
 {
 	static const struct {

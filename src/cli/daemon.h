@@ -12,7 +12,7 @@
 /*
  * One request; body NULL: none. Returns the HTTP status; -ENOENT: there is no daemon; -errno. *answer (NULL: not wanted) is the
  * caller's, NULL if there was no body. For a status of 400 and more e has the daemon's sentence, and the code that
- * cli_status() makes the exit status of.
+ * status_of() makes the exit status of.
  */
 int daemon_call(const char *method, const char *path, const json_t *body, json_t **answer,
 		struct err *e);

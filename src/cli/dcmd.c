@@ -48,7 +48,7 @@ static int no_daemon(void)
 
 	err_set(&e, ECONNREFUSED,
 		"lodged does not run: start it, or use `lodge run --detach`, which needs none");
-	return cli_fail(&e, CLI_EXIT_RUNTIME);
+	return status_fail(&e, STATUS_RUNTIME);
 }
 
 /* Are they words that `lodge run` takes? They are copied: it cuts them up. */
@@ -102,7 +102,7 @@ static int define(int argc, char **argv, bool create)
 	int r;
 
 	if (opt_parse(create_table, ARRAY_SIZE(create_table), argc, argv, &o, &res, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	if (o.help)
 		return cli_own_help(create ? cli_create : cli_set);
 	if (res.n_args < (create ? 2 : 1)) {
@@ -110,12 +110,12 @@ static int define(int argc, char **argv, bool create)
 			create ?
 				"a name and the words of `lodge run` are needed: lodge create web -- --disk web.raw" :
 				"the name of a VM is needed: lodge set web --restart always");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	name = res.arg[0];
 	if (config_check_name(name, &e) < 0 ||
 	    (res.n_args > 1 && check_words(res.n_args - 1, res.arg + 1, &e) < 0))
-		return cli_fail_option(&e, CLI_EXIT_USAGE);
+		return status_fail_option(&e, STATUS_USAGE);
 	j = definition(&o, &res, res.n_args - 1, res.arg + 1);
 	if (create)
 		json_object_set_new(j, "name", json_string(name));
@@ -124,12 +124,12 @@ static int define(int argc, char **argv, bool create)
 	if (r == -ENOENT)
 		return no_daemon();
 	if (r < 0 || r >= 400)
-		return cli_fail(&e, cli_status(&e));
+		return status_fail(&e, status_of(&e));
 	if (o.start && daemon_operate(name, "start", NULL, &e) < 0)
-		return cli_fail(&e, cli_status(&e));
+		return status_fail(&e, status_of(&e));
 	if (create)
 		puts(name);
-	return CLI_EXIT_OK;
+	return STATUS_OK;
 }
 
 int cli_create(int argc, char **argv)
@@ -169,7 +169,7 @@ static int show_operations(json_t *answer, enum show_format f)
 		json_object_set(op, "message",
 				json_object_get(json_object_get(op, "error"), "message"));
 	}
-	return show_rows(list, operation_columns, f, stdout) ? CLI_EXIT_RUNTIME : CLI_EXIT_OK;
+	return show_rows(list, operation_columns, f, stdout) ? STATUS_RUNTIME : STATUS_OK;
 }
 
 int cli_operation(int argc, char **argv)
@@ -185,7 +185,7 @@ int cli_operation(int argc, char **argv)
 	int r;
 
 	if (opt_parse(operation_table, ARRAY_SIZE(operation_table), argc, argv, &o, &res, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	if (o.help)
 		return cli_own_help(cli_operation);
 	verb = res.n_args ? res.arg[0] : "ls";
@@ -194,19 +194,18 @@ int cli_operation(int argc, char **argv)
 	    (!ls && (res.n_args != 2 || (strcmp(verb, "info") != 0 && strcmp(verb, "wait") != 0 &&
 					 strcmp(verb, "cancel") != 0)))) {
 		err_set(&e, EINVAL, "lodge operation takes ls, info ID, wait ID or cancel ID");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	if (!ls && opt_parse_uint(res.arg[1], 1, INT64_MAX, &id, &e) < 0)
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	snprintf(path, sizeof(path), ls ? "/1.0/operations" : "/1.0/operations/%llu%s",
 		 (unsigned long long)id, !strcmp(verb, "wait") ? "?wait=3600" : "");
 	r = daemon_call(!strcmp(verb, "cancel") ? "DELETE" : "GET", path, NULL, &answer, &e);
 	if (r == -ENOENT)
 		return no_daemon();
 	if (r < 0 || r >= 400)
-		return cli_fail(&e, cli_status(&e));
+		return status_fail(&e, status_of(&e));
 	if (ls)
 		return show_operations(answer, (enum show_format)o.format);
-	return show_object(answer, (enum show_format)o.format, stdout) ? CLI_EXIT_RUNTIME :
-									 CLI_EXIT_OK;
+	return show_object(answer, (enum show_format)o.format, stdout) ? STATUS_RUNTIME : STATUS_OK;
 }

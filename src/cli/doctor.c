@@ -49,7 +49,7 @@ int cli_doctor(int argc, char **argv)
 			return cli_own_help(cli_doctor);
 		err_set(&e, EINVAL, "`lodge doctor` takes no arguments: what is \"%s\"?",
 			err_quote(shown, sizeof(shown), argv[i]));
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	doctor_cpu(text, sizeof(text));
 	doctor_line("processor", text);
@@ -88,5 +88,5 @@ int cli_doctor(int argc, char **argv)
 	else
 		snprintf(text, sizeof(text), "%s", path);
 	doctor_line("lodge-vm", text);
-	return CLI_EXIT_OK;
+	return STATUS_OK;
 }

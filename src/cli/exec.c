@@ -18,16 +18,16 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/guest.h"
+#include "keeper/guest.h"
 #include "util/clock.h"
 
 #define POLL_MIN_NS (2 * CLOCK_NS_PER_MS)
 #define POLL_MAX_NS (100 * CLOCK_NS_PER_MS)
 
 /* Ours, not the program's: as env(1) and timeout(1) have it. */
-#define EXIT_OWN ((enum cli_exit)125)
-#define EXIT_CANNOT_RUN ((enum cli_exit)126)
-#define EXIT_NOT_FOUND ((enum cli_exit)127)
+#define EXIT_OWN ((enum status)125)
+#define EXIT_CANNOT_RUN ((enum status)126)
+#define EXIT_NOT_FOUND ((enum status)127)
 
 struct exec_options {
 	uint64_t timeout_s, wait_s;
@@ -168,10 +168,10 @@ static int follow(struct exec *x, struct err *e)
 static int start_failed(int r, const struct err *e)
 {
 	if (r == -EREMOTEIO && strstr(e->msg, "No such file or directory"))
-		return cli_fail(e, EXIT_NOT_FOUND);
+		return status_fail(e, EXIT_NOT_FOUND);
 	if (r == -EREMOTEIO && strstr(e->msg, "Permission denied"))
-		return cli_fail(e, EXIT_CANNOT_RUN);
-	return cli_fail(e, EXIT_OWN);
+		return status_fail(e, EXIT_CANNOT_RUN);
+	return status_fail(e, EXIT_OWN);
 }
 
 static int run(const struct exec_options *o, const char *path, char *const argv[])
@@ -186,12 +186,12 @@ static int run(const struct exec_options *o, const char *path, char *const argv[
 	if (!o->no_input && !isatty(STDIN_FILENO))
 		r = read_input(&input, &input_len, &e);
 	if (r)
-		return cli_fail(&e, EXIT_OWN);
+		return status_fail(&e, EXIT_OWN);
 	r = guest_connect(path, clock_ns() + o->wait_s * CLOCK_NS_PER_S + CLOCK_NS_PER_S, &x.a, &e);
 	stream = r ? r : agent_can_stream(&x.a, guest_call_deadline(), &e);
 	if (stream < 0) {
 		agent_fini(&x.a);
-		return cli_fail(&e, EXIT_OWN);
+		return status_fail(&e, EXIT_OWN);
 	}
 	if (o->timeout_s)
 		x.deadline_ns = clock_ns() + o->timeout_s * CLOCK_NS_PER_S;
@@ -203,9 +203,9 @@ static int run(const struct exec_options *o, const char *path, char *const argv[
 	r = follow(&x, &e);
 	if (told_to_end || x.unread || (r == -ETIMEDOUT && clock_ns() >= x.deadline_ns)) {
 		kill_it(&x);
-		r = told_to_end ? CLI_EXIT_INTERRUPTED : x.unread ? EXIT_OWN : CLI_EXIT_TIMEOUT;
+		r = told_to_end ? STATUS_INTERRUPTED : x.unread ? EXIT_OWN : STATUS_TIMEOUT;
 	} else if (r < 0) {
-		r = cli_fail(&e, EXIT_OWN);
+		r = status_fail(&e, EXIT_OWN);
 	}
 	agent_fini(&x.a);
 	return r;
@@ -219,13 +219,13 @@ int cli_exec(int argc, char **argv)
 	struct err e = {0};
 
 	if (opt_parse(table, ARRAY_SIZE(table), argc, argv, &o, &res, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	if (o.help)
 		return cli_own_help(cli_exec);
 	if (res.n_args < 2) {
 		err_set(&e, EINVAL,
 			"`lodge exec` needs the name of a VM and a command: lodge exec VM -- COMMAND");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	res.arg[res.n_args] = NULL; /* argv has room: its own end, or a word that is an option */
 	signal(SIGPIPE, SIG_IGN);

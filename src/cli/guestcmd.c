@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/guest.h"
+#include "keeper/guest.h"
 #include "util/clock.h"
 
 struct guest_options {
@@ -153,24 +153,24 @@ int cli_guest(int argc, char **argv)
 	int r;
 
 	if (opt_parse(table, ARRAY_SIZE(table), argc, argv, &o, &res, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	if (o.help)
 		return cli_own_help(cli_guest);
 	if (res.n_args != 2) {
 		err_set(&e, EINVAL,
 			"`lodge guest` needs the name of a VM and one command: lodge guest VM COMMAND");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	rq = find(res.arg[1], &e);
 	if (!rq)
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	agent_init(&a);
 	r = guest_connect(res.arg[0], clock_ns() + (o.wait_s + 1) * CLOCK_NS_PER_S, &a, &e);
 	if (!r)
 		r = ask(&a, rq, &result, &e);
 	agent_fini(&a);
 	if (r)
-		return cli_fail(&e, CLI_EXIT_RUNTIME);
+		return status_fail(&e, STATUS_RUNTIME);
 	if (o.json && result) {
 		_autofree char *text = json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY);
 
@@ -178,5 +178,5 @@ int cli_guest(int argc, char **argv)
 	} else if (rq->print) {
 		rq->print(result);
 	}
-	return CLI_EXIT_OK;
+	return STATUS_OK;
 }

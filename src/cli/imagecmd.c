@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/image.h"
+#include "keeper/image.h"
 #include "util/fdio.h"
 #include "util/json.h"
 
@@ -326,11 +326,11 @@ int cli_image(int argc, char **argv)
 
 	r = opt_parse(table, ARRAY_SIZE(table), argc, argv, &o, &res, &e);
 	if (r)
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	if (o.help)
 		return cli_own_help(cli_image);
 	r = dispatch(&o, res.arg, res.n_args, &e);
 	if (r == 0)
-		return CLI_EXIT_OK;
-	return cli_fail(&e, r > 0 || r == -EINVAL ? CLI_EXIT_USAGE : CLI_EXIT_RUNTIME);
+		return STATUS_OK;
+	return status_fail(&e, r > 0 || r == -EINVAL ? STATUS_USAGE : STATUS_RUNTIME);
 }

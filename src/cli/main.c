@@ -26,11 +26,11 @@ int main(int argc, char **argv)
 	int i = 1;
 
 	if (fill_stdio() < 0)
-		return CLI_EXIT_RUNTIME;
+		return STATUS_RUNTIME;
 	/* Wanted even for the words before it that are wrong. */
 	for (int k = 1; k < argc && strcmp(argv[k], "--"); k++)
 		if (!strcmp(argv[k], "--json-errors"))
-			cli_set_json_errors(true);
+			status_json_errors(true);
 	while (i < argc && !strcmp(argv[i], "--json-errors"))
 		i++;
 	if (i == argc) {
@@ -38,7 +38,7 @@ int main(int argc, char **argv)
 			"there is no command: try `lodge run --kernel FILE`, or `lodge help`");
 		err_hint(&e, "lodge help");
 		err_field(&e, "command", NULL);
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
 		return cli_help(0, NULL);
@@ -48,10 +48,10 @@ int main(int argc, char **argv)
 		err_set(&e, EINVAL, "there is no option %s before a command: see lodge help",
 			err_quote(shown, sizeof(shown), argv[i]));
 		err_field(&e, shown, NULL);
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	c = cli_find_command(argv[i], &e);
 	if (!c)
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	return c->run(argc - i - 1, argv + i + 1);
 }

@@ -8,7 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/show.h"
-#include "proto/control.h"
+#include "proto/vmsock.h"
 
 struct vm_options {
 	uint64_t timeout_s, tail;
@@ -61,16 +61,10 @@ struct vm_verb {
 /* Parses, opens each VM and calls `one`; all of them, even if one fails. Returns the exit status, of the first that failed. */
 int vm_each(const struct vm_verb *v, struct vm_options *o, int argc, char **argv);
 
-/* A control connection. -ESRCH.. with a sentence; -ECONNREFUSED: it is not running. */
-int vm_control(const struct rundir *r, struct err *e);
-/* One request and its answer; *result may be NULL. */
-int vm_call(const struct rundir *r, enum control_cmd cmd, json_t **result, struct err *e);
 /* Everything that is known of it: {name, state, ...}. */
 json_t *vm_describe(const struct rundir *r);
 /* As people say it: memory "512 MiB", uptime "3 min". */
 void vm_humanise(json_t *j);
-
-#define VM_ANSWER_NS (10 * UINT64_C(1000000000))
 
 int vm_ls(int argc, char **argv); /* vmlook.c */
 void vm_ls_options(FILE *f);

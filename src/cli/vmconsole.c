@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/escape.h"
-#include "cli/term.h"
+#include "keeper/escape.h"
+#include "keeper/term.h"
 #include "cli/vm.h"
 #include "util/clock.h"
 
@@ -53,7 +53,7 @@ static int write_all(int fd, const void *data, size_t len)
 static int ask(struct link *l, const char *want, uint64_t tail, char answer[ANSWER_MAX],
 	       struct err *e)
 {
-	uint64_t deadline = clock_ns() + VM_ANSWER_NS;
+	uint64_t deadline = clock_ns() + VMSOCK_ANSWER_NS;
 	char line[48];
 	size_t n = 0;
 
@@ -103,7 +103,7 @@ static void act(struct link *l, enum escape_action action, bool *leave)
 	case ESCAPE_RESET: cmd = CONTROL_RESET; break;
 	case ESCAPE_POWERDOWN: cmd = CONTROL_POWERDOWN; break;
 	}
-	if (vm_call(l->vm, cmd, NULL, &e) < 0)
+	if (vmsock_call(l->vm, cmd, NULL, &e) < 0)
 		fprintf(stderr, "\n[lodge: %s]\n", e.msg);
 }
 
@@ -221,7 +221,7 @@ static int console_one(struct rundir *r, const struct vm_options *o, int *status
 		if (l.raw)
 			fprintf(stderr, "[lodge: console of %s; Ctrl-A d leaves it]\n", r->name);
 		if (pump(&l) < 0)
-			*status = CLI_EXIT_RUNTIME;
+			*status = STATUS_RUNTIME;
 		term_restore();
 		if (l.raw)
 			fprintf(stderr, "\n");
@@ -291,7 +291,7 @@ static int logs_one(struct rundir *r, const struct vm_options *o, int *status, s
 		return l.fd;
 	got = ask(&l, "watch", o->tail, answer, e);
 	if (got == 0 && pump(&l) < 0)
-		*status = CLI_EXIT_RUNTIME;
+		*status = STATUS_RUNTIME;
 	close(l.fd);
 	return got;
 }

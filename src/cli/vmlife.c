@@ -44,14 +44,14 @@ static int pause_one(struct rundir *r, const struct vm_options *o, int *status, 
 {
 	(void)o;
 	(void)status;
-	return vm_call(r, CONTROL_PAUSE, NULL, e);
+	return vmsock_call(r, CONTROL_PAUSE, NULL, e);
 }
 
 static int resume_one(struct rundir *r, const struct vm_options *o, int *status, struct err *e)
 {
 	(void)o;
 	(void)status;
-	return vm_call(r, CONTROL_RESUME, NULL, e);
+	return vmsock_call(r, CONTROL_RESUME, NULL, e);
 }
 
 int vm_pause(int argc, char **argv)
@@ -104,8 +104,8 @@ static int press(const struct rundir *r, uint64_t seconds, struct err *e)
 	int got;
 
 	/* A paused guest does not see the button. It may be off as soon as it is pressed, so nothing is asked behind it. */
-	if (vm_call(r, CONTROL_RESUME, NULL, &inner) < 0 ||
-	    vm_call(r, CONTROL_POWERDOWN, NULL, &inner) < 0)
+	if (vmsock_call(r, CONTROL_RESUME, NULL, &inner) < 0 ||
+	    vmsock_call(r, CONTROL_POWERDOWN, NULL, &inner) < 0)
 		seconds = MIN(seconds, 1); /* perhaps it ends just now */
 	got = rundir_wait(r, clock_ns() + seconds * CLOCK_NS_PER_S);
 	if (got < 0 && got != -ETIMEDOUT)
@@ -123,7 +123,7 @@ static int stop_vm(const struct rundir *r, const struct vm_options *o, const cha
 	if (got != 0)
 		return MIN(got, 0);
 	*how = o->force ? "was ended" : "did not shut down in time and was ended";
-	(void)vm_call(r, CONTROL_QUIT, NULL, NULL);
+	(void)vmsock_call(r, CONTROL_QUIT, NULL, NULL);
 	if (rundir_wait(r, clock_ns() + QUIT_NS) == 0)
 		return 0;
 	*how = "did not end and was killed";
@@ -210,14 +210,14 @@ static int run_again(const json_t *info, int *status, struct err *e)
 	if (pid == 0) {
 		if (!cwd || chdir(cwd) < 0) {
 			fprintf(stderr, "lodge: the folder that the VM was started in is gone\n");
-			_exit(CLI_EXIT_RUNTIME);
+			_exit(STATUS_RUNTIME);
 		}
 		execv("/proc/self/exe", argv);
 		_exit(127);
 	}
 	while (waitpid(pid, &wstatus, 0) < 0 && errno == EINTR)
 		;
-	*status = WIFEXITED(wstatus) ? WEXITSTATUS(wstatus) : CLI_EXIT_RUNTIME;
+	*status = WIFEXITED(wstatus) ? WEXITSTATUS(wstatus) : STATUS_RUNTIME;
 	return 0;
 }
 
@@ -381,8 +381,8 @@ static int wait_one(struct rundir *r, const struct vm_options *o, int *status, s
 		return err_set(e, EIO, "the VM \"%s\" ended without a word: its keeper was killed",
 			       r->name);
 	*status = (int)(json_integer_value(value) & 0x7f);
-	if (json_integer_value(value) == CLI_EXIT_INTERRUPTED)
-		*status = CLI_EXIT_INTERRUPTED;
+	if (json_integer_value(value) == STATUS_INTERRUPTED)
+		*status = STATUS_INTERRUPTED;
 	return 0;
 }
 
@@ -407,13 +407,13 @@ void vm_events_options(FILE *f)
 
 static int events_one(struct rundir *r, const struct vm_options *o, int *status, struct err *e)
 {
-	_autoclose int fd = vm_control(r, e);
+	_autoclose int fd = vmsock_open(r, e);
 
 	(void)o;
 	(void)status;
 	if (fd < 0)
 		return fd;
-	if (control_call(fd, CONTROL_EVENTS, clock_ns() + VM_ANSWER_NS, NULL, e) < 0)
+	if (control_call(fd, CONTROL_EVENTS, clock_ns() + VMSOCK_ANSWER_NS, NULL, e) < 0)
 		return -e->code;
 	return ctl_events(fd, e);
 }

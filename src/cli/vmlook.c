@@ -24,70 +24,47 @@ static int each(const struct vm_verb *v, const struct vm_options *o, const char 
 	struct err e = {0};
 	int got;
 
-	*status = CLI_EXIT_OK;
+	*status = STATUS_OK;
 	if (v->managed && daemon_has(name)) {
 		got = v->managed(name, o, &e);
-		return got < 0 ? (int)cli_fail(&e, cli_status(&e)) : CLI_EXIT_OK;
+		return got < 0 ? (int)status_fail(&e, status_of(&e)) : STATUS_OK;
 	}
 	got = rundir_open(&r, name, &e);
 	if (got == 0)
 		got = v->one(&r, o, status, &e);
 	rundir_close(&r);
-	return got < 0 ? (int)cli_fail(&e, cli_status(&e)) : *status;
+	return got < 0 ? (int)status_fail(&e, status_of(&e)) : *status;
 }
 
 int vm_each(const struct vm_verb *v, struct vm_options *o, int argc, char **argv)
 {
 	struct opt_result res = {0};
 	_autofree char **names = NULL;
-	int first = CLI_EXIT_OK, status, n;
+	int first = STATUS_OK, status, n;
 	struct err e = {0};
 
 	if (opt_parse(v->table, v->n_options, argc, argv, o, &res, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	if (o->help)
 		return cli_own_help(v->run);
 	if (!o->all && (res.n_args == 0 || (!v->many && res.n_args > 1))) {
 		err_set(&e, EINVAL, "the name of %s VM is needed: `lodge ls` shows them",
 			v->many ? "at least one" : "one");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	if (o->all && res.n_args) {
 		err_set(&e, EINVAL, "--all and names: give one of them");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	n = o->all ? rundir_list(&names, &e) : res.n_args;
 	if (n < 0)
-		return cli_fail(&e, cli_status(&e));
+		return status_fail(&e, status_of(&e));
 	for (int i = 0; i < n; i++) {
 		status = each(v, o, o->all ? names[i] : res.arg[i], &status);
-		if (first == CLI_EXIT_OK)
+		if (first == STATUS_OK)
 			first = status;
 	}
 	return first;
-}
-
-int vm_control(const struct rundir *r, struct err *e)
-{
-	struct err inner = {0};
-	int fd = -ECONNREFUSED;
-
-	if (rundir_alive(r))
-		fd = rundir_connect(r, "control", SOCK_SEQPACKET, &inner);
-	if (fd >= 0)
-		return fd;
-	if (fd != -ECONNREFUSED && fd != -ENOENT)
-		return err_set(e, inner.code, "%s", inner.msg);
-	err_set(e, EBUSY, "the VM \"%s\" is not running: `lodge start %s` starts it", r->name,
-		r->name);
-	return err_field(e, "name", r->name);
-}
-
-int vm_call(const struct rundir *r, enum control_cmd cmd, json_t **result, struct err *e)
-{
-	_autoclose int fd = vm_control(r, e);
-
-	return fd < 0 ? fd : control_call(fd, cmd, clock_ns() + VM_ANSWER_NS, result, e);
 }
 
 /* ---- looking ---- */
@@ -239,16 +216,16 @@ int vm_ls(int argc, char **argv)
 	int n;
 
 	if (opt_parse(ls_table, ARRAY_SIZE(ls_table), argc, argv, &o, &res, &e))
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	if (o.help)
 		return cli_own_help(vm_ls);
 	if (res.n_args) {
 		err_set(&e, EINVAL, "`lodge ls` takes no names: `lodge info NAME` shows one VM");
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	}
 	n = rundir_list(&names, &e);
 	if (n < 0)
-		return cli_fail(&e, cli_status(&e));
+		return status_fail(&e, status_of(&e));
 	for (int i = 0; i < n; i++) {
 		struct rundir r;
 
@@ -262,16 +239,16 @@ int vm_ls(int argc, char **argv)
 	}
 	add_managed(rows);
 	if (show_filter(rows, &o.filter, ls_columns, &e) < 0)
-		return cli_fail(&e, CLI_EXIT_USAGE);
+		return status_fail(&e, STATUS_USAGE);
 	for (size_t i = 0; o.format == SHOW_TABLE && i < json_array_size(rows); i++)
 		vm_humanise(json_array_get(rows, i));
 	if (!o.quiet)
 		return show_rows(rows, ls_columns, (enum show_format)o.format, stdout) ?
-			       CLI_EXIT_RUNTIME :
-			       CLI_EXIT_OK;
+			       STATUS_RUNTIME :
+			       STATUS_OK;
 	for (size_t i = 0; i < json_array_size(rows); i++)
 		puts(json_string_value(json_object_get(json_array_get(rows, i), "name")));
-	return CLI_EXIT_OK;
+	return STATUS_OK;
 }
 
 /* ---- info ---- */
@@ -321,7 +298,7 @@ static int info_one(struct rundir *r, const struct vm_options *o, int *status, s
 	if (o->format == SHOW_TABLE)
 		vm_humanise(j);
 	if (show_object(j, (enum show_format)o->format, stdout) < 0)
-		*status = CLI_EXIT_RUNTIME;
+		*status = STATUS_RUNTIME;
 	return 0;
 }
 

@@ -12,7 +12,7 @@
  *   info.json     what runs: name, pid of the keeper, start time, resolved configuration, the words it was started with
  *   control       control socket of the VM process (proto/control.h)
  *   agent         socket to the guest agent, with `--agent on`
- *   console       console socket of the keeper (cli/hub.h), unless the console is elsewhere
+ *   console       console socket of the keeper (keeper/hub.h), unless the console is elsewhere
  *   console.log, console.log.old    the last of what the guest said
  *   messages      what a detached VM's processes had to say
  *   exit.json     how it ended; then `lock` is free, and says the same

@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "keeper/run.h"
 #include "sandbox/owned.h"
 
 #define CALLS_END 640	      /* numbers that are looked at: beyond the newest kernel's */

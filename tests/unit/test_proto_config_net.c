@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "cli/cli.h"
+#include "keeper/run.h"
 #include "proto/config.h"
 
 static void example(struct vm_config *c)

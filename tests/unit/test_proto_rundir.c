@@ -18,8 +18,8 @@
 
 #include <cmocka.h>
 
-#include "cli/conlog.h"
-#include "cli/hub.h"
+#include "keeper/conlog.h"
+#include "keeper/hub.h"
 #include "proto/rundir.h"
 #include "util/clock.h"
 

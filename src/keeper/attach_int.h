@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attach_int.h - what the two files of the keeper share: attach.c (life of the VM) and attach_console.c (its console). */
+#ifndef LODGE_KEEPER_ATTACH_INT_H
+#define LODGE_KEEPER_ATTACH_INT_H
+
+#include "keeper/run.h"
+#include "keeper/escape.h"
+#include "keeper/hub.h"
+#include "proto/control.h"
+#include "util/loop.h"
+
+struct stream {
+	uint8_t data[16384];
+	size_t start, len; /* bytes waiting are [start, start + len) */
+};
+
+struct attach {
+	const struct attach_options *opt;
+	struct loop *loop;
+	int control, console, signals;
+	struct loop_fd *w_control, *w_console, *w_stdin, *w_stdout, *w_signals, *w_opener;
+	struct hub *hub; /* NULL: no run directory, or no console here */
+	struct stream typed, printed;
+	struct escape escape;
+	bool escape_on; /* stdin is a terminal in raw mode */
+	bool stdin_open, stdout_open;
+	bool paused;
+	uint64_t next_id;
+	struct loop_timer timeout, kill;
+
+	bool quitting;	 /* attach_quit() was called */
+	int quit_status; /* what it was for */
+	bool reaped;
+	int wait_status;
+	int final;	      /* enum control_event that was the last word, or -1 */
+	int final_status;     /* exit status that it means */
+	char final_text[256]; /* what it said */
+};
+
+/* attach.c */
+void attach_request(struct attach *a, enum control_cmd cmd);
+/* Ends the VM; the exit status that this is to give. */
+void attach_quit(struct attach *a, int status);
+/* Ends the loop if all is done. */
+void attach_finish(struct attach *a);
+
+/* attach_console.c */
+/* The console stream, the hub, and unless we are detached the terminal. */
+int attach_console_watch(struct attach *a, struct err *e);
+/* Sets what each watch waits for by what the buffers hold. */
+void attach_update(struct attach *a);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conlog.c - two files that take turns. */
+#include "keeper/conlog.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "util/fdio.h"
+
+static void turn(struct conlog *l)
+{
+	char old[40];
+
+	snprintf(old, sizeof(old), "%.30s.old", l->name);
+	base_close_fd(&l->old);
+	l->old = l->fd;
+	if (l->fd >= 0 && renameat(l->dir, l->name, l->dir, old) < 0)
+		base_close_fd(&l->old);
+	l->begin = l->old >= 0 ? l->start : l->end;
+	l->start = l->end;
+	l->fd = openat(l->dir, l->name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+void conlog_init(struct conlog *l, int dir, const char *name)
+{
+	*l = (struct conlog){.name = name, .dir = dir, .fd = -1, .old = -1};
+	turn(l);
+}
+
+void conlog_fini(struct conlog *l)
+{
+	base_close_fd(&l->fd);
+	base_close_fd(&l->old);
+}
+
+void conlog_put(struct conlog *l, const void *data, size_t len)
+{
+	if (l->end - l->start + len > CONLOG_HALF)
+		turn(l);
+	if (l->fd >= 0 && fdio_write(l->fd, data, len, l->end - l->start) == 0) {
+		l->end += len;
+		return;
+	}
+	/* No room: what is there makes place, and these bytes are lost. */
+	l->end += len;
+	base_close_fd(&l->old);
+	if (l->fd >= 0 && ftruncate(l->fd, 0) < 0)
+		base_close_fd(&l->fd);
+	l->begin = l->start = l->end;
+}
+
+size_t conlog_get(const struct conlog *l, uint64_t *at, void *data, size_t len)
+{
+	bool old;
+	uint64_t n;
+
+	if (*at < l->begin)
+		*at = l->begin;
+	old = *at < l->start;
+	n = MIN((uint64_t)len, (old ? l->start : l->end) - *at);
+	if (!n)
+		return 0;
+	if (fdio_read(old ? l->old : l->fd, data, n, *at - (old ? l->begin : l->start)) < 0) {
+		*at += n;
+		return 0;
+	}
+	return n;
+}
