@@ -146,6 +146,7 @@ static void keeper_ended(void *ctx, int fd, uint32_t events)
 
 	(void)fd;
 	(void)events;
+	rundir_remove_folders(&vm->run);
 	unwatch(vm);
 	decide(vm, end);
 }

@@ -29,6 +29,7 @@
 #include "keeper/guest.h"
 #include "keeper/term.h"
 #include "proto/opener.h"
+#include "sandbox/cgroup.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -341,6 +342,10 @@ static int attach_status(const struct attach *a)
 	if (WIFSIGNALED(a->wait_status) && WTERMSIG(a->wait_status) == SIGSYS)
 		log_error(
 			"the VM process was ended by its sandbox: it made a system call that it may not make; --sandbox trace names it");
+	else if (WIFSIGNALED(a->wait_status) && WTERMSIG(a->wait_status) == SIGKILL &&
+		 a->opt->group && cgroup_out_of_memory(a->opt->group))
+		log_error("the VM process was ended by the host's kernel: it wanted more memory than its control group allows (%s)",
+			  a->opt->group->note);
 	else if (WIFSIGNALED(a->wait_status))
 		log_error("the VM process ended by signal %d (%s)", WTERMSIG(a->wait_status),
 			  strsignal(WTERMSIG(a->wait_status)));

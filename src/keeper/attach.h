@@ -8,6 +8,7 @@
 #include "proto/config.h"
 #include "proto/rundir.h"
 
+struct cgroup;
 struct detach;
 struct run_disks;
 
@@ -23,7 +24,8 @@ struct attach_options {
 	uint64_t timeout_s; /* 0: none */
 	bool restored;	    /* it goes on: its clock is behind */
 	bool quiet;
-	struct run_disks *disks; /* files of disks that are removed are let go */
+	const struct cgroup *group; /* that its process is in; NULL: none */
+	struct run_disks *disks;    /* files of disks that are removed are let go */
 };
 
 /* From here on signals that end us wait for attach_run(): an end in the middle of a start leaves

@@ -25,11 +25,27 @@
 
 #include "keeper/run.h"
 #include "proto/control.h"
+#include "sandbox/cgroup.h"
 #include "sandbox/sandbox.h"
 #include "util/log.h"
 
 #define LAUNCH_FIRST_FD 3
 #define LAUNCH_FDS_MAX 2u
+
+/* The group that children go into. */
+static const struct cgroup *launch_group;
+
+void launch_into(const struct cgroup *g)
+{
+	launch_group = g;
+}
+
+void launch_group_word(char *word, size_t size)
+{
+	*word = '\0';
+	if (launch_group)
+		sandbox_group_word(word, size, launch_group->on, launch_group->note);
+}
 
 int launch_find(const char *program, char *path, size_t size, struct err *e)
 {
@@ -119,6 +135,8 @@ static _Noreturn void launch_exec(const char *path, char *const argv[], char *co
 	/* A parent that died before prctl() has closed its end: in a PID namespace getppid() does not tell. */
 	close(ours);
 	if (poll(&gone, 1, 0) != 0)
+		_exit(127);
+	if (launch_group && !cgroup_enter(launch_group))
 		_exit(127);
 	status = fcntl(status, F_DUPFD, 16);
 	null = open("/dev/null", O_RDWR);
@@ -244,13 +262,15 @@ int launch_vm(const struct vm_config *c, const struct config_fds *fds, pid_t *pi
 	      struct err *e)
 {
 	static char arg0[] = "lodge-vm", arg1[] = "--control-fd", arg2[] = "3";
-	char *const argv[] = {arg0, arg1, arg2, NULL};
+	char group[CGROUP_NOTE_SIZE + 1];
+	char *const argv[] = {arg0, arg1, arg2, group, NULL};
 	_autoclose int theirs = -1;
 	int pair[2], r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, errno, "cannot make a control socket");
 	theirs = pair[1];
+	launch_group_word(group, sizeof(group));
 	r = launch_program("lodge-vm", argv, &theirs, 1, c->sandbox != CONFIG_SANDBOX_OFF, pid, e);
 	if (!r) {
 		base_close_fd(&theirs);

@@ -8,6 +8,13 @@
 #include "proto/config.h"
 #include "util/err.h"
 
+struct cgroup;
+
+/* Programs that are started from now on go into this group; NULL: into none. */
+void launch_into(const struct cgroup *g);
+/* About it, for sandbox_config.group; "": there is none. */
+void launch_group_word(char *word, size_t size);
+
 /* Where a program of ours is: beside this one, or in libexec. */
 int launch_find(const char *program, char *path, size_t size, struct err *e);
 /* Starts it with argv and `n` descriptors (at most 2), which it finds as numbers 3 and up; they stay the caller's. `sandbox`: it

@@ -17,6 +17,7 @@
 #include "keeper/detach.h"
 #include "engine/kvm/probe.h"
 #include "proto/control.h"
+#include "sandbox/cgroup.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -192,6 +193,7 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 				    .restored = o->restore,
 				    .quiet = o->quiet,
 				    .disks = &o->disks};
+	struct cgroup group;
 	struct config_fds fds;
 	struct run_name names[3] = {0};
 	struct err e = {0};
@@ -200,8 +202,12 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 	config_fds_init(&fds);
 	fds.fd[CONFIG_FD_STATE] = state_fd;
 	attach_hold_signals();
-	r = info ? run_open(o, c, console_path, run, &fds, &at.console, &at.opener, &e) :
-		   err_set(&e, EINVAL, "the command line or the current folder is not UTF-8 text");
+	r = rungroup_open(&group, o, c, run, &e);
+	at.group = &group;
+	if (r == 0)
+		r = info ? run_open(o, c, console_path, run, &fds, &at.console, &at.opener, &e) :
+			   err_set(&e, EINVAL,
+				   "the command line or the current folder is not UTF-8 text");
 	run_note_name(&names[0], o->control, fds.fd[CONFIG_FD_CONTROL_EXTRA]);
 	if (o->agent && strcmp(o->agent, "on") != 0)
 		run_note_name(&names[1], o->agent, fds.fd[CONFIG_FD_AGENT_LISTEN]);
@@ -221,6 +227,9 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
 		run_remove_name(&names[i]);
+	runnet_end(&o->nets);
+	runshare_end(&o->shares);
+	rungroup_close(&group);
 	return status;
 }
 

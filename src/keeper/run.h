@@ -80,6 +80,7 @@ struct run_options {
 	const char *image;		    /* NULL: none */
 	char image_disk[2 * PATH_MAX + 16]; /* the --disk that it stands for */
 	uint64_t cpus, memory, timeout_s;   /* timeout 0: none */
+	uint64_t cpu_weight, cpu_quota;	    /* 0: none */
 	unsigned engine;		    /* enum run_engine */
 	unsigned memory_huge;		    /* enum config_huge */
 	unsigned cpu_model;		    /* enum config_cpu_model */
@@ -114,6 +115,16 @@ struct run_options {
 int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config *c,
 		 const char **console_path, struct err *e);
 void runopt_print_help(FILE *f);
+
+/* ---- rungroup.c: the control group of the VM's processes ---- */
+
+struct cgroup;
+
+/* Makes it, if the host lets us, and has what is started from now on go into it. An error only if it was asked for by an option. */
+int rungroup_open(struct cgroup *g, const struct run_options *o, const struct vm_config *c,
+		  const struct rundir *run, struct err *e);
+/* Its processes have ended. Also after an error. */
+void rungroup_close(struct cgroup *g);
 
 /* ---- runfile.c: checks against the host; opens what the VM gets ---- */
 

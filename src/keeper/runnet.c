@@ -22,6 +22,7 @@
 #include "keeper/run.h"
 #include "proto/control.h"
 #include "proto/portfwd.h"
+#include "sandbox/cgroup.h"
 
 #define NET_USER_MTU 32000u  /* libslirp offers a window of 64 KiB and no more: two packets of it */
 #define NET_VNET_HDR_SIZE 12 /* virtio_net_hdr_v1 */
@@ -381,9 +382,10 @@ static int start_nat(struct run_net *n, const struct config_net *c, const char *
 		     enum config_sandbox sandbox, struct err *e)
 {
 	char mtu[8], name[] = "lodge-nat", fd_opt[] = "--fd=3", status_opt[] = "--status-fd=4";
-	char sandbox_opt[24];
+	char sandbox_opt[24], word[CGROUP_NOTE_SIZE + 1];
 	char *argv[16] = {name, fd_opt, status_opt, sandbox_opt};
 	_autofree char *network = NULL, *hostname = NULL, *fwd = NULL, *mtu_opt = NULL;
+	_autofree char *group = NULL;
 	char no_ipv6[] = "--no-ipv6", loopback[] = "--host-loopback", restricted[] = "--restricted";
 	char stay_opt[] = "--stay";
 	_autoclose int theirs = -1;
@@ -395,13 +397,16 @@ static int start_nat(struct run_net *n, const struct config_net *c, const char *
 
 	snprintf(mtu, sizeof(mtu), "%u", c->mtu);
 	snprintf(sandbox_opt, sizeof(sandbox_opt), "--sandbox=%s", config_sandbox_names[sandbox]);
-	if (asprintf(&network, "--network=%s", n->network) < 0 ||
+	launch_group_word(word, sizeof(word));
+	if (asprintf(&group, "--group=%s", word) < 0 ||
+	    asprintf(&network, "--network=%s", n->network) < 0 ||
 	    asprintf(&hostname, "--hostname=%s", n->hostname) < 0 ||
 	    asprintf(&fwd, "--forward=%s", forward) < 0 || asprintf(&mtu_opt, "--mtu=%s", mtu) < 0)
 		return err_set(e, ENOMEM, "out of memory");
 	argv[k++] = network;
 	argv[k++] = hostname;
 	argv[k++] = mtu_opt;
+	argv[k++] = group;
 	if (*forward)
 		argv[k++] = fwd;
 	if (!n->ipv6)

@@ -8,6 +8,7 @@
 
 #include "keeper/run.h"
 #include "keeper/image.h"
+#include "sandbox/cgroup.h"
 
 static const char *const engine_words[] = {"auto", "kvm", "soft", NULL};
 
@@ -24,6 +25,11 @@ static const struct opt_def run_options[] = {
 	{"cmdline", 0, OPT_TEXT, AT(cmdline), "TEXT",
 	 "kernel command line (console=ttyS0 or hvc0, or what the disk says)", 0, 0, NULL},
 	{"cpus", 'c', OPT_UINT, AT(cpus), "N", "virtual CPUs (1)", 1, CONFIG_CPUS_MAX, NULL},
+	{"cpu-weight", 0, OPT_UINT, AT(cpu_weight), "N",
+	 "share of the host's CPUs when they are wanted by others, who have 100", 1,
+	 CGROUP_WEIGHT_MAX, NULL},
+	{"cpu-quota", 0, OPT_UINT, AT(cpu_quota), "PERCENT",
+	 "of one host CPU, for the whole VM, at most: 150 is one and a half", 1, 100000, NULL},
 	{"cpu-model", 0, OPT_CHOICE, AT(cpu_model), "WORD",
 	 "host, x86-64, x86-64-v2 or x86-64-v3: the same on every host (host)", 0, 0,
 	 config_cpu_model_names},
@@ -208,7 +214,8 @@ static int runopt_restore(struct run_options *o, const struct opt_result *res, s
 		"no-probe",    "soft-mode", "soft-cache", "soft-trace", "perf-map",   "name",
 		"console",     "control",   "timeout",	  "no-reboot",	"on-crash",   "quiet",
 		"json-errors", "help",	    "disk",	  "net",	"publish",    "sandbox",
-		"ssh-key",     "user",	    "hostname",	  "cloud-init", "huge-pages",
+		"ssh-key",     "user",	    "hostname",	  "cloud-init", "huge-pages", "cpu-weight",
+		"cpu-quota",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {

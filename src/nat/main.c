@@ -38,7 +38,7 @@ extern const struct sandbox_filter sandbox_filter_nat; /* generated */
 struct options {
 	uint64_t fd, status_fd, mtu;
 	unsigned sandbox; /* enum config_sandbox */
-	const char *network, *forward, *hostname;
+	const char *network, *forward, *hostname, *group;
 	bool no_ipv6, host_loopback, restricted, stay, help, version;
 };
 
@@ -57,6 +57,8 @@ static const struct opt_def table[] = {
 	 "the gateway's address is the host's 127.0.0.1", 0, 0, NULL},
 	{"sandbox", 0, OPT_CHOICE, AT(sandbox), "WORD", "on, strict, trace or off (on)", 0, 0,
 	 config_sandbox_names},
+	{"group", 0, OPT_TEXT, AT(group), "WORD", "about the control group that it was put into", 0,
+	 0, NULL},
 	{"restricted", 0, OPT_FLAG, AT(restricted), "", "forwards only, no way out", 0, 0, NULL},
 	{"stay", 0, OPT_FLAG, AT(stay), "", "go on when the parent ends", 0, 0, NULL},
 	{"version", 0, OPT_FLAG, AT(version), "", "version", 0, 0, NULL},
@@ -130,6 +132,7 @@ static int lock_in(const struct options *o, struct err *e)
 {
 	const struct sandbox_config sc = {.filter = &sandbox_filter_nat,
 					  .network = true,
+					  .group = o->group,
 					  .keep = "/etc/resolv.conf",
 					  .max_fds = FDS_MAX,
 					  .max_threads = THREADS_MAX,

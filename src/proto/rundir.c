@@ -267,6 +267,21 @@ static int lock_is_there(const struct rundir *r)
 
 /* ---- life of a folder ---- */
 
+void rundir_remove_folders(const struct rundir *r)
+{
+	_autojson json_t *j = rundir_read(r, RUNDIR_FOLDERS_FILE);
+	json_t *folder;
+	size_t i;
+
+	json_array_foreach(json_object_get(j, RUNDIR_FOLDERS), i, folder)
+	{
+		const char *path = json_string_value(folder);
+
+		if (path)
+			(void)rmdir(path);
+	}
+}
+
 /* All but the lock. What is not a file or a socket was put there by somebody else, and stays. */
 static void clear(const struct rundir *r)
 {
@@ -274,6 +289,7 @@ static void clear(const struct rundir *r)
 	struct dirent *d;
 	DIR *dir;
 
+	rundir_remove_folders(r);
 	if (fd < 0)
 		return;
 	dir = fdopendir(fd);

@@ -15,6 +15,7 @@
  *   console       console socket of the keeper (keeper/hub.h), unless the console is elsewhere
  *   console.log, console.log.old    the last of what the guest said
  *   messages      what a detached VM's processes had to say
+ *   folders.json  folders elsewhere (of control groups) that were made for it: removed, if empty, together with what is here
  *   exit.json     how it ended; then `lock` is free, and says the same
  *
  * Trust. The folders belong to the user, mode 0700, and are refused otherwise. Nothing in here follows a symbolic link or
@@ -30,6 +31,8 @@
 
 #include "proto/config.h"
 
+#define RUNDIR_FOLDERS "folders"
+#define RUNDIR_FOLDERS_FILE RUNDIR_FOLDERS ".json"
 #define RUNDIR_INFO_MAX ((size_t)256 * 1024)
 
 struct rundir {
@@ -54,6 +57,9 @@ int rundir_open(struct rundir *r, const char *name, struct err *e);
 int rundir_claim(struct rundir *r, struct err *e);
 /* Removes everything, the folder too; the lock is held. */
 void rundir_remove(struct rundir *r);
+
+/* Removes the folders that folders.json names, and that are empty; its keeper is dead, or it is the keeper who asks. */
+void rundir_remove_folders(const struct rundir *r);
 
 /* Does its keeper live? */
 bool rundir_alive(const struct rundir *r);

@@ -29,6 +29,7 @@
 #endif
 
 const char *const sandbox_layer_names[] = {"limits",
+					   "cgroup",
 					   "user-namespace",
 					   "own-user",
 					   "empty-file-system",
@@ -133,11 +134,24 @@ static void read_time_zone(void)
 	tzset();
 }
 
+void sandbox_group_word(char *word, size_t size, bool on, const char *text)
+{
+	snprintf(word, size, "%c%s", on ? '+' : '-', text);
+}
+
+static void group_tell(struct sandbox *s, const char *word)
+{
+	s->on[SANDBOX_CGROUP] = word && word[0] == '+';
+	sandbox_note(s, SANDBOX_CGROUP, "%s",
+		     word && word[0] ? word + 1 : "who started it made none");
+}
+
 void sandbox_isolate(struct sandbox *s, const struct sandbox_config *c)
 {
 	memset(s, 0, sizeof(*s));
 	read_time_zone();
 	limits_apply(s, c);
+	group_tell(s, c->group);
 	namespace_user(s);
 	limit_threads(s, c);
 	namespace_rest(s, c->network, c->keep);

@@ -20,6 +20,7 @@
 
 enum sandbox_layer {
 	SANDBOX_LIMITS,	   /* rlimits */
+	SANDBOX_CGROUP,	   /* control group of its own; made by who started it (cgroup.h) */
 	SANDBOX_USER,	   /* user namespace */
 	SANDBOX_UID,	   /* a user id of its own, where started by root */
 	SANDBOX_FILES,	   /* mount namespace, and an empty root in it */
@@ -49,11 +50,15 @@ pid_t namespace_fork(void);
 
 struct sandbox_config {
 	const struct sandbox_filter *filter;
-	bool network;	  /* the host's network is kept: it is what the program is for */
+	bool network; /* the host's network is kept: it is what the program is for */
+	const char *group; /* the control group that it was put into: "+" or "-" and a note; NULL: no word of it */
 	const char *keep; /* a file that can still be read, by its own name; NULL: none */
 	uint64_t max_fds, max_threads, max_file; /* rlimits; 0: as they are */
 	bool trap; /* a refused system call is named on stderr: for debugging */
 };
+
+/* The word for sandbox_config.group. */
+void sandbox_group_word(char *word, size_t size, bool on, const char *text);
 
 void sandbox_isolate(struct sandbox *s, const struct sandbox_config *c);
 void sandbox_seal(struct sandbox *s, const struct sandbox_config *c);

@@ -3,7 +3,8 @@
  * main.c - lodge-vm: the process of one virtual machine.
  *
  * The start-up story:
- *   1. Arguments: one number, the control socket. Everything else comes through it.
+ *   1. Arguments: one number, the control socket, and a word about the control group that the process was put into.
+ *      Everything else comes through the socket.
  *   2. Close every descriptor but stdin, stdout, stderr and that one. Its memory is the guest's: it is not dumpable.
  *   3. Receive the configuration and the open files in one message, from who started it.
  *   4. Lock in (sandbox/sandbox.h). What cannot be had afterwards is made just before: the rings for disks, the clock's scale. From here on
@@ -50,6 +51,7 @@ struct vm {
 	struct vm_config cfg;
 	struct config_fds fds;
 	struct sandbox sandbox;
+	const char *group; /* for sandbox_config */
 	int control_fd;
 	int signal_fd;
 	struct loop *loop;
@@ -61,13 +63,13 @@ struct vm {
 };
 
 static const char usage_text[] =
-	"usage: lodge-vm --control-fd N\n"
+	"usage: lodge-vm --control-fd N [GROUP]\n"
 	"\n"
 	"Runs one virtual machine. Started by lodge, which sends the configuration and the open\n"
 	"files over the socket N; not meant to be started by hand. See lodge --help.\n";
 
 /* 1. Returns the descriptor, or exits. */
-static int parse_arguments(int argc, char **argv)
+static int parse_arguments(int argc, char **argv, const char **group)
 {
 	char *end;
 	long fd;
@@ -80,7 +82,7 @@ static int parse_arguments(int argc, char **argv)
 		puts("lodge-vm " LODGE_VERSION);
 		exit(0);
 	}
-	if (argc != 3 || strcmp(argv[1], "--control-fd") != 0) {
+	if ((argc != 3 && argc != 4) || strcmp(argv[1], "--control-fd") != 0) {
 		fputs(usage_text, stderr);
 		exit(EXIT_USAGE);
 	}
@@ -90,6 +92,7 @@ static int parse_arguments(int argc, char **argv)
 		log_error("--control-fd takes the number of an open socket, 3 or more");
 		exit(EXIT_USAGE);
 	}
+	*group = argc == 4 ? argv[3] : NULL;
 	return (int)fd;
 }
 
@@ -161,6 +164,7 @@ static int lock_in(struct vm *vm, struct err *e)
 {
 	const struct vm_config *c = &vm->cfg;
 	const struct sandbox_config sc = {.filter = &sandbox_filter_vm,
+					  .group = vm->group,
 					  .max_fds = fds_needed(c),
 					  .max_threads = THREADS_BASE + c->cpus +
 							 THREADS_PER_DISK * (uint64_t)c->n_disks,
@@ -322,7 +326,7 @@ int main(int argc, char **argv)
 	struct err e = {0};
 
 	log_init("lodge-vm", NULL);
-	vm.control_fd = parse_arguments(argc, argv);
+	vm.control_fd = parse_arguments(argc, argv, &vm.group);
 	close_others(vm.control_fd);
 	config_init(&vm.cfg);
 	config_fds_init(&vm.fds);
