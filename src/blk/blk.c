@@ -150,6 +150,12 @@ static bool no_room(const struct blk_req *r, int result)
 	return (result == -ENOSPC || result == -EDQUOT) && r->op != BLK_READ && r->op != BLK_FLUSH;
 }
 
+/* Is somebody still waiting for it? */
+static bool wanted(const struct blk *b, const struct blk_req *r)
+{
+	return !b->cancelling && (!b->device.wanted || b->device.wanted(b->device.ctx, r));
+}
+
 /* A layer is done with it. */
 static void layer_done(struct blk_io *io, int result)
 {
@@ -157,9 +163,13 @@ static void layer_done(struct blk_io *io, int result)
 	struct blk *b = r->blk;
 
 	b->n_flight--;
-	if (no_room(r, result) && b->pause_when_full && !b->cancelling) {
+	if (no_room(r, result) && b->pause_when_full) {
 		bool first = !b->full.first;
 
+		if (!wanted(b, r)) {
+			finish(b, r, -ECANCELED);
+			return;
+		}
 		queue_put(&b->full, r);
 		b->n_held++;
 		if (first) {
@@ -307,14 +317,29 @@ bool blk_full(const struct blk *b)
 	return b->full.first;
 }
 
+static void cancel_in(struct blk *b, struct queue *q)
+{
+	struct queue all = *q;
+	struct blk_req *r, *next;
+
+	queue_init(q);
+	for (r = all.first; r; r = next) {
+		next = r->next;
+		if (wanted(b, r)) {
+			queue_put(q, r);
+		} else {
+			b->n_held--;
+			answer(b, r, -ECANCELED);
+		}
+	}
+}
+
 void blk_cancel(struct blk *b)
 {
-	struct blk_req *r;
-
-	while ((r = queue_get(&b->held)) || (r = queue_get(&b->full)))
-		answer(b, r, -ECANCELED);
-	b->n_held = 0;
-	loop_timer_cancel(&b->timer);
+	cancel_in(b, &b->held);
+	cancel_in(b, &b->full);
+	if (!b->held.first)
+		loop_timer_cancel(&b->timer);
 }
 
 static void wait_flight(struct blk *b)

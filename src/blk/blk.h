@@ -9,7 +9,8 @@
  * The front refuses what no layer should ever see: ranges outside of the disk, lengths that are no whole blocks, writes to a
  * read-only disk, operations that the disk does not have. It keeps the rate limits, counts, and applies the error policy:
  *   - No room (ENOSPC, EDQUOT) with `pause_when_full`: the request is held, the owner is told and pauses the VM; a
- *     resume tries again. Nothing reaches the guest.
+ *     resume tries again. Nothing reaches the guest. One that the device does not want any more (it was reset) is
+ *     cancelled instead.
  *   - A flush that failed: latched. What the host could not write may be gone, and its next fsync would not say so; every
  *     later flush of this disk fails, too. The owner is told and pauses the VM.
  *   - Anything else is reported to the guest, and to the owner.
@@ -150,9 +151,10 @@ void blk_submit(struct blk *b, struct blk_req *r);
 void blk_commit(struct blk *b);
 /* Are there requests that wait for room? */
 bool blk_full(const struct blk *b);
-/* Requests that have not begun (waiting for a limit, for room, or for a resume) complete with -ECANCELED, by a post. */
+/* Requests that have not begun (waiting for a limit, for room, or for a resume) and that the device does not want any more
+ * complete with -ECANCELED, by a post. */
 void blk_cancel(struct blk *b);
-/* Cancels, and waits until everything has completed. */
+/* Cancels all, and waits until everything has completed. */
 void blk_drain(struct blk *b);
 /* Waits until nothing is in flight, whatever the limits say; what comes from now on is held, as is what waits for room. */
 void blk_pause(struct blk *b);
@@ -168,6 +170,8 @@ struct blk_device {
 	void *ctx;
 	void (*batch)(void *ctx);   /* after each round of completions */
 	void (*resized)(void *ctx); /* info.size is another one */
+	/* Is the request still waited for? Asked before it is held for want of room, and by blk_cancel(). NULL: all are. */
+	bool (*wanted)(void *ctx, const struct blk_req *r);
 };
 void blk_set_device(struct blk *b, const struct blk_device *d);
 void blk_stats(const struct blk *b, struct blk_stats *out);

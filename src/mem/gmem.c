@@ -16,6 +16,10 @@
  * Huge pages of hugetlbfs are for either kind. The host accounts for all of them when they are mapped: a guest never
  * meets the lack of one. They know neither holes nor write(), and are given back whole only.
  *
+ * Clearing. To give the pages of a whole guest back takes time, of which a guest that reboots would have to wait for each
+ * millisecond. So memory gets a new file in the old one's place, and the old one's pages are given back by pieces, later. To
+ * close the old file would not do: others may have it mapped.
+ *
  * Dirty log. One bit a page, set with an atomic OR only when it is not set yet, so that a page that is
  * written often costs a load. Harvest exchanges each word with zero: a write is either in this harvest or
  * in the next one. The bitmap, once allocated, lives as long as the memory: stopping the log clears the
@@ -33,6 +37,7 @@
 
 #define GUARD (2 * MIB)
 #define BY_FILE (16 * KIB)
+#define REST_PIECE (16 * MIB)	    /* given back by one gmem_clear_rest(): a few milliseconds */
 #define MEM_MAX (UINT64_C(1) << 46) /* below the host's user address space */
 
 static uint64_t n_pages(const struct gmem *m)
@@ -109,7 +114,8 @@ static int open_file(struct gmem *m, struct err *e)
 
 	if (m->memfd == GMEM_PRIVATE)
 		return 0;
-	if (m->memfd < 0) {
+	if (m->memfd == GMEM_NEW) {
+		m->own_file = true;
 		/* seccomp vm: memfd_create, ftruncate, fcntl arg1=F_ADD_SEALS - guest memory */
 		m->memfd = memfd_create("guest-memory",
 					MFD_CLOEXEC | MFD_ALLOW_SEALING |
@@ -176,6 +182,7 @@ int gmem_create_huge(struct gmem **out, const struct gmem_range *range, unsigned
 		return err_set(e, ENOMEM, "out of memory");
 	}
 	m->memfd = memfd;
+	m->old_fd = -1;
 	m->huge = huge;
 	r = lay_out(m, range, n, e);
 	if (r == 0)
@@ -198,6 +205,7 @@ void gmem_destroy(struct gmem *m)
 		munmap(m->area, m->size_bytes + 2 * guard(m));
 	if (m->memfd >= 0)
 		close(m->memfd);
+	base_close_fd(&m->old_fd);
 	free(m->dirty_map);
 	free(m);
 }
@@ -292,6 +300,15 @@ int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len)
 	return 0;
 }
 
+/* seccomp vm: fallocate - memory that the guest gives back */
+static int punch(int fd, uint64_t off, uint64_t len)
+{
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) <
+			       0 ?
+		       -errno :
+		       0;
+}
+
 /* Makes [off, off + len) of huge pages zero, and gives back those that are whole. */
 static void discard_huge(struct gmem *m, uint64_t off, uint64_t len)
 {
@@ -300,10 +317,9 @@ static void discard_huge(struct gmem *m, uint64_t off, uint64_t len)
 
 	memset(m->base + off, 0, from - off);
 	memset(m->base + to, 0, off + len - to);
-	if (from < to && (m->memfd == GMEM_PRIVATE ?
-				  madvise(m->base + from, to - from, MADV_DONTNEED) :
-				  fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					    (off_t)from, (off_t)(to - from))) < 0)
+	if (from < to &&
+	    (m->memfd == GMEM_PRIVATE ? madvise(m->base + from, to - from, MADV_DONTNEED) :
+					punch(m->memfd, from, to - from)) < 0)
 		memset(m->base + from, 0, to - from); /* Linux before 5.18 */
 }
 
@@ -322,11 +338,8 @@ int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len)
 		discard_huge(m, off, end - first);
 	else if (m->from_file) /* to give it back would bring back what is in the file */
 		memset(m->base + off, 0, end - first);
-	else if (m->memfd == GMEM_PRIVATE ?
-			 madvise(m->base + off, end - first, MADV_DONTNEED) < 0 :
-			 /* seccomp vm: fallocate - memory that the guest gives back */
-			 fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
-				   (off_t)(end - first)) < 0)
+	else if (m->memfd == GMEM_PRIVATE ? madvise(m->base + off, end - first, MADV_DONTNEED) < 0 :
+					    punch(m->memfd, off, end - first) < 0)
 		return -errno;
 	gmem_written(m, first, end - first);
 	return 0;
@@ -352,8 +365,46 @@ uint64_t gmem_resident(const struct gmem *m)
 	return n * GMEM_PAGE;
 }
 
+/* A new file in the place of the old one. */
+static int renew(struct gmem *m)
+{
+	int old = m->memfd, r;
+
+	m->memfd = GMEM_NEW;
+	r = open_file(m, NULL);
+	if (r == 0 && mmap(m->base, m->size_bytes, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_NORESERVE | MAP_FIXED, m->memfd, 0) == MAP_FAILED)
+		r = -errno;
+	if (r < 0) {
+		if (m->memfd >= 0)
+			close(m->memfd);
+		m->memfd = old;
+		return r;
+	}
+	(void)madvise(m->base, m->size_bytes, MADV_DONTDUMP);
+	m->old_fd = old;
+	m->old_at = 0;
+	return 0;
+}
+
+bool gmem_clear_rest(struct gmem *m)
+{
+	uint64_t n;
+
+	if (m->old_fd < 0)
+		return false;
+	n = MIN(m->size_bytes - m->old_at, REST_PIECE);
+	(void)punch(m->old_fd, m->old_at, n);
+	m->old_at += n;
+	if (m->old_at == m->size_bytes)
+		base_close_fd(&m->old_fd);
+	return m->old_fd >= 0;
+}
+
 int gmem_clear(struct gmem *m)
 {
+	while (gmem_clear_rest(m))
+		;
 	for (unsigned i = 0; i < m->n_regions; i++)
 		gmem_dirty_mark(m, m->region[i].gpa, m->region[i].size);
 	if (m->from_file)
@@ -364,10 +415,9 @@ int gmem_clear(struct gmem *m)
 	}
 	if (m->memfd == GMEM_PRIVATE)
 		return madvise(m->base, m->size_bytes, MADV_DONTNEED) < 0 ? -errno : 0;
-	if (fallocate(m->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-		      (off_t)m->size_bytes) < 0)
-		return -errno;
-	return 0;
+	if (m->own_file && renew(m) == 0)
+		return 0;
+	return punch(m->memfd, 0, m->size_bytes);
 }
 
 int gmem_dirty_start(struct gmem *m)

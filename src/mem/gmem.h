@@ -43,8 +43,11 @@ struct gmem {
 	uint64_t size_bytes; /* sum of regions */
 	uint8_t *base;	     /* the whole memfd mapped at once, regions one after the other */
 	uint64_t huge; /* bytes of a page of hugetlbfs, which the memory is made of; 0: ordinary pages */
-	bool from_file; /* base is a private view of a file of saved memory; the memfd is empty */
-	void *area;	/* the reservation around base: the mapping and its guards */
+	bool from_file;	 /* base is a private view of a file of saved memory; the memfd is empty */
+	bool own_file;	 /* made by us (GMEM_NEW) */
+	int old_fd;	 /* the file before the last clear, while gmem_clear_rest() has work; -1 */
+	uint64_t old_at; /* what comes before was given back */
+	void *area;	 /* the reservation around base: the mapping and its guards */
 	unsigned n_regions;
 	struct gmem_region region[GMEM_MAX_REGIONS]; /* ascending gpa */
 	struct gmem_hook hook;
@@ -92,9 +95,13 @@ int gmem_discard(struct gmem *m, gpa_t gpa, uint64_t len);
 /* Bytes of guest memory that the host holds at the moment. A call for each 16 MiB, perhaps: for statistics. */
 uint64_t gmem_resident(const struct gmem *m);
 
-/* Makes all memory zero and not resident, as after gmem_create(). Nothing may use it meanwhile; the hook is not told.
- * 0 or -errno; memory is undefined then. */
+/*
+ * Makes all memory zero and not resident, as after gmem_create(). Nothing may use it meanwhile; the hook is not told. A memfd of our own
+ * may be another one afterwards: whoever maps memory a second time maps it again. 0 or -errno; memory is undefined then.
+ */
 int gmem_clear(struct gmem *m);
+/* Gives back a piece of what memory was before the last clear. Is there more? Any thread, one at a time. */
+bool gmem_clear_rest(struct gmem *m);
 
 /* ---- saved state, gmem_file.c; nothing runs meanwhile ---- */
 

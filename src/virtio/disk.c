@@ -12,7 +12,7 @@
  * Without VIRTIO_BLK_F_FLUSH the driver cannot ask for stable storage, so every write goes there before it completes
  * (§5.2.6.2).
  *
- * A reset cancels what has not begun, and is told to the transport (virtio_stopped()) when nothing is with the block layer any
+ * A reset cancels what has not begun and what finds no room on the host, and is told to the transport (virtio_stopped()) when nothing is with the block layer any
  * more: what was given up is never written later into a place that means something else by then.
  *
  * A pause waits until nothing is with the block layer; only what waits for room on the host stays, and then the disk cannot be
@@ -153,15 +153,19 @@ static void settle(void *ctx)
 	}
 }
 
+static bool given_up(const struct request *r)
+{
+	return r->d->stopping || r->d->stopping_queues & BIT(r->chain->q->index);
+}
+
 static void finish(struct request *r, uint8_t status)
 {
 	struct disk *d = r->d;
 	struct virtq_chain *c = r->chain;
-	unsigned i = c->q->index;
 
-	d->flight[i]--;
+	d->flight[c->q->index]--;
 	d->n_flight--;
-	if (d->stopping || d->stopping_queues & BIT(i))
+	if (given_up(r))
 		loop_post(d->v.env->loop, &d->settle);
 	else
 		answer(d, c, status);
@@ -174,10 +178,16 @@ static void request_done(struct blk_req *b, int result)
 {
 	struct request *r = container_of(b, struct request, blk);
 
-	if (result || ++r->at >= r->n_segments || r->d->stopping)
+	if (result || ++r->at >= r->n_segments || given_up(r))
 		finish(r, !result ? S_OK : result == -EOPNOTSUPP ? S_UNSUPP : S_IOERR);
 	else
 		next_segment(r);
+}
+
+static bool wanted(void *ctx, const struct blk_req *b)
+{
+	(void)ctx;
+	return !given_up(container_of(b, struct request, blk));
 }
 
 /* Shows the driver what is done. */
@@ -418,6 +428,7 @@ static void queue_stop(struct virtio_dev *v, struct virtq *q)
 
 	d->stopping_queues |= (uint32_t)BIT(q->index);
 	d->pushed &= ~(uint32_t)BIT(q->index);
+	blk_cancel(d->blk);
 	loop_post(v->env->loop, &d->settle);
 }
 
@@ -604,7 +615,10 @@ int disk_create(struct virtio_dev **out, const struct dev_env *env, const struct
 		return r;
 	}
 	loop_work_init(&d->settle, settle, d);
-	blk_set_device(d->blk, &(struct blk_device){.ctx = d, .batch = batch, .resized = resized});
+	blk_set_device(d->blk, &(struct blk_device){.ctx = d,
+						    .batch = batch,
+						    .resized = resized,
+						    .wanted = wanted});
 	blk_resume(d->blk); /* a reset of the machine may have found it paused */
 	*out = &d->v;
 	return 0;

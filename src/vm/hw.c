@@ -581,12 +581,11 @@ int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e)
 	return 0;
 }
 
-void hw_destroy(struct hw *hw)
+struct engine *hw_destroy_but_engine(struct hw *hw)
 {
+	struct engine *engine = hw->engine;
 	struct vcpu_set *vcpus;
 
-	if (!hw)
-		return;
 	console_detach(hw->cfg.console);
 	/* Threads first; then nobody but this thread and idle timers know the board. */
 	vcpus = hw->vcpus;
@@ -606,12 +605,22 @@ void hw_destroy(struct hw *hw)
 	vmclock_apic_detach(hw->cfg.clock);
 	doorbell_set_destroy(hw->doorbells);
 	vcpu_set_destroy(vcpus);
-	hw->cfg.engine->close(hw->engine);
 	hw->cfg.mem->hook = (struct gmem_hook){0};
 	bus_fini(&hw->ports);
 	bus_fini(&hw->mmio);
 	free(hw->tsc_offset);
 	free(hw);
+	return engine;
+}
+
+void hw_destroy(struct hw *hw)
+{
+	const struct engine_class *class;
+
+	if (!hw)
+		return;
+	class = hw->cfg.engine;
+	class->close(hw_destroy_but_engine(hw));
 }
 
 /* ---- the running machine ---- */

@@ -148,6 +148,8 @@ void hw_plug_slots(struct hw *hw);
 void hw_virtio_attach(struct hw *hw);
 /* Ends the vCPU threads first. Accepts NULL and a half-built one. Loop thread, VM lock not held. */
 void hw_destroy(struct hw *hw);
+/* The same, but the engine is left to the caller, who closes it when there is time. NULL: there was none. */
+struct engine *hw_destroy_but_engine(struct hw *hw);
 
 /* The guest's TSC goes back by `tsc` counts, as if that much time had not been. All vCPUs parked. Loop thread. */
 int hw_tsc_back(struct hw *hw, uint64_t tsc);

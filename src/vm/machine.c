@@ -7,8 +7,7 @@
  * the guest does not run on, and the loop thread is told by a post. Everything that changes the state happens
  * there, one thing after the other.
  *
- * A reset throws the hardware away, clears guest memory and builds the hardware anew (hw.h). The end
- * throws it away too, then waits until the console's reader has taken the last bytes (not for ever: it may stand still
+ * A reset builds the hardware anew (machine_build.c). The end throws it away, then waits until the console's reader has taken the last bytes (not for ever: it may stand still
  * for FLUSH_NS, and a quit cuts it short), and only then tells the final event: whoever sees it has seen all output.
  *
  * A pause is invisible to the guest: board time stands still (vmclock.h), and the guest's TSC is set back by the
@@ -21,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "board/layout.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "virtio/balloon.h"
@@ -194,73 +192,14 @@ static void end_crashed(struct machine *m)
 
 /* ---- reset, pause, resume ---- */
 
-int machine_build_hw(struct machine *m, bool from_state, const struct hw_slots *slots,
-		     const struct rtc_battery *battery, struct err *e)
-{
-	struct hw_config hc = {
-		.vm = m->cfg,
-		.fds = &m->fds,
-		.engine = m->engine,
-		.mem = m->mem,
-		.slots = slots,
-		.from_state = from_state,
-		.battery = battery,
-		.memory_is_zero = m->mem_is_zero,
-		.lock = &m->lock,
-		.loop = m->loop,
-		.clock = m->clock,
-		.console = m->console,
-		.agent = m->agent,
-		.disks = m->disks,
-		.shares = &m->shares,
-		.owner = &m->hw_owner,
-	};
-	int r;
-
-	m->mem_is_zero = false;
-	r = hw_create(&m->hw, &hc, e);
-	if (r == 0)
-		m->hw->cfg.slots = NULL;
-	if (r == 0 && m->balloon_bytes && m->hw->balloon)
-		(void)balloon_set_target(m->hw->balloon, m->balloon_bytes, NULL);
-	return r;
-}
-
 static void reset(struct machine *m, const char *cause)
 {
-	bool paused = m->state == MACHINE_PAUSED;
-	uint64_t began = m->req.what == REQ_NONE ? clock_ns() : m->req.at_ns;
-	struct rtc_battery battery;
 	struct err e = {0};
-	int r;
 
-	vcpu_set_pause(m->hw->vcpus);
-	vmclock_stop(m->clock);
-	rtc_get_battery(m->hw->dev[HW_RTC], &battery);
-	m->balloon_bytes = m->hw->balloon ? balloon_target(m->hw->balloon) : 0;
-	machine_take_leaving(m);
-	hw_destroy(m->hw);
-	m->hw = NULL;
-	pthread_mutex_lock(&m->lock);
-	m->req.what = REQ_NONE;
-	pthread_mutex_unlock(&m->lock);
-	m->mem_is_zero = gmem_clear(m->mem) == 0;
-	r = machine_boot_files(m, &e);
-	if (r == 0)
-		r = machine_build_hw(m, false, NULL, &battery, &e);
-	if (r == 0 && !paused)
-		vmclock_start(m->clock);
-	if (r == 0)
-		r = vcpu_set_start(m->hw->vcpus, paused, &e);
-	if (r < 0) {
+	if (machine_rebuild(m, &e) < 0)
 		end_with_error(m, &e);
-		return;
-	}
-	m->paused_tsc = clock_tsc();
-	m->reset_us = (clock_ns() - began) / CLOCK_NS_PER_US;
-	m->n_resets++;
-	m->told_halted = false;
-	machine_tell(m, CONTROL_EV_RESET, json_pack("{s:s}", "cause", cause));
+	else
+		machine_tell(m, CONTROL_EV_RESET, json_pack("{s:s}", "cause", cause));
 }
 
 /* Lets the vCPUs run if the state says so, and nothing is waiting to be done that stopped them. */
@@ -436,24 +375,6 @@ static void disks_pause(void *ctx)
 
 /* ---- life ---- */
 
-static int create_memory(struct machine *m, struct err *e)
-{
-	uint64_t size = m->cfg->memory_bytes, low = MIN(size, LAYOUT_LOW_RAM_MAX);
-	struct gmem_range range[2] = {{0, low}, {LAYOUT_HIGH_RAM, size - low}};
-	bool mapped = m->engine->second_view || m->cfg->n_shares;
-
-	if (m->cfg->memory_huge != CONFIG_HUGE_NO && !m->engine->irqchip) {
-		err_set(e, EINVAL,
-			"huge pages are for the KVM engine: the %s engine protects single pages of 4 KiB",
-			m->engine->name);
-		return err_field(e, "memory.huge", config_huge_names[m->cfg->memory_huge]);
-	}
-	/* Transparent huge pages, which only private memory gets, where nobody maps it a second time. The software engine does:
-	 * parts of it for programs that stay (engine/soft/window.c), all of it with several vCPUs. A file server does, too. */
-	return gmem_create_huge(&m->mem, range, size > low ? 2 : 1, mapped ? GMEM_NEW : GMEM_PRIVATE,
-				config_huge_bytes(m->cfg->memory_huge), e);
-}
-
 int machine_create(struct machine **out, struct loop *l, const struct vm_config *cfg,
 		   struct config_fds *fds, const struct engine_class *engine,
 		   const struct machine_owner *owner, struct err *e)
@@ -483,9 +404,10 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 	loop_work_init(&m->act, act, m);
 	loop_work_init(&m->dead, dead, m);
 	loop_work_init(&m->eject, machine_eject, m);
+	loop_work_init(&m->rest, machine_rest, m);
 	loop_timer_init(&m->flush_timer, l, flush_timeout, m);
 	loop_timer_init(&m->idle_timer, l, idle_look, m);
-	r = create_memory(m, e);
+	r = machine_create_memory(m, e);
 	if (r == 0)
 		r = vmclock_create(&m->clock, l, &m->lock, e);
 	if (r == 0)
@@ -533,6 +455,7 @@ void machine_destroy(struct machine *m)
 	if (!m)
 		return;
 	hw_destroy(m->hw);
+	m->engine->close(m->old_engine);
 	port_socket_destroy(m->agent);
 	disks_destroy(m->disks);
 	shares_end(&m->shares);
@@ -546,6 +469,7 @@ void machine_destroy(struct machine *m)
 	loop_unpost(m->loop, &m->act);
 	loop_unpost(m->loop, &m->dead);
 	loop_unpost(m->loop, &m->eject);
+	loop_unpost(m->loop, &m->rest);
 	json_decref(m->end_details);
 	state_file_fini(&m->saved);
 	if (m->own_boot) {

@@ -39,6 +39,7 @@ struct machine {
 	struct disks_owner disks_owner;
 	struct port_socket *agent; /* NULL: none */
 	struct hw *hw;		   /* NULL while ENDING */
+	struct engine *old_engine; /* of the hardware before the last reset, for `rest`; NULL: none */
 	uint64_t paused_tsc;	   /* host TSC when the pause began */
 	uint64_t n_resets;
 	uint64_t start_cpu_ns; /* CPU time of this process until the vCPUs ran for the first time */
@@ -48,7 +49,7 @@ struct machine {
 	struct state_file saved; /* the file it came from; fd -1: none */
 	bool told_halted;	 /* since the last reset */
 
-	struct loop_work act, dead, eject;
+	struct loop_work act, dead, eject, rest;
 	uint32_t ejected; /* atomic: PCI slots of devices that the guest has let go of */
 	struct {
 		enum request what;
@@ -72,15 +73,23 @@ struct machine {
 
 /* ---- machine.c ---- */
 
-/* `from_state`: machine_state.c fills it in next, `slots` are from there too. `battery`: of the clock before a reset, or NULL. */
-int machine_build_hw(struct machine *m, bool from_state, const struct hw_slots *slots,
-		     const struct rtc_battery *battery, struct err *e);
 /* Pause and resume without a word to anybody. RUNNING; PAUSED. */
 void machine_stop_time(struct machine *m);
 void machine_let_time_run(struct machine *m);
 void machine_tell(struct machine *m, enum control_event ev, json_t *details);
 /* 0, or -ESHUTDOWN. */
 int machine_not_ending(const struct machine *m, struct err *e);
+
+/* ---- machine_build.c ---- */
+
+int machine_create_memory(struct machine *m, struct err *e);
+/* `from_state`: machine_state.c fills it in next, `slots` are from there too. `battery`: of the clock before a reset, or NULL. */
+int machine_build_hw(struct machine *m, bool from_state, const struct hw_slots *slots,
+		     const struct rtc_battery *battery, struct err *e);
+/* A reset: the guest starts again, or stays paused. On failure there may be no hardware any more. */
+int machine_rebuild(struct machine *m, struct err *e);
+/* Gives back what a reset has left. */
+void machine_rest(void *ctx);
 
 /* ---- machine_dev.c ---- */
 

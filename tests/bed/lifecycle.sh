@@ -4,6 +4,7 @@
 # lifecycle.sh - machines on KVM begin, pause, go on, reset and end; run by tests/bed/lifecycle with busybox's shell, where
 # LODGE, GUEST_KERNEL and GUEST_INITRD are set.
 set -u
+. "$JOB/wait.sh"
 work=$(mktemp -d)
 bad=0
 
@@ -15,16 +16,6 @@ expect() { # WHAT GOT WANTED
 		tail -n 5 "$work"/*.err "$work"/*.out
 		bad=1
 	fi
-}
-
-wait_for() { # SECONDS COMMAND...: until it succeeds
-	n=$(($1 * 10))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		n=$((n - 1))
-		[ $n -gt 0 ] || return 1
-		sleep 0.1
-	done
 }
 
 start() { # NAME MODE OPTION...

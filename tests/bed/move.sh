@@ -4,17 +4,8 @@
 # move.sh - one guest moves from KVM to the software engine and back, by saved state, while it counts and checks what it counted;
 # run by tests/bed/move with busybox's shell, where LODGE, GUEST_KERNEL and GUEST_INITRD are set.
 set -u
+. "$JOB/wait.sh"
 work=$(mktemp -d)
-
-wait_for() { # SECONDS COMMAND...: until it succeeds
-	n=$(($1 * 10))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		n=$((n - 1))
-		[ $n -gt 0 ] || return 1
-		sleep 0.1
-	done
-}
 
 fail() {
 	echo "FAIL $*"

@@ -191,6 +191,22 @@ static inline void fix_close(struct fix *f)
 	gmem_destroy(f->mem);
 }
 
+/* For cmocka: the vCPU is *state. */
+static inline int fix_setup(void **state)
+{
+	static struct fix f;
+
+	fix_open(&f);
+	*state = &f;
+	return 0;
+}
+
+static inline int fix_teardown(void **state)
+{
+	fix_close(*state);
+	return 0;
+}
+
 static inline uint64_t fix_get(struct fix *f, gpa_t gpa, unsigned size)
 {
 	uint64_t r = 0;

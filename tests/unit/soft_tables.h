@@ -30,21 +30,6 @@
 #define GATE 0x40u
 #define CONF 0x50u
 
-static int setup(void **state)
-{
-	static struct fix f;
-
-	fix_open(&f);
-	*state = &f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fix_close(*state);
-	return 0;
-}
-
 /* A descriptor: access byte and flags nibble as in x86_seg.attr, without the limit's high bits. */
 static inline void gdt_set(struct fix *f, unsigned sel, uint64_t base, uint32_t limit, unsigned attr)
 {

@@ -234,6 +234,44 @@ static void test_clear(void **st)
 	gmem_destroy(m);
 }
 
+/* Memory is new at once; what it was before goes back to the host by and by, also if somebody else has it mapped. */
+static void test_clear_rest(void **st)
+{
+	struct gmem_range range = {0, 40 * MIB};
+	struct gmem *m = NULL;
+	uint8_t *seen;
+	struct stat s;
+	int old;
+
+	(void)st;
+	assert_int_equal(gmem_create(&m, &range, 1, GMEM_NEW, NULL), 0);
+	assert_false(gmem_clear_rest(m));
+	for (unsigned round = 0; round < 3; round++) {
+		old = dup(m->memfd);
+		seen = mmap(NULL, 40 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, old, 0);
+		assert_ptr_not_equal(seen, MAP_FAILED);
+		memset(m->base, 0x5a, P);
+		memset(m->base + 39 * MIB, 0x5a, P);
+		assert_int_equal(gmem_clear(m), 0);
+		seen[2 * P] = 1; /* a server that does not know yet */
+		assert_int_equal(m->base[0] | m->base[39 * MIB] | m->base[2 * P], 0);
+		assert_int_equal(gmem_resident(m), 3 * P);
+		assert_int_equal(seen[39 * MIB], 0x5a);
+		if (round < 2) /* else the next clear does it */
+			while (gmem_clear_rest(m))
+				;
+		else
+			assert_int_equal(gmem_clear(m), 0);
+		assert_int_equal(fstat(old, &s), 0);
+		assert_int_equal(s.st_blocks, 0);
+		munmap(seen, 40 * MIB);
+		close(old);
+	}
+	gmem_write(m, P, "x", 1);
+	assert_int_equal(gmem_resident(m), P);
+	gmem_destroy(m);
+}
+
 /* Without a file: the same, and a clear gives it back. */
 /* Huge pages, if this host has some reserved; else the sentence. */
 static void huge_pages(int memfd)
@@ -394,12 +432,13 @@ static void test_save_load(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_create),	  cmocka_unit_test(test_bad_layouts),
-		cmocka_unit_test(test_given_fd),  cmocka_unit_test(test_at),
-		cmocka_unit_test(test_copies),	  cmocka_unit_test(test_dirty),
-		cmocka_unit_test(test_hook),	  cmocka_unit_test(test_clear),
-		cmocka_unit_test(test_private),	  cmocka_unit_test(test_large_write),
-		cmocka_unit_test(test_save_load), cmocka_unit_test(test_huge_pages),
+		cmocka_unit_test(test_create),	    cmocka_unit_test(test_bad_layouts),
+		cmocka_unit_test(test_given_fd),    cmocka_unit_test(test_at),
+		cmocka_unit_test(test_copies),	    cmocka_unit_test(test_dirty),
+		cmocka_unit_test(test_hook),	    cmocka_unit_test(test_clear),
+		cmocka_unit_test(test_clear_rest),  cmocka_unit_test(test_private),
+		cmocka_unit_test(test_large_write), cmocka_unit_test(test_save_load),
+		cmocka_unit_test(test_huge_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

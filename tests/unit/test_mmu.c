@@ -24,21 +24,6 @@
 
 #define VA UINT64_C(0x400000) /* mapped through PT: PML4[0], PDPT[0], PD[2] */
 
-static int setup(void **state)
-{
-	static struct fix f;
-
-	fix_open(&f);
-	*state = &f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fix_close(*state);
-	return 0;
-}
-
 /* 4-level paging, NX on, everything user and writable: PT maps 512 pages from VA to DATA. CPL 0. */
 static void long_mode(struct fix *f)
 {
@@ -721,7 +706,7 @@ static void test_linear(void **state)
 	assert_int_equal(f->v->exc.vector, X86_EXC_SS);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fix_setup, fix_teardown)
 
 int main(void)
 {

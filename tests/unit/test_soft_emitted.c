@@ -201,7 +201,7 @@ static void test_translated(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_translated, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_translated, fix_setup, fix_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -539,7 +539,7 @@ static void test_real(void **state)
 	assert_int_equal(s->rip, 0x5678);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fix_setup, fix_teardown)
 
 int main(void)
 {

@@ -184,7 +184,7 @@ static void test_hostile(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hostile, fix_setup, fix_teardown),
 	};
 
 	only_seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 0;

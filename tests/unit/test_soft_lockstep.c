@@ -271,14 +271,14 @@ static void test_misaligned(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_same, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_register, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flag, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_vector, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_call, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_misaligned, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_same, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_register, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_flag, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_memory, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_vector, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_call, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_link, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_misaligned, fix_setup, fix_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -516,7 +516,7 @@ static void test_xsave(void **state)
 	assert_int_equal(s->rip, HANDLER(7));
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fix_setup, fix_teardown)
 
 int main(void)
 {

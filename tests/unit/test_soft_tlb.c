@@ -55,12 +55,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	fix_close(*state);
-	return 0;
-}
-
 static unsigned at(uint64_t va)
 {
 	return (unsigned)(va >> 12) % SOFT_TLB_SIZE;
@@ -464,7 +458,7 @@ static void test_dirty_sync(void **state)
 	free(log);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, fix_teardown)
 
 int main(void)
 {

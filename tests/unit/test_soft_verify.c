@@ -759,15 +759,15 @@ static void test_window(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_instructions, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fields, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_group, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_jump_cache, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_branches, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_calls, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_links, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_window, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_instructions, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_fields, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_memory, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_group, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_jump_cache, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_branches, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_calls, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_links, fix_setup, fix_teardown),
+		cmocka_unit_test_setup_teardown(test_window, fix_setup, fix_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

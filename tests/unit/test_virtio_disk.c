@@ -28,13 +28,21 @@ static struct fix *f;
 static struct blk *blk;
 static int fd;
 static unsigned n_syncs, n_dsync;
+static bool no_room;	       /* writes find none */
+static void (*at_write)(void); /* called once, while the next write is on its way */
 
 static int64_t look(void *ctx, const struct aio_req *r)
 {
 	(void)ctx;
 	n_syncs += r->op == AIO_SYNC;
 	n_dsync += r->dsync;
-	return 0;
+	if (r->op == AIO_WRITE && at_write) {
+		void (*call)(void) = at_write;
+
+		at_write = NULL;
+		call();
+	}
+	return r->op == AIO_WRITE && no_room ? -ENOSPC : 0;
 }
 
 static void begin(enum aio_kind kind, bool read_only, unsigned queues)
@@ -372,6 +380,75 @@ static void test_reset_with_limits(void **st)
 	end();
 }
 
+static void reset_device(void)
+{
+	fix_set(f, C_STATUS, 0, 1);
+}
+
+static void reset_queue(void)
+{
+	fix_set(f, C_Q_SELECT, 0, 2);
+	fix_set(f, C_Q_RESET, 1, 2);
+}
+
+/* A driver that resets while writes are on their way that will find no room does not wait for the operator to make some. */
+static void test_reset_when_full(void **st)
+{
+	struct blk_stats bs;
+	uint32_t len;
+
+	(void)st;
+	for (unsigned i = 0; i < 4; i++) {
+		begin(i & 1 ? AIO_THREADS : AIO_AUTO, false, 2);
+		fix_up(f, ALL, 256);
+		no_room = true;
+		at_write = i & 2 ? reset_queue : reset_device;
+		many(0, 10, 1, 4096);
+		if (i & 2)
+			UNTIL(!at_write && fix_get(f, C_Q_RESET, 2) == 0);
+		else
+			UNTIL(!at_write && is_reset());
+		blk_stats(blk, &bs);
+		assert_int_equal(bs.stalls, 0);
+		assert_int_equal(bs.held, 0);
+		no_room = false;
+		if (i & 2) { /* the other queue works as before */
+			many(1, 1, 1, 4096);
+			UNTIL(drv_get(&f->q[1], &len) >= 0);
+		} else {
+			fix_up(f, ALL, 256);
+			assert_int_equal(simple(1, 0, 4096), 0);
+		}
+		end();
+	}
+}
+
+/* What waits for a limit is given up with its queue; another queue's requests wait on. */
+static void test_queue_reset_with_limits(void **st)
+{
+	struct blk_limits slow = {.iops = 1, .iops_burst = 1}, none = {0};
+	unsigned got = 0;
+	uint32_t len;
+
+	(void)st;
+	begin(AIO_AUTO, false, 2);
+	fix_up(f, ALL, 256);
+	blk_set_limits(blk, &slow);
+	many(1, 2, 1, 4096);
+	many(0, 40, 1, 4096);
+	many(1, 8, 1, 4096);
+	fix_run(f);
+	reset_queue();
+	UNTIL(fix_get(f, C_Q_RESET, 2) == 0);
+	blk_set_limits(blk, &none);
+	while (got < 10) {
+		loop_run_once(f->loop, 10);
+		while (drv_get(&f->q[1], &len) >= 0)
+			got++;
+	}
+	end();
+}
+
 static void test_pause(void **st)
 {
 	unsigned got = 0;
@@ -461,6 +538,8 @@ int main(void)
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_reset_in_the_middle),
 		cmocka_unit_test(test_reset_with_limits),
+		cmocka_unit_test(test_reset_when_full),
+		cmocka_unit_test(test_queue_reset_with_limits),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_random),
 	};

@@ -236,17 +236,6 @@ static void test_reset_storm(void **st)
 
 /* ---- pause, query, dump, stats ---- */
 
-static uint64_t query_uptime(void)
-{
-	json_t *j = NULL;
-	uint64_t ms;
-
-	assert_int_equal(machine_query(fx.m, &j, NULL), 0);
-	ms = (uint64_t)json_integer_value(json_object_get(j, "uptime_ms"));
-	json_decref(j);
-	return ms;
-}
-
 static void test_pause(void **st)
 {
 	uint64_t t0;
@@ -259,9 +248,9 @@ static void test_pause(void **st)
 	fx_start();
 	assert_int_equal(machine_pause(fx.m, NULL), 0);
 	assert_int_equal(machine_pause(fx.m, NULL), 0);
-	t0 = query_uptime();
+	t0 = fx_uptime();
 	usleep(20000);
-	assert_int_equal(query_uptime(), t0);
+	assert_int_equal(fx_uptime(), t0);
 	assert_int_equal(machine_query(fx.m, &j, NULL), 0);
 	assert_string_equal(json_string_value(json_object_get(j, "state")), "paused");
 	assert_string_equal(json_string_value(json_object_get(j, "engine")), "fake");
@@ -269,8 +258,8 @@ static void test_pause(void **st)
 	assert_int_equal(machine_resume(fx.m, NULL), 0);
 	assert_int_equal(machine_resume(fx.m, NULL), 0);
 	usleep(3000);
-	assert_true(query_uptime() >= t0 + 2);
-	assert_true(query_uptime() < t0 + 10000);
+	assert_true(fx_uptime() >= t0 + 2);
+	assert_true(fx_uptime() < t0 + 10000);
 
 	assert_int_equal(machine_dump(fx.m, 0, &j, NULL), 0);
 	assert_non_null(strstr(json_string_value(json_object_get(j, "text")), "vcpu 0 of 1"));

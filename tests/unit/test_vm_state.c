@@ -3,6 +3,7 @@
  * test_vm_state.c - a whole machine into a file and out of it: what goes on, what a reset makes afterwards, what is refused. Then
  * damaged files with right checksums, into the software engine: whatever is in them, the process lives.
  */
+#include "state_forge.h"
 #include "vm_fixture.h"
 
 #include <stdio.h>
@@ -10,7 +11,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <signal.h>
-#include <zlib.h>
 
 #include "state/state_file.h"
 
@@ -67,17 +67,6 @@ static uint64_t counter(unsigned cpu)
 	return n;
 }
 
-static uint64_t uptime(void)
-{
-	json_t *j = NULL;
-	uint64_t ms;
-
-	assert_int_equal(machine_query(fx.m, &j, NULL), 0);
-	ms = (uint64_t)json_integer_value(json_object_get(j, "uptime_ms"));
-	json_decref(j);
-	return ms;
-}
-
 static int save_to(int fd, bool hold, struct err *e)
 {
 	json_t *j = NULL;
@@ -103,7 +92,7 @@ static int saved_machine(unsigned cpus, uint64_t *n, uint64_t *ms)
 		fail_msg("%s", e.msg);
 	assert_int_equal(machine_state(fx.m), MACHINE_PAUSED);
 	*n = counter(0);
-	*ms = uptime();
+	*ms = fx_uptime();
 	fx_finish();
 	return fd;
 }
@@ -128,14 +117,14 @@ static void test_round_trip(void **st)
 		prepare_from(fd, 2);
 		fx_create();
 		assert_true(n > 50);
-		assert_int_equal(uptime(), ms);
+		assert_int_equal(fx_uptime(), ms);
 		set(fx.step, 3);
 		assert_int_equal(machine_start(fx.m, &e), 0);
 		assert_int_equal(counter(0), n);
 		set(fx.step, 0);
 		(void)counter(0); /* wakes the vCPUs */
 		FX_UNTIL(get(fx.ready) > 50);
-		assert_true(uptime() >= ms);
+		assert_true(fx_uptime() >= ms);
 		assert_int_equal(machine_pause(fx.m, NULL), 0);
 		assert_true(counter(0) > n);
 		/* From a machine that came from a file itself, and goes on. */
@@ -306,22 +295,6 @@ static uint32_t rnd(uint64_t *s, uint32_t n)
 	return (uint32_t)(*s >> 33) % n;
 }
 
-/* The sections of a file, checksums made right. */
-static void forge(uint8_t *data, size_t len)
-{
-	for (size_t at = 0; at + 16 <= len;) {
-		size_t n = 16 + buf_le16(data + at + 6) + (size_t)buf_le32(data + at);
-		uint32_t crc;
-
-		if (n > len - at)
-			return;
-		memset(data + at + 8, 0, 4);
-		crc = (uint32_t)crc32_z(0, data + at, n);
-		memcpy(data + at + 8, &crc, 4);
-		at += n;
-	}
-}
-
 static void test_hostile(void **st)
 {
 	unsigned taken = 0, refused = 0;
@@ -340,7 +313,7 @@ static void test_hostile(void **st)
 		memcpy(bad, f.sections, f.sections_len);
 		for (unsigned i = 0, k = 1 + rnd(&seed, 6); i < k; i++)
 			bad[rnd(&seed, (uint32_t)f.sections_len)] = (uint8_t)rnd(&seed, 256);
-		forge(bad, f.sections_len);
+		state_forge(bad, f.sections_len);
 		assert_int_equal(pwrite(fd, bad, f.sections_len, PAGE), (ssize_t)f.sections_len);
 		prepare_from(fd, 1);
 		if (machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &engine_soft, &fx.owner, &e) <

@@ -139,6 +139,17 @@ static inline void fx_start(void)
 	assert_int_equal(machine_start(fx.m, NULL), 0);
 }
 
+static inline uint64_t fx_uptime(void)
+{
+	json_t *j = NULL;
+	uint64_t ms;
+
+	assert_int_equal(machine_query(fx.m, &j, NULL), 0);
+	ms = (uint64_t)json_integer_value(json_object_get(j, "uptime_ms"));
+	json_decref(j);
+	return ms;
+}
+
 /* Runs the loop until cond. */
 #define FX_UNTIL(cond)                                                                            \
 	do {                                                                                      \

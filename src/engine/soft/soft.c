@@ -70,7 +70,7 @@ static void soft_close(struct engine *en)
 {
 	if (!en)
 		return;
-	if (en->so.mem)
+	if (en->so.mem && en->so.mem->hook.ctx == &en->so)
 		en->so.mem->hook = (struct gmem_hook){0};
 	if (en->so.mem && en->so.view && en->so.view != en->so.mem->base)
 		munmap(en->so.view, en->so.mem->size_bytes);

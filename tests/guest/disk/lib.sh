@@ -2,6 +2,8 @@
 # lib.sh - what the disk tests share: the guest's initramfs and starting a machine. Sourced after scripts/common.sh, with `build`
 # and a folder `work`.
 
+. "$top/tests/lib.sh"
+
 # File systems, in the order in which they need one another.
 fs_modules=(lib/crc16 crypto/crc32c_generic fs/mbcache fs/jbd2/jbd2 fs/ext4/ext4)
 
@@ -21,31 +23,21 @@ make_disk_initramfs() {
 	cat "$initrd" "$work/top" >"$work/initrd"
 }
 
-# machine DO CPUS OPTION...: runs in the background; its output in $work/out, its control socket $work/ctl. Sets pid.
+# machine DO CPUS OPTION...: runs in the background; its output in $work/out, its control socket $work/ctl. Sets machine_pid.
 machine() {
 	local do=$1 cpus=$2
 	shift 2
 	"$build/src/lodge" run --engine soft --kernel "$kernel" --initrd "$work/initrd" -m 256M -c "$cpus" --debug-exit \
 		--control "$work/ctl" "$@" --cmdline "$cmdline_base lodge.do=$do $guest_words" </dev/null >"$work/out" 2>"$work/err" &
-	pid=$!
+	machine_pid=$!
 }
 
 ctl() { "$build/src/lodge" ctl "$work/ctl" "$@"; }
 
-# wait_for SECONDS COMMAND...: until it succeeds, or the machine is gone.
-wait_for() {
-	local end=$(($(now_ms) + $1 * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ "$(now_ms)" -lt "$end" ] && kill -0 "$pid" 2>/dev/null || return 1
-		sleep 0.05
-	done
-}
-
 # machine_end WANTED: waits for it; shows what it said and fails unless it ended with this status.
 machine_end() {
 	local status=0
-	wait "$pid" || status=$?
+	wait "$machine_pid" || status=$?
 	tr -d '\r' <"$work/out" | grep '^lodge-disk' || true
 	[ "$status" = "$1" ] || {
 		echo "exit status $status, not $1"
