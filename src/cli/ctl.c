@@ -135,6 +135,14 @@ static void ctl_print(const json_t *result)
 	}
 }
 
+static void ctl_show(const json_t *result, const struct ctl_options *o)
+{
+	if (o->json)
+		ctl_print_json(result);
+	else
+		ctl_print(result);
+}
+
 /* Prints events until the VM ends. */
 int ctl_events(int sock, struct err *e)
 {
@@ -188,10 +196,7 @@ static int ctl_talk(int sock, enum control_cmd cmd, json_t *req, const struct ct
 		return r;
 	if (cmd == CONTROL_EVENTS)
 		return ctl_events(sock, e);
-	if (o->json)
-		ctl_print_json(result);
-	else
-		ctl_print(result);
+	ctl_show(result, o);
 	return 0;
 }
 
@@ -203,10 +208,7 @@ static int ctl_save(int sock, const char *path, const struct ctl_options *o, str
 
 	if (r < 0)
 		return r;
-	if (o->json)
-		ctl_print_json(result);
-	else
-		ctl_print(result);
+	ctl_show(result, o);
 	return 0;
 }
 
@@ -220,10 +222,7 @@ static int ctl_plug(int sock, const struct opt_result *res, const struct ctl_opt
 
 	if (r < 0 || !result)
 		return r;
-	if (o->json)
-		ctl_print_json(result);
-	else
-		ctl_print(result);
+	ctl_show(result, o);
 	return 0;
 }
 

@@ -76,35 +76,42 @@ static int send_device(int sock, enum control_cmd cmd, json_t *list, const int *
 	return r;
 }
 
-static int add_disk(int sock, const char *word, uint64_t deadline, json_t **result, struct err *e)
+static int add_disk(int sock, const char *word, unsigned index, struct vm_config *c,
+		    struct config_fds *fds, uint64_t deadline, struct err *e)
 {
 	struct run_disks disks = {0};
-	struct config_fds fds;
-	struct vm_config c;
-	unsigned index;
-	int r = describe(sock, deadline, &c, e);
+	int r = rundisk_add(word, index, c, &disks, e);
 
-	config_fds_init(&fds);
 	if (r == 0)
-		r = free_index(sock, CONTROL_DISKS, "disk", deadline, &index, e);
+		r = rundisk_open(&disks, c, fds, e);
 	if (r == 0)
-		r = rundisk_add(word, index, &c, &disks, e);
-	if (r == 0)
-		r = rundisk_open(&disks, &c, &fds, e);
-	if (r == 0)
-		r = send_device(sock, CONTROL_DISK_ADD, config_disk_to_json(&c),
-				(int[]){fds.fd[CONFIG_FD_DISK], fds.fd[CONFIG_FD_OVERLAY]},
-				1u + c.disk[0].snapshot, deadline, e);
-	if (r == 0)
-		*result = json_pack("{s:s}", "id", c.disk[0].id);
-	config_fds_close(&fds);
+		r = send_device(sock, CONTROL_DISK_ADD, config_disk_to_json(c),
+				(int[]){fds->fd[CONFIG_FD_DISK], fds->fd[CONFIG_FD_OVERLAY]},
+				1u + c->disk[0].snapshot, deadline, e);
 	rundisk_end(&disks);
 	return r;
 }
 
-static int add_net(int sock, const char *word, uint64_t deadline, json_t **result, struct err *e)
+static int add_net(int sock, const char *word, unsigned index, struct vm_config *c,
+		   struct config_fds *fds, uint64_t deadline, struct err *e)
 {
 	struct run_nets nets = {.stay = true};
+	int r = runnet_add(word, index, c, &nets, e);
+
+	if (r == 0)
+		r = runnet_open(&nets, c, fds, e);
+	if (r == 0)
+		r = send_device(sock, CONTROL_NET_ADD, config_net_to_json(c),
+				&fds->fd[CONFIG_FD_NET], 1, deadline, e);
+	if (r == 0)
+		nets.net[0].pid = -1; /* it is the VM's now */
+	runnet_end(&nets);
+	return r;
+}
+
+static int add_device(int sock, bool disk, const char *word, uint64_t deadline, json_t **result,
+		      struct err *e)
+{
 	struct config_fds fds;
 	struct vm_config c;
 	unsigned index;
@@ -112,20 +119,13 @@ static int add_net(int sock, const char *word, uint64_t deadline, json_t **resul
 
 	config_fds_init(&fds);
 	if (r == 0)
-		r = free_index(sock, CONTROL_NETS, "net", deadline, &index, e);
+		r = free_index(sock, disk ? CONTROL_DISKS : CONTROL_NETS, disk ? "disk" : "net",
+			       deadline, &index, e);
 	if (r == 0)
-		r = runnet_add(word, index, &c, &nets, e);
+		r = (disk ? add_disk : add_net)(sock, word, index, &c, &fds, deadline, e);
 	if (r == 0)
-		r = runnet_open(&nets, &c, &fds, e);
-	if (r == 0)
-		r = send_device(sock, CONTROL_NET_ADD, config_net_to_json(&c),
-				&fds.fd[CONFIG_FD_NET], 1, deadline, e);
-	if (r == 0) {
-		*result = json_pack("{s:s}", "id", c.net[0].id);
-		nets.net[0].pid = -1; /* it is the VM's now */
-	}
+		*result = json_pack("{s:s}", "id", disk ? c.disk[0].id : c.net[0].id);
 	config_fds_close(&fds);
-	runnet_end(&nets);
 	return r;
 }
 
@@ -184,6 +184,5 @@ int ctlplug_run(int sock, const char *device, const char *verb, const char *word
 	*result = NULL;
 	if (!strcmp(verb, "rm"))
 		return remove_device(sock, device, word, force, deadline_ns, e);
-	return !strcmp(device, "disk") ? add_disk(sock, word, deadline_ns, result, e) :
-					 add_net(sock, word, deadline_ns, result, e);
+	return add_device(sock, !strcmp(device, "disk"), word, deadline_ns, result, e);
 }

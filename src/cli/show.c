@@ -177,7 +177,8 @@ int show_rows(const json_t *rows, const struct show_column *columns, enum show_f
 	return fflush(to) == 0 && !ferror(to) ? 0 : -EIO;
 }
 
-static void show_lines(const json_t *j, const char *before, FILE *to)
+/* One line a value, "key value" or "key,value"; the keys of what is inside follow their own with a dot. */
+static void show_lines(const json_t *j, const char *before, bool csv, FILE *to)
 {
 	const char *key;
 	char buf[CELL_MAX], path[128];
@@ -188,31 +189,15 @@ static void show_lines(const json_t *j, const char *before, FILE *to)
 		snprintf(path, sizeof(path), "%s%s", before, key);
 		if (json_is_object(v)) {
 			strncat(path, ".", sizeof(path) - strlen(path) - 1);
-			show_lines(v, path, to);
+			show_lines(v, path, csv, to);
+		} else if (csv) {
+			csv_cell(path, to);
+			fputc(',', to);
+			csv_cell(cell(v, buf), to);
+			fputc('\n', to);
 		} else {
 			fprintf(to, "%-24s %s\n", path, cell(v, buf));
 		}
-	}
-}
-
-static void csv_lines(const json_t *j, const char *before, FILE *to)
-{
-	const char *key;
-	char buf[CELL_MAX], path[128];
-	json_t *v;
-
-	json_object_foreach((json_t *)(uintptr_t)j, key, v)
-	{
-		snprintf(path, sizeof(path), "%s%s", before, key);
-		if (json_is_object(v)) {
-			strncat(path, ".", sizeof(path) - strlen(path) - 1);
-			csv_lines(v, path, to);
-			continue;
-		}
-		csv_cell(path, to);
-		fputc(',', to);
-		csv_cell(cell(v, buf), to);
-		fputc('\n', to);
 	}
 }
 
@@ -223,9 +208,9 @@ int show_object(const json_t *j, enum show_format f, FILE *to)
 	case SHOW_YAML: show_yaml(j, to); break;
 	case SHOW_CSV:
 		fprintf(to, "key,value\n");
-		csv_lines(j, "", to);
+		show_lines(j, "", true, to);
 		break;
-	default: show_lines(j, "", to);
+	default: show_lines(j, "", false, to);
 	}
 	return fflush(to) == 0 && !ferror(to) ? 0 : -EIO;
 }
