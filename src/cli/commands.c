@@ -21,6 +21,8 @@ const struct cli_command cli_commands[] = {
 	 cli_image_options},
 	{"ls", "[OPTION...]", "list the VMs", vm_ls, vm_ls_options},
 	{"info", "VM", "show all that is known of a VM", vm_info, vm_info_options},
+	{"why", "VM...", "say why a guest is stuck, slow or not to be reached, and what to do",
+	 cli_why, cli_why_options},
 	{"console", "VM", "attach this terminal to a VM's console", vm_console, vm_console_options},
 	{"logs", "VM", "show what the guest said on its console", vm_logs, vm_logs_options},
 	{"stop", "VM...", "shut the guest down, or end it", vm_stop, vm_stop_options},

@@ -88,6 +88,8 @@ int vm_logs(int argc, char **argv); /* vmconsole.c */
 void vm_logs_options(FILE *f);
 int vm_console(int argc, char **argv);
 void vm_console_options(FILE *f);
+int cli_why(int argc, char **argv); /* why.c */
+void cli_why_options(FILE *f);
 int cli_create(int argc, char **argv); /* dcmd.c */
 int cli_set(int argc, char **argv);
 void cli_create_options(FILE *f);

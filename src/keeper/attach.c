@@ -355,6 +355,33 @@ static int attach_status(const struct attach *a)
 	return STATUS_RUNTIME;
 }
 
+/* How many processes the kernel has killed for want of memory, on the whole host and in any control group (proc(5), vmstat). */
+static uint64_t attach_oom_kills(void)
+{
+	static const char key[] = "\noom_kill ";
+	_autoclose int fd = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
+	char text[16384];
+	size_t len = 0;
+	const char *at;
+	ssize_t n;
+
+	while (fd >= 0 && (n = read(fd, text + len, sizeof(text) - 1 - len)) > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	at = strstr(text, key);
+	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
+}
+
+/* Killed from outside: by what. */
+static void attach_note_signal(const struct attach *a, json_t *j)
+{
+	if (a->final >= 0 || a->quitting || !a->reaped || !WIFSIGNALED(a->wait_status))
+		return;
+	json_object_set_new(j, "signal", json_integer(WTERMSIG(a->wait_status)));
+	if (WTERMSIG(a->wait_status) == SIGKILL && attach_oom_kills() > a->oom_kills)
+		json_object_set_new(j, "oom", json_true());
+}
+
 /* How it ended, for who looks later. */
 static void attach_write_end(const struct attach *a, int status)
 {
@@ -370,6 +397,7 @@ static void attach_write_end(const struct attach *a, int status)
 	j = json_pack("{s:i, s:s, s:o, s:I}", "status", status, "cause",
 		      status == STATUS_TIMEOUT ? "timeout" : cause, "text", text, "ended_ms",
 		      (json_int_t)(clock_realtime_ns() / CLOCK_NS_PER_MS));
+	attach_note_signal(a, j);
 	if (!j || rundir_write_end(a->opt->run, j, &e) < 0)
 		log_warn("%s", j ? e.msg : "out of memory");
 }
@@ -391,6 +419,7 @@ int attach_run(const struct attach_options *o)
 	a->console = o->console;
 	a->signals = -1;
 	a->final = -1;
+	a->oom_kills = attach_oom_kills();
 	r = loop_create(&a->loop, &e);
 	if (!r) {
 		loop_timer_init(&a->timeout, a->loop, attach_on_timeout, a);

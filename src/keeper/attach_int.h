@@ -32,6 +32,7 @@ struct attach {
 	int quit_status; /* what it was for */
 	bool reaped;
 	int wait_status;
+	uint64_t oom_kills;   /* of the host when the VM began */
 	int final;	      /* enum control_event that was the last word, or -1 */
 	int final_status;     /* exit status that it means */
 	char final_text[256]; /* what it said */

@@ -22,6 +22,10 @@
  *   balloon    result {"target_bytes","actual_bytes","resident_bytes"}; with "size":N the balloon is to take N bytes
  *   dump       result {"text":..}; "vcpu":N optional, default 0
  *   stats      result {"name":number,...}
+ *   look       all that can keep a guest from going on: as query, "nets" as below, and "paused_by" (request, disk, save), "resets",
+ *              "resident_bytes", "balloon_bytes", "console_pending", "agent" (none: no port; closed: nobody has it open; open; busy: and a
+ *              client talks to it), "devices":[{"id","driver","broken"}], "vcpus":[{"doing" (runs, sleeps, dead: halted with
+ *              interrupts off, off: not started), "rip","interrupts","cpl","cpu_us","halts","timer_ms"}]
  *   disk-limit result {}; "disk":id, and of "bps", "bps_burst", "iops", "iops_burst" those that change (0: none)
  *   disk-grow  result {"size":bytes}; "disk":id, "size":bytes optional: else what its file has grown to
  *   disks      result {"disks":[{"id",...}]}: what they are, limits, counters; nets: the same for network cards
@@ -90,6 +94,7 @@ enum control_cmd {
 	CONTROL_DISK_RM,
 	CONTROL_NET_ADD,
 	CONTROL_NET_RM,
+	CONTROL_LOOK,
 	CONTROL_CMDS
 };
 extern const char *const control_cmd_names[]; /* NULL-terminated */

@@ -28,6 +28,7 @@ struct disk {
 	int fd; /* of its file, borrowed; -1: taken away */
 	struct blk *blk;
 	struct log_limit events; /* of errors that go to the guest */
+	int error;		 /* the last one, a positive errno; 0: none yet */
 };
 
 struct disks {
@@ -58,6 +59,7 @@ static void disk_error(struct disk *k, const struct blk_event *ev)
 	char why[80];
 	uint32_t held;
 
+	k->error = ev->error;
 	/* A guest may cause as many as it likes. */
 	if (!pause && !log_limit_pass(&k->events, &held))
 		return;
@@ -315,19 +317,31 @@ json_t *disks_query(struct disks *d)
 		const struct disk *k = d->disk[i];
 		const struct blk_limits *l = blk_limits(k->blk);
 		const struct blk_info *info = blk_info(k->blk);
+		uint64_t n_done = 0, n_errors = 0;
 		struct blk_stats st;
+		json_t *j;
 
 		blk_stats(k->blk, &st);
-		r |= json_array_append_new(
-			list,
-			json_pack("{s:s, s:s, s:I, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I}",
-				  "id", k->cfg.id, "file", k->cfg.name, "size",
-				  (json_int_t)info->size, "ro", (int)info->read_only, "snapshot",
-				  (int)k->cfg.snapshot, "full", (int)blk_full(k->blk), "bps",
-				  (json_int_t)l->bps, "iops", (json_int_t)l->iops, "read_bytes",
-				  (json_int_t)st.op[BLK_READ].bytes, "write_bytes",
-				  (json_int_t)st.op[BLK_WRITE].bytes, "held", (json_int_t)st.held,
-				  "throttled", (json_int_t)st.throttled));
+		for (unsigned op = 0; op < BLK_OPS; op++) {
+			n_done += st.op[op].ops;
+			n_errors += st.op[op].errors;
+		}
+		j = json_pack(
+			"{s:s, s:s, s:I, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			"id", k->cfg.id, "file", k->cfg.name, "size", (json_int_t)info->size, "ro",
+			(int)info->read_only, "snapshot", (int)k->cfg.snapshot, "full",
+			(int)blk_full(k->blk), "bps", (json_int_t)l->bps, "iops",
+			(json_int_t)l->iops, "read_bytes", (json_int_t)st.op[BLK_READ].bytes,
+			"write_bytes", (json_int_t)st.op[BLK_WRITE].bytes, "done",
+			(json_int_t)n_done, "in_flight", (json_int_t)st.in_flight, "held",
+			(json_int_t)st.held, "throttled", (json_int_t)st.throttled, "errors",
+			(json_int_t)n_errors);
+		if (k->error) {
+			const char *name = strerrorname_np(k->error);
+
+			r |= json_object_set_new(j, "error", json_string(name ? name : "EIO"));
+		}
+		r |= json_array_append_new(list, j);
 	}
 	if (r) {
 		json_decref(list);

@@ -29,7 +29,6 @@
 	(30 * CLOCK_NS_PER_S) /* at the end the console's reader may stand still this long */
 #define FLUSH_QUIT_NS \
 	(100 * CLOCK_NS_PER_MS) /* and this long in all when somebody wants the end now */
-#define DUMP_MAX 65536u
 
 /* ---- from vCPU threads ---- */
 
@@ -202,8 +201,7 @@ static void reset(struct machine *m, const char *cause)
 		machine_tell(m, CONTROL_EV_RESET, json_pack("{s:s}", "cause", cause));
 }
 
-/* Lets the vCPUs run if the state says so, and nothing is waiting to be done that stopped them. */
-static void let_run(struct machine *m)
+void machine_let_run(struct machine *m)
 {
 	bool held;
 
@@ -243,7 +241,7 @@ static void start_time(struct machine *m)
 void machine_let_time_run(struct machine *m)
 {
 	start_time(m);
-	let_run(m);
+	machine_let_run(m);
 }
 
 int machine_pause(struct machine *m, struct err *e)
@@ -253,6 +251,7 @@ int machine_pause(struct machine *m, struct err *e)
 	if (m->state == MACHINE_PAUSED)
 		return 0;
 	machine_stop_time(m);
+	m->paused_by = "request";
 	machine_tell(m, CONTROL_EV_PAUSED, NULL);
 	return 0;
 }
@@ -370,7 +369,10 @@ static void disks_event(void *ctx, enum control_event ev, json_t *details)
 
 static void disks_pause(void *ctx)
 {
-	(void)machine_pause(ctx, NULL);
+	struct machine *m = ctx;
+
+	if (machine_pause(m, NULL) == 0)
+		m->paused_by = "disk";
 }
 
 /* ---- life ---- */
@@ -483,170 +485,4 @@ void machine_destroy(struct machine *m)
 enum machine_state machine_state(const struct machine *m)
 {
 	return m->state;
-}
-
-/* ---- what can be asked ---- */
-
-static int packed(json_t *j, json_t **out, struct err *e)
-{
-	*out = j;
-	return j ? 0 : err_set(e, ENOMEM, "out of memory");
-}
-
-int machine_agent(struct machine *m, int *fd, json_t **out, struct err *e)
-{
-	bool open;
-	int r;
-
-	if (!m->agent) {
-		err_set(e, ENODEV, "this VM has no port for a guest agent");
-		err_hint(e, "start it without --agent off");
-		return -ENODEV;
-	}
-	r = port_socket_take(m->agent, fd, &open, e);
-	return r ? r : packed(json_pack("{s:b}", "open", open), out, e);
-}
-
-int machine_query(struct machine *m, json_t **out, struct err *e)
-{
-	json_t *j = json_object();
-
-	if (j &&
-	    (json_object_set_new(j, "name", json_string(m->cfg->name)) ||
-	     json_object_set_new(j, "state",
-				 json_string(m->state == MACHINE_RUNNING ? "running" : "paused")) ||
-	     json_object_set_new(j, "engine", json_string(m->engine->name)) ||
-	     json_object_set_new(j, "cpus", json_u64(m->cfg->cpus)) ||
-	     json_object_set_new(j, "memory", json_u64(m->cfg->memory_bytes)) ||
-	     json_object_set_new(j, "uptime_ms", json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS)) ||
-	     json_object_set_new(j, "disks", disks_query(m->disks)))) {
-		json_decref(j);
-		j = NULL;
-	}
-	return packed(j, out, e);
-}
-
-int machine_info(struct machine *m, json_t **out, struct err *e)
-{
-	int r = machine_query(m, out, e);
-
-	if (r == 0 && m->owner->sandbox &&
-	    json_object_set_new(*out, "sandbox", m->owner->sandbox(m->owner->ctx))) {
-		json_decref(*out);
-		return packed(NULL, out, e);
-	}
-	return r;
-}
-
-/* The engine's "name value\n" lines. */
-static int add_engine_stats(struct machine *m, json_t *j)
-{
-	_autofree char *text = malloc(DUMP_MAX);
-	char *line, *save = NULL;
-	int r = 0;
-
-	if (!text || m->engine->stats(m->hw->engine, text, DUMP_MAX) < 0)
-		return -ENOMEM;
-	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char *value = strchr(line, ' ');
-
-		if (!value)
-			continue;
-		*value++ = '\0';
-		r |= json_object_set_new(j, line, json_u64(strtoull(value, NULL, 10)));
-	}
-	return r ? -ENOMEM : 0;
-}
-
-int machine_stats(struct machine *m, json_t **out, struct err *e)
-{
-	json_t *j = json_object();
-	struct console_stats cs;
-	int r = 0;
-
-	if (machine_not_ending(m, e) < 0) {
-		json_decref(j);
-		return -ESHUTDOWN;
-	}
-	if (!j)
-		return packed(NULL, out, e);
-	console_stats(m->console, &cs);
-	r |= json_object_set_new(j, "uptime_ms", json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS));
-	r |= json_object_set_new(j, "resets", json_u64(m->n_resets));
-	r |= json_object_set_new(j, "start_cpu_us", json_u64(m->start_cpu_ns / 1000));
-	r |= json_object_set_new(j, "reset_us", json_u64(m->reset_us));
-	r |= json_object_set_new(j, "memory.resident_bytes", json_u64(gmem_resident(m->mem)));
-	r |= json_object_set_new(j, "console.bytes_in", json_u64(cs.bytes_in));
-	r |= json_object_set_new(j, "console.bytes_out", json_u64(cs.bytes_out));
-	r |= json_object_set_new(j, "console.blocked", json_u64(cs.n_blocked));
-	r |= hw_stats(m->hw, j);
-	for (unsigned i = 0; i < m->cfg->cpus; i++) {
-		struct vcpu_stats vs;
-		char key[32];
-
-		vcpu_stats(m->hw->vcpus, i, &vs);
-		snprintf(key, sizeof(key), "vcpu%u.cpu_ms", i);
-		r |= json_object_set_new(j, key, json_u64(vs.cpu_ns / CLOCK_NS_PER_MS));
-		snprintf(key, sizeof(key), "vcpu%u.runs", i);
-		r |= json_object_set_new(j, key, json_u64(vs.n_runs));
-		snprintf(key, sizeof(key), "vcpu%u.halts", i);
-		r |= json_object_set_new(j, key, json_u64(vs.n_halts));
-		snprintf(key, sizeof(key), "vcpu%u.wakes", i);
-		r |= json_object_set_new(j, key, json_u64(vs.n_wakes));
-	}
-	r |= add_engine_stats(m, j);
-	if (r) {
-		json_decref(j);
-		j = NULL;
-	}
-	return packed(j, out, e);
-}
-
-int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, struct err *e)
-{
-	struct virtio_dev *d;
-
-	if (machine_not_ending(m, e) < 0)
-		return -ESHUTDOWN;
-	d = m->hw->balloon;
-	if (!d) {
-		err_set(e, ENODEV, "the VM '%s' has no memory balloon", m->cfg->name);
-		return err_hint(e, "start it with --balloon on");
-	}
-	if (bytes && balloon_set_target(d, *bytes, e) < 0)
-		return err_field(e, "size", NULL);
-	*out = json_object();
-	if (*out && (json_object_set_new(*out, "target_bytes", json_u64(balloon_target(d))) ||
-		     json_object_set_new(*out, "actual_bytes", json_u64(balloon_actual(d))) ||
-		     json_object_set_new(*out, "resident_bytes", json_u64(gmem_resident(m->mem))))) {
-		json_decref(*out);
-		*out = NULL;
-	}
-	return packed(*out, out, e);
-}
-
-int machine_dump(struct machine *m, unsigned vcpu, json_t **out, struct err *e)
-{
-	struct text t = {.buf = malloc(DUMP_MAX), .size = DUMP_MAX};
-	char number[16];
-
-	if (machine_not_ending(m, e) < 0) {
-		free(t.buf);
-		return -ESHUTDOWN;
-	}
-	if (vcpu >= m->cfg->cpus) {
-		free(t.buf);
-		snprintf(number, sizeof(number), "%u", vcpu);
-		err_set(e, EINVAL, "there is no vCPU %u; the VM has %u", vcpu, m->cfg->cpus);
-		return err_field(e, "vcpu", number);
-	}
-	if (!t.buf)
-		return packed(NULL, out, e);
-	t.buf[0] = '\0';
-	vcpu_set_pause(m->hw->vcpus);
-	hw_dump(m->hw, vcpu, &t);
-	let_run(m);
-	*out = json_pack("{s:s}", "text", t.buf);
-	free(t.buf);
-	return packed(*out, out, e);
 }

@@ -78,6 +78,7 @@ int machine_save(struct machine *m, int fd, bool hold, json_t **out, struct err 
 int machine_query(struct machine *m, json_t **out, struct err *e);
 int machine_info(struct machine *m, json_t **out, struct err *e);
 int machine_stats(struct machine *m, json_t **out, struct err *e);
+int machine_look(struct machine *m, json_t **out, struct err *e);
 /* Sets how much memory the guest's balloon is to take, if `bytes` is not NULL; answers with the sizes. */
 int machine_balloon(struct machine *m, const uint64_t *bytes, json_t **out, struct err *e);
 int machine_disk_limit(struct machine *m, const struct control_request *rq, struct err *e);

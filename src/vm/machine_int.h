@@ -48,6 +48,7 @@ struct machine {
 	bool restored;		 /* from a file, and not started yet */
 	struct state_file saved; /* the file it came from; fd -1: none */
 	bool told_halted;	 /* since the last reset */
+	const char *paused_by;	 /* while PAUSED: "request", "disk", "save"; NULL: as restored */
 
 	struct loop_work act, dead, eject, rest;
 	uint32_t ejected; /* atomic: PCI slots of devices that the guest has let go of */
@@ -76,6 +77,8 @@ struct machine {
 /* Pause and resume without a word to anybody. RUNNING; PAUSED. */
 void machine_stop_time(struct machine *m);
 void machine_let_time_run(struct machine *m);
+/* Lets the vCPUs run if the state says so, and nothing is waiting to be done that stopped them. */
+void machine_let_run(struct machine *m);
 void machine_tell(struct machine *m, enum control_event ev, json_t *details);
 /* 0, or -ESHUTDOWN. */
 int machine_not_ending(const struct machine *m, struct err *e);

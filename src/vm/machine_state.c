@@ -153,6 +153,8 @@ int machine_save(struct machine *m, int fd, bool hold, json_t **out, struct err 
 		machine_let_time_run(m);
 	else if (running)
 		machine_tell(m, CONTROL_EV_PAUSED, NULL);
+	if (running && m->state == MACHINE_PAUSED)
+		m->paused_by = "save";
 	if (r < 0)
 		return r;
 	(void)fstat(fd, &st);

@@ -135,6 +135,13 @@ int port_socket_take(struct port_socket *p, int *fd, bool *open, struct err *e)
 	return 0;
 }
 
+const char *port_socket_look(const struct port_socket *p)
+{
+	if (!p->console || !vconsole_guest_open(p->console, p->port))
+		return "closed";
+	return p->fd >= 0 ? "busy" : "open";
+}
+
 /* ---- the port ---- */
 
 static size_t port_tx(void *ctx, const uint8_t *buf, size_t len)

@@ -24,6 +24,9 @@ void port_socket_destroy(struct port_socket *p);
  */
 int port_socket_take(struct port_socket *p, int *fd, bool *open, struct err *e);
 
+/* "closed": no program in the guest has it open; "open"; "busy": and a client talks to it. */
+const char *port_socket_look(const struct port_socket *p);
+
 /* What port number `index` of the console is to be created with. */
 void port_socket_backend(struct port_socket *p, const char *name, unsigned index,
 			 struct vconsole_port *out);

@@ -180,6 +180,7 @@ static int run_command(struct client *c, const struct control_request *rq, struc
 	case CONTROL_QUIT: return machine_quit(m, e);
 	case CONTROL_DUMP: return machine_dump(m, rq->vcpu, result, e);
 	case CONTROL_STATS: return machine_stats(m, result, e);
+	case CONTROL_LOOK: return machine_look(m, result, e);
 	case CONTROL_BALLOON: return machine_balloon(m, rq->has_size ? &rq->size : NULL, result, e);
 	case CONTROL_SAVE:
 		if (msg->n_fds != 1)

@@ -474,6 +474,7 @@ void vcpu_stats(struct vcpu_set *s, unsigned i, struct vcpu_stats *out)
 	clockid_t clock;
 
 	out->phase = (enum vcpu_phase)load(&v->phase);
+	out->deadline_ns = load(&v->deadline_ns);
 	out->n_runs = __atomic_load_n(&v->n_runs, __ATOMIC_RELAXED);
 	out->n_halts = __atomic_load_n(&v->n_halts, __ATOMIC_RELAXED);
 	out->n_wakes = __atomic_load_n(&v->n_wakes, __ATOMIC_RELAXED);

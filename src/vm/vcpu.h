@@ -99,7 +99,8 @@ struct vcpu_stats {
 	uint64_t cpu_ns; /* processor time of its thread */
 	uint64_t n_runs; /* calls of engine->run() */
 	uint64_t n_halts;
-	uint64_t n_wakes; /* sleeps that another thread ended */
+	uint64_t n_wakes;     /* sleeps that another thread ended */
+	uint64_t deadline_ns; /* vcpu_set_deadline(); 0: none */
 };
 void vcpu_stats(struct vcpu_set *s, unsigned i, struct vcpu_stats *out);
 
