@@ -51,6 +51,7 @@ bool ctlplug_is(const char *device, const char *verb);
 int ctlplug_run(int sock, const char *device, const char *verb, const char *word, bool force,
 		uint64_t deadline_ns, json_t **result, struct err *e);
 int cli_doctor(int argc, char **argv); /* doctor.c */
+void cli_doctor_options(FILE *f);
 
 /* save.c */
 /* `lodge ctl VM save FILE [--stop]`. *result is the caller's. */

@@ -22,6 +22,7 @@
 #include "keeper/guest.h"
 #include "util/clock.h"
 #include "util/fdio.h"
+#include "util/procfile.h"
 
 #define LOOKS 9u
 #define LOOK_ANSWER_NS (500 * CLOCK_NS_PER_MS)
@@ -38,15 +39,6 @@ void cli_why_options(FILE *f)
 
 /* ---- the host's view of a process ---- */
 
-static bool read_small(const char *path, char *out, size_t size)
-{
-	_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, out, size - 1);
-
-	out[MAX(n, 0)] = '\0';
-	return n > 0;
-}
-
 /* proc(5), /proc/PID/stat: the letter behind the name, which stands in parentheses. */
 static json_t *process_facts(json_int_t pid)
 {
@@ -55,12 +47,12 @@ static json_t *process_facts(json_int_t pid)
 	json_t *j;
 
 	snprintf(path, sizeof(path), "/proc/%lld/stat", (long long)pid);
-	if (pid <= 0 || !read_small(path, text, sizeof(text)) || !(p = strrchr(text, ')')) ||
+	if (pid <= 0 || !procfile_read(path, text, sizeof(text)) || !(p = strrchr(text, ')')) ||
 	    strlen(p) < 3)
 		return NULL;
 	j = json_pack("{s:s%}", "state", p + 2, (size_t)1);
 	snprintf(path, sizeof(path), "/proc/%lld/status", (long long)pid);
-	if (read_small(path, text, sizeof(text)) && (p = strstr(text, "VmSwap:")))
+	if (procfile_read(path, text, sizeof(text)) && (p = strstr(text, "VmSwap:")))
 		json_object_set_new(j, "swap_bytes", json_u64(strtoull(p + 7, NULL, 10) * KIB));
 	return j;
 }
@@ -79,11 +71,11 @@ static unsigned delays(json_int_t pid, uint64_t out[CONFIG_CPUS_MAX])
 		if (!isdigit((unsigned char)d->d_name[0]))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%lld/task/%s/comm", (long long)pid, d->d_name);
-		if (!read_small(path, text, sizeof(text)) || strncmp(text, "vcpu", 4) != 0)
+		if (!procfile_read(path, text, sizeof(text)) || strncmp(text, "vcpu", 4) != 0)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%lld/task/%s/schedstat", (long long)pid,
 			 d->d_name);
-		if (read_small(path, text, sizeof(text)) && strchr(text, ' '))
+		if (procfile_read(path, text, sizeof(text)) && strchr(text, ' '))
 			out[n++] = strtoull(strchr(text, ' '), NULL, 10);
 	}
 	if (dir)

@@ -32,6 +32,7 @@
 #include "sandbox/cgroup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/procfile.h"
 
 #define QUIT_GRACE_NS (3 * CLOCK_NS_PER_S)
 #define DRAIN_GRACE_NS (2 * CLOCK_NS_PER_S)
@@ -359,15 +360,10 @@ static int attach_status(const struct attach *a)
 static uint64_t attach_oom_kills(void)
 {
 	static const char key[] = "\noom_kill ";
-	_autoclose int fd = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
 	char text[16384];
-	size_t len = 0;
 	const char *at;
-	ssize_t n;
 
-	while (fd >= 0 && (n = read(fd, text + len, sizeof(text) - 1 - len)) > 0)
-		len += (size_t)n;
-	text[len] = '\0';
+	(void)procfile_read("/proc/vmstat", text, sizeof(text));
 	at = strstr(text, key);
 	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
 }

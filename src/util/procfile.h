@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* procfile.h - small files of /proc and /sys, whole. Any thread. */
+#ifndef LODGE_UTIL_PROCFILE_H
+#define LODGE_UTIL_PROCFILE_H
+
+#include "util/base.h"
+
+/* Its first size - 1 bytes, with a NUL behind them. False: it cannot be read, or is empty; `out` is "" then. */
+bool procfile_read(const char *path, char *out, size_t size);
+
+#endif
