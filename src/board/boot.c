@@ -281,6 +281,7 @@ int boot_load_initrd_cmdline(struct boot_ctx *c)
 	if (!p)
 		return err_set(c->e, EFAULT, "initrd '%s' does not fit into guest memory",
 			       c->initrd.name);
+	gmem_fill(c->mem, c->r->initrd_gpa, c->initrd.size);
 	r = boot_file_read(&c->initrd, 0, p, c->initrd.size, c->e);
 	if (r)
 		return r;

@@ -499,6 +499,7 @@ static int load(struct elf *f, struct boot_src *src, bool payload)
 	c->r->kernel_gpa = f->lo + (uint64_t)f->phys;
 	c->r->kernel_size = f->hi - f->lo;
 	c->r->kaslr_phys = f->phys;
+	gmem_fill(c->mem, c->r->kernel_gpa, c->r->kernel_size);
 	r = pump(f, src, p, n, payload);
 	if (r)
 		return r;

@@ -13,6 +13,10 @@
  *
  * Private memory (GMEM_PRIVATE) is an anonymous mapping instead, for which the host has transparent huge pages by default.
  *
+ * A file of a tmpfs that was mounted for it (gmem_thp.c) can have transparent huge pages, too. They are taken for what is known to be
+ * written whole, the kernel and the initrd (gmem_fill()): one fault and one zeroing for 512 small pages, half of the time to the
+ * guest's first instruction. Elsewhere they would take memory of the host that the guest does not use.
+ *
  * Huge pages of hugetlbfs are for either kind. The host accounts for all of them when they are mapped: a guest never
  * meets the lack of one. They know neither holes nor write(), and are given back whole only.
  *
@@ -160,30 +164,28 @@ static int map_file(struct gmem *m, struct err *e)
 	(void)madvise(at, m->size_bytes, MADV_DONTDUMP);
 	if (private && !m->huge)
 		(void)madvise(at, m->size_bytes, MADV_HUGEPAGE);
+	if (m->thp)
+		(void)madvise(at, m->size_bytes, MADV_NOHUGEPAGE);
 	return 0;
 }
 
-int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
-		struct err *e)
-{
-	return gmem_create_huge(out, range, n, memfd, 0, e);
-}
-
-int gmem_create_huge(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
-		     uint64_t huge, struct err *e)
+static int create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
+		  int spare, uint64_t huge, struct err *e)
 {
 	struct gmem *m = calloc(1, sizeof(*m));
 	int r;
 
 	*out = NULL;
 	if (!m) {
-		if (memfd >= 0)
-			close(memfd);
+		base_close_fd(&memfd);
+		base_close_fd(&spare);
 		return err_set(e, ENOMEM, "out of memory");
 	}
 	m->memfd = memfd;
 	m->old_fd = -1;
+	m->spare_fd = spare;
 	m->huge = huge;
+	m->thp = spare >= 0;
 	r = lay_out(m, range, n, e);
 	if (r == 0)
 		r = open_file(m, e);
@@ -197,6 +199,24 @@ int gmem_create_huge(struct gmem **out, const struct gmem_range *range, unsigned
 	return 0;
 }
 
+int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
+		struct err *e)
+{
+	return create(out, range, n, memfd, -1, 0, e);
+}
+
+int gmem_create_huge(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
+		     uint64_t huge, struct err *e)
+{
+	return create(out, range, n, memfd, -1, huge, e);
+}
+
+int gmem_create_thp(struct gmem **out, const struct gmem_range *range, unsigned n, const int fd[2],
+		    struct err *e)
+{
+	return create(out, range, n, fd[0], fd[1], 0, e);
+}
+
 void gmem_destroy(struct gmem *m)
 {
 	if (!m)
@@ -206,6 +226,7 @@ void gmem_destroy(struct gmem *m)
 	if (m->memfd >= 0)
 		close(m->memfd);
 	base_close_fd(&m->old_fd);
+	base_close_fd(&m->spare_fd);
 	free(m->dirty_map);
 	free(m);
 }
@@ -258,11 +279,14 @@ int gmem_read(const struct gmem *m, gpa_t gpa, void *buf, uint64_t len)
 	return 0;
 }
 
-/* Large writes go through the file: the kernel fills new pages in one pass, without a fault and a zeroing for
- * each. Half the cost when a kernel is loaded. */
+/* Large writes go through the file: the kernel fills new small pages in one pass, without a fault and a zeroing for
+ * each. Half the cost when a kernel is loaded. (It would not make large ones.) */
 static void copy_in(struct gmem *m, uint8_t *to, const uint8_t *from, uint64_t n)
 {
-	while (n >= BY_FILE && !m->from_file) {
+	uint64_t off = (uint64_t)(to - m->base);
+	bool there = off >= m->filled_from && off < m->filled_to && n <= m->filled_to - off;
+
+	while (n >= BY_FILE && !m->from_file && !there) {
 		ssize_t r = pwrite(m->memfd, from, MIN(n, MIB), to - m->base);
 
 		if (r <= 0)
@@ -272,6 +296,25 @@ static void copy_in(struct gmem *m, uint8_t *to, const uint8_t *from, uint64_t n
 		n -= (uint64_t)r;
 	}
 	memcpy(to, from, n);
+}
+
+void gmem_fill(struct gmem *m, gpa_t gpa, uint64_t len)
+{
+	uint8_t *p = m->thp && !m->from_file ? gmem_at(m, gpa, len) : NULL;
+	uint64_t from, to;
+
+	if (!p)
+		return;
+	from = ALIGN_UP((uint64_t)(p - m->base), 2 * MIB);
+	to = ALIGN_DOWN((uint64_t)(p - m->base) + len, 2 * MIB);
+	if (from >= to || madvise(m->base + from, to - from, MADV_HUGEPAGE) < 0)
+		return;
+	if (madvise(m->base + from, to - from, MADV_POPULATE_WRITE) == 0) {
+		m->filled_from = from;
+		m->filled_to = to;
+	}
+	(void)madvise(m->base + from, to - from,
+		      MADV_NOHUGEPAGE); /* one mapping again; the pages stay */
 }
 
 void gmem_written(struct gmem *m, gpa_t gpa, uint64_t len)
@@ -368,20 +411,24 @@ uint64_t gmem_resident(const struct gmem *m)
 /* A new file in the place of the old one. */
 static int renew(struct gmem *m)
 {
-	int old = m->memfd, r;
+	int old = m->memfd, r = 0;
 
-	m->memfd = GMEM_NEW;
-	r = open_file(m, NULL);
+	m->memfd = m->thp ? m->spare_fd : GMEM_NEW;
+	if (!m->thp)
+		r = open_file(m, NULL);
 	if (r == 0 && mmap(m->base, m->size_bytes, PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_NORESERVE | MAP_FIXED, m->memfd, 0) == MAP_FAILED)
 		r = -errno;
 	if (r < 0) {
-		if (m->memfd >= 0)
+		if (m->memfd >= 0 && !m->thp)
 			close(m->memfd);
 		m->memfd = old;
 		return r;
 	}
+	m->spare_fd = -1;
 	(void)madvise(m->base, m->size_bytes, MADV_DONTDUMP);
+	if (m->thp)
+		(void)madvise(m->base, m->size_bytes, MADV_NOHUGEPAGE);
 	m->old_fd = old;
 	m->old_at = 0;
 	return 0;
@@ -396,9 +443,14 @@ bool gmem_clear_rest(struct gmem *m)
 	n = MIN(m->size_bytes - m->old_at, REST_PIECE);
 	(void)punch(m->old_fd, m->old_at, n);
 	m->old_at += n;
-	if (m->old_at == m->size_bytes)
-		base_close_fd(&m->old_fd);
-	return m->old_fd >= 0;
+	if (m->old_at < m->size_bytes)
+		return true;
+	if (m->thp) {
+		m->spare_fd = m->old_fd;
+		m->old_fd = -1;
+	}
+	base_close_fd(&m->old_fd);
+	return false;
 }
 
 int gmem_clear(struct gmem *m)
@@ -407,6 +459,7 @@ int gmem_clear(struct gmem *m)
 		;
 	for (unsigned i = 0; i < m->n_regions; i++)
 		gmem_dirty_mark(m, m->region[i].gpa, m->region[i].size);
+	m->filled_from = m->filled_to = 0;
 	if (m->from_file)
 		return gmem_unload(m);
 	if (m->huge) {
@@ -415,7 +468,7 @@ int gmem_clear(struct gmem *m)
 	}
 	if (m->memfd == GMEM_PRIVATE)
 		return madvise(m->base, m->size_bytes, MADV_DONTNEED) < 0 ? -errno : 0;
-	if (m->own_file && renew(m) == 0)
+	if ((m->own_file || m->spare_fd >= 0) && renew(m) == 0)
 		return 0;
 	return punch(m->memfd, 0, m->size_bytes);
 }

@@ -43,8 +43,12 @@ struct gmem {
 	uint64_t size_bytes; /* sum of regions */
 	uint8_t *base;	     /* the whole memfd mapped at once, regions one after the other */
 	uint64_t huge; /* bytes of a page of hugetlbfs, which the memory is made of; 0: ordinary pages */
-	bool from_file;	 /* base is a private view of a file of saved memory; the memfd is empty */
-	bool own_file;	 /* made by us (GMEM_NEW) */
+	bool from_file; /* base is a private view of a file of saved memory; the memfd is empty */
+	bool own_file;	/* made by us (GMEM_NEW) */
+	bool thp;	/* memfd and spare_fd are of gmem_open_thp() */
+	int spare_fd;	/* an empty one for the next clear; -1: there is none */
+	uint64_t filled_from,
+		filled_to; /* what gmem_fill() got pages for last: offsets in the memfd */
 	int old_fd;	 /* the file before the last clear, while gmem_clear_rest() has work; -1 */
 	uint64_t old_at; /* what comes before was given back */
 	void *area;	 /* the reservation around base: the mapping and its guards */
@@ -72,6 +76,15 @@ int gmem_create(struct gmem **out, const struct gmem_range *range, unsigned n, i
  * memory is taken at once: an error if there is not so much. */
 int gmem_create_huge(struct gmem **out, const struct gmem_range *range, unsigned n, int memfd,
 		     uint64_t huge, struct err *e);
+/*
+ * Files for guest memory that can have transparent huge pages (gmem_thp.c), and the memory that takes ownership of them; the second one
+ * is for gmem_clear(). Making them needs the right to mount (CAP_SYS_ADMIN over the process's mount namespace): a process that locks itself in
+ * does it before it gives its rights up. 0 or -errno: no right, or the host has no such pages. Their size cannot be sealed: they are not
+ * for sharing with another process.
+ */
+int gmem_open_thp(uint64_t size, int fd[2]);
+int gmem_create_thp(struct gmem **out, const struct gmem_range *range, unsigned n, const int fd[2],
+		    struct err *e);
 void gmem_destroy(struct gmem *m);
 
 /* Host pointer for [gpa, gpa+len), or NULL when the range is not wholly RAM of one region (or wraps). */
@@ -82,6 +95,9 @@ const struct gmem_region *gmem_find(const struct gmem *m, gpa_t gpa);
 /* Copies; a range may span regions that touch. 0, or -EFAULT (nothing, or only a part, copied). */
 int gmem_read(const struct gmem *m, gpa_t gpa, void *buf, uint64_t len);
 int gmem_write(struct gmem *m, gpa_t gpa, const void *buf, uint64_t len);
+
+/* [gpa, gpa+len) is about to be written whole: gets pages for it at once, huge ones if the memory can have them. A hint. */
+void gmem_fill(struct gmem *m, gpa_t gpa, uint64_t len);
 
 /* After a write through gmem_at(): marks the dirty log and tells the engine. Any thread. */
 void gmem_written(struct gmem *m, gpa_t gpa, uint64_t len);

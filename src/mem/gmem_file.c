@@ -164,8 +164,8 @@ int gmem_unload(struct gmem *m)
 		 0) == MAP_FAILED)
 		return -errno;
 	(void)madvise(m->base, m->size_bytes, MADV_DONTDUMP);
-	if (private)
-		(void)madvise(m->base, m->size_bytes, MADV_HUGEPAGE);
+	if (private || m->thp)
+		(void)madvise(m->base, m->size_bytes, private ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	m->from_file = false;
 	return 0;
 }

@@ -155,6 +155,8 @@ void sandbox_isolate(struct sandbox *s, const struct sandbox_config *c)
 	namespace_user(s);
 	limit_threads(s, c);
 	namespace_rest(s, c->network, c->keep);
+	if (c->prepare)
+		c->prepare(c->ctx);
 	drop_capabilities(s);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	set_flag(s, SANDBOX_PRIVS, PR_SET_NO_NEW_PRIVS, 1);

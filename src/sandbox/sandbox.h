@@ -54,6 +54,9 @@ struct sandbox_config {
 	const char *group; /* the control group that it was put into: "+" or "-" and a note; NULL: no word of it */
 	const char *keep; /* a file that can still be read, by its own name; NULL: none */
 	uint64_t max_fds, max_threads, max_file; /* rlimits; 0: as they are */
+	/* Called in the namespaces while there still are rights, in them. NULL: nothing to do. */
+	void (*prepare)(void *ctx);
+	void *ctx;
 	bool trap; /* a refused system call is named on stderr: for debugging */
 };
 

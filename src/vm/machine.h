@@ -45,6 +45,8 @@ struct machine_owner {
 	void (*ended)(void *ctx, int status);
 	/* What "info" tells of the process: a new array, or NULL. NULL: nothing. */
 	json_t *(*sandbox)(void *ctx);
+	/* The files of gmem_open_thp() for the guest's memory, to be taken over, or false. NULL: as false. */
+	bool (*memory)(void *ctx, int fd[2]);
 };
 
 /*

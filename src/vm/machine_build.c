@@ -18,6 +18,7 @@ int machine_create_memory(struct machine *m, struct err *e)
 	uint64_t size = m->cfg->memory_bytes, low = MIN(size, LAYOUT_LOW_RAM_MAX);
 	struct gmem_range range[2] = {{0, low}, {LAYOUT_HIGH_RAM, size - low}};
 	bool mapped = m->engine->second_view || m->cfg->n_shares;
+	int fd[2];
 
 	if (m->cfg->memory_huge != CONFIG_HUGE_NO && !m->engine->irqchip) {
 		err_set(e, EINVAL,
@@ -25,8 +26,10 @@ int machine_create_memory(struct machine *m, struct err *e)
 			m->engine->name);
 		return err_field(e, "memory.huge", config_huge_names[m->cfg->memory_huge]);
 	}
-	/* Transparent huge pages, which only private memory gets, where nobody maps it a second time. The software engine does:
-	 * parts of it for programs that stay (engine/soft/window.c), all of it with several vCPUs. A file server does, too. */
+	/* Private memory where nobody maps it a second time. The software engine does: parts of it for programs that stay
+	 * (engine/soft/window.c), all of it with several vCPUs. A file server does, too. */
+	if (mapped && m->owner->memory && m->owner->memory(m->owner->ctx, fd))
+		return gmem_create_thp(&m->mem, range, size > low ? 2 : 1, fd, e);
 	return gmem_create_huge(&m->mem, range, size > low ? 2 : 1, mapped ? GMEM_NEW : GMEM_PRIVATE,
 				config_huge_bytes(m->cfg->memory_huge), e);
 }

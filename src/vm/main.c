@@ -50,6 +50,7 @@ extern const struct sandbox_filter sandbox_filter_vm; /* generated */
 struct vm {
 	struct vm_config cfg;
 	struct config_fds fds;
+	int memory_fd[2]; /* for the machine, until it takes them over; -1: none */
 	struct sandbox sandbox;
 	const char *group; /* for sandbox_config */
 	int control_fd;
@@ -159,6 +160,26 @@ static uint64_t file_size_needed(const struct vm *vm)
 	return size;
 }
 
+/* Huge pages for the memory of the software engine's guests; not where a file server gets the memory too, which wants it sealed. */
+static void make_memory(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	if (vm->cfg.engine == CONFIG_ENGINE_SOFT && !vm->cfg.n_shares)
+		(void)gmem_open_thp(vm->cfg.memory_bytes, vm->memory_fd);
+}
+
+static bool take_memory(void *ctx, int fd[2])
+{
+	struct vm *vm = ctx;
+
+	for (unsigned i = 0; i < 2; i++) {
+		fd[i] = vm->memory_fd[i];
+		vm->memory_fd[i] = -1;
+	}
+	return fd[0] >= 0;
+}
+
 /* 4. */
 static int lock_in(struct vm *vm, struct err *e)
 {
@@ -169,9 +190,12 @@ static int lock_in(struct vm *vm, struct err *e)
 					  .max_threads = THREADS_BASE + c->cpus +
 							 THREADS_PER_DISK * (uint64_t)c->n_disks,
 					  .max_file = file_size_needed(vm),
+					  .prepare = make_memory,
+					  .ctx = vm,
 					  .trap = c->sandbox == CONFIG_SANDBOX_TRACE};
 
 	if (c->sandbox == CONFIG_SANDBOX_OFF) {
+		make_memory(vm);
 		sandbox_none(&vm->sandbox, "--sandbox off");
 		return 0;
 	}
@@ -271,7 +295,8 @@ static int run(struct vm *vm, struct err *e)
 {
 	static const struct machine_owner calls = {.event = machine_event,
 						   .ended = machine_ended,
-						   .sandbox = tell_sandbox};
+						   .sandbox = tell_sandbox,
+						   .memory = take_memory};
 	struct machine_owner owner = calls;
 	const struct engine_class *engine;
 	int r;
@@ -330,6 +355,7 @@ int main(int argc, char **argv)
 	close_others(vm.control_fd);
 	config_init(&vm.cfg);
 	config_fds_init(&vm.fds);
+	vm.memory_fd[0] = vm.memory_fd[1] = -1;
 	loop_work_init(&vm.gone, quit, &vm);
 
 	if (run(&vm, &e) < 0) {

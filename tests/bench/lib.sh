@@ -93,11 +93,11 @@ summary() {
 		"$(awk -v l="$lodge" -v q="$best" -v up="$better" 'BEGIN {printf "%.2f", up == "up" ? l / q : q / l}')"
 }
 
-# resident PID MIB: KiB that the process holds beyond the guest's memory: a memfd of that name, or a mapping of just that size.
+# resident PID MIB: KiB that the process holds beyond the guest's memory: a file of that name, or a mapping of just that size.
 # Other memfds (code that is mapped twice) count once, by their proportional size.
 resident() {
 	awk -v kib=$(($2 * 1024)) '
-		/^[0-9a-f]+-[0-9a-f]+ / { guest = /memfd:(guest-memory|memory-backend-memfd)/; memfd = /memfd:/; next }
+		/^[0-9a-f]+-[0-9a-f]+ / { guest = /guest-memory|memory-backend-memfd/; memfd = /memfd:/; next }
 		$1 == "Size:" && $2 == kib { guest = 1 }
 		guest { next }
 		$1 == "Rss:" && !memfd { sum += $2 }

@@ -429,6 +429,60 @@ static void test_save_load(void **st)
 	save_load(GMEM_PRIVATE);
 }
 
+/* Huge pages on a tmpfs: for what is filled, not for what is only touched. */
+static void test_thp(void **st)
+{
+	const struct gmem_range range[2] = {{0, 16 * MIB}, {4 * GIB, 8 * MIB}};
+	static uint8_t data[3 * MIB];
+	struct gmem *m;
+	struct stat s;
+	int fd[2], r;
+
+	(void)st;
+	r = gmem_open_thp(24 * MIB, fd);
+	if (r < 0) {
+		print_message("no such pages here: %s\n", strerror(-r));
+		skip();
+	}
+	assert_int_equal(gmem_create_thp(&m, range, 2, fd, NULL), 0);
+	assert_int_equal(fstat(m->memfd, &s), 0);
+	assert_int_equal(s.st_blocks, 0);
+	*(uint8_t *)gmem_at(m, 12 * MIB, 1) = 1;
+	assert_int_equal(fstat(m->memfd, &s), 0);
+	assert_true(s.st_blocks <= 64);
+	/* Two whole pages of 2 MiB in it. */
+	gmem_fill(m, 3 * MIB, 6 * MIB);
+	assert_int_equal(m->filled_from, 4 * MIB);
+	assert_int_equal(m->filled_to, 8 * MIB);
+	assert_int_equal(fstat(m->memfd, &s), 0);
+	assert_true(s.st_blocks * 512 >= 4 * (blkcnt_t)MIB && s.st_blocks * 512 < 5 * (blkcnt_t)MIB);
+	gmem_fill(m, 4 * GIB + 7 * MIB, 8 * MIB); /* not wholly memory: a hint only */
+	assert_int_equal(m->filled_to, 8 * MIB);
+	/* Copies that lie before, in, across and behind. */
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 7 + i / 4096);
+	for (uint64_t at = 1 * MIB; at <= 13 * MIB; at += 2 * MIB + 12345) {
+		assert_int_equal(gmem_write(m, at, data, sizeof(data)), 0);
+		assert_memory_equal(gmem_at(m, at, sizeof(data)), data, sizeof(data));
+	}
+	/* A small page in the middle of a large one, then all. */
+	assert_int_equal(gmem_discard(m, 5 * MIB, 4096), 0);
+	assert_int_equal(*(uint8_t *)gmem_at(m, 5 * MIB, 1), 0);
+	for (unsigned i = 0; i < 3; i++) { /* the files take turns */
+		assert_int_equal(m->memfd, i % 2 ? fd[1] : fd[0]);
+		assert_int_equal(gmem_clear(m), 0);
+		assert_int_equal(fstat(m->memfd, &s), 0);
+		assert_int_equal(s.st_blocks, 0);
+		assert_int_equal(*(uint8_t *)gmem_at(m, 5 * MIB, 1), 0);
+		gmem_fill(m, 4 * MIB, 4 * MIB);
+		assert_int_equal(gmem_write(m, 4 * MIB, data, sizeof(data)), 0);
+		assert_memory_equal(gmem_at(m, 4 * MIB, sizeof(data)), data, sizeof(data));
+		while (i && gmem_clear_rest(m))
+			;
+	}
+	gmem_destroy(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,7 +492,7 @@ int main(void)
 		cmocka_unit_test(test_hook),	    cmocka_unit_test(test_clear),
 		cmocka_unit_test(test_clear_rest),  cmocka_unit_test(test_private),
 		cmocka_unit_test(test_large_write), cmocka_unit_test(test_save_load),
-		cmocka_unit_test(test_huge_pages),
+		cmocka_unit_test(test_huge_pages),  cmocka_unit_test(test_thp),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
