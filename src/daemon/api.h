@@ -11,11 +11,15 @@
 
 struct api;
 
-int api_create(struct api **out, struct loop *l, int listen_fd, struct err *e);
+/* listen_fd: the unix socket. tcp_fd: -1, or TCP's, with its TLS. All stay the caller's. */
+int api_create(struct api **out, struct loop *l, const struct settings *set, int listen_fd,
+	       int tcp_fd, struct tls *tls, struct err *e);
 /* Before requests come, and once only: they are made of each other's calls. */
-void api_serve(struct api *a, struct vms *v, struct store *s);
-/* An operation has ended: who waits for it is answered. */
+int api_serve(struct api *a, struct vms *v, struct store *s, struct err *e);
+/* For struct vms_calls. An operation has begun, goes on, or has ended: who waits for its end is answered. */
+void api_operation_changed(void *api, uint64_t id);
 void api_operation_ended(void *api, uint64_t id);
+void api_vm_changed(void *api, const char *name, const char *state);
 void api_destroy(struct api *a); /* accepts NULL */
 
 #endif

@@ -4,9 +4,10 @@
 # genroutes.py OPENAPI.json OUT.h: the tables of lodged's API out of its description: routes, what bodies and queries may have,
 # and who may do what. An endpoint without an operationId or a role, and anything that the tables cannot express, fails the build.
 import json
+import re
 import sys
 
-ROLES = ("read", "operate", "admin")
+ROLES = ("viewer", "operator", "admin")
 
 
 def die(text):
@@ -19,10 +20,15 @@ def c_string(text):
 
 def field(where, name, schema, required):
     kind = schema.get("type")
-    known = {"type", "description", "enum", "minLength", "maxLength", "minimum", "maximum", "items", "minItems", "maxItems"}
+    known = {"type", "description", "enum", "minLength", "maxLength", "minimum", "maximum", "items", "minItems", "maxItems", "x-lodge-roles"}
     if set(schema) - known:
         die(f"{where}: {name}: cannot express {sorted(set(schema) - known)}")
-    words = "NULL"
+    words, roles = "NULL", "NULL"
+    if "x-lodge-roles" in schema:
+        of = schema["x-lodge-roles"]
+        if set(of) - set(schema.get("enum", [])) or set(of.values()) - set(ROLES):
+            die(f"{where}: {name}: x-lodge-roles gives {', '.join(ROLES)} to words of its enum")
+        roles = "(const enum role[]){" + ", ".join("ROLE_" + of.get(w, "none").upper() for w in schema["enum"]) + "}"
     if "enum" in schema:
         words = "(const char *const[]){" + ", ".join(map(c_string, schema["enum"])) + ", NULL}"
         low, high, c_kind = 0, 0, "API_WORD"
@@ -40,7 +46,7 @@ def field(where, name, schema, required):
         die(f"{where}: {name}: type {kind} is not known")
     if low is None or high is None:
         die(f"{where}: {name} has no bounds")
-    return f"\t{{{c_string(name)}, {c_kind}, {'true' if required else 'false'}, {low}, {high}, {words}}},"
+    return f"\t{{{c_string(name)}, {c_kind}, {'true' if required else 'false'}, {low}, {high}, {words}, {roles}}},"
 
 
 def main(source, out):
@@ -56,12 +62,17 @@ def main(source, out):
         done.add(name)
         text.append(f"static const struct api_field fields_{name}[] = {{")
         text.extend(rows)
-        text.append("\t{NULL, API_TEXT, false, 0, 0, NULL},\n};")
+        text.append("\t{NULL, API_TEXT, false, 0, 0, NULL, NULL},\n};")
 
     for path, methods in api["paths"].items():
         if path.count("{") > 1:
             die(f"{path}: more than one parameter")
+        shared = methods.get("parameters", [])
+        if [p["$ref"].rsplit("/", 1)[1] for p in shared] != re.findall(r"{(\w+)}", path):
+            die(f"{path}: its parameters are not those in its braces")
         for method, op in methods.items():
+            if method == "parameters":
+                continue
             where = f"{method.upper()} {path}"
             if "operationId" not in op:
                 die(f"{where} has no operationId")
@@ -71,6 +82,7 @@ def main(source, out):
             name = op["operationId"]
             if "responses" not in op or "summary" not in op:
                 die(f"{where} has no summary or no responses")
+            ws = str(op.get("x-lodge-websocket", False)).lower()
             query = []
             for p in op.get("parameters", []):
                 if p["in"] != "query":
@@ -85,13 +97,13 @@ def main(source, out):
                     die(f"{ref}: additionalProperties is not false")
                 table(ref, [field(ref, k, v, k in schema.get("required", [])) for k, v in schema["properties"].items()])
                 body, body_required = f"fields_{ref}", str(op["requestBody"]["required"]).lower()
-            handlers.append(f"static void api_{name}(struct api_call *call);")
-            routes.append(f"\t{{{c_string(method.upper())}, {c_string(path)}, API_ROLE_{role.upper()}, api_{name}, "
+            handlers.append(f"void api_{name}(struct api_call *call);")
+            routes.append(f"\t{{{c_string(method.upper())}, {c_string(path)}, ROLE_{role.upper()}, {ws}, api_{name}, "
                           f"{body}, {body_required}, fields_{name}_query}},")
-    text += handlers
+    text[1:1] = handlers + ["#ifdef API_TABLES"]
     text.append("static const struct api_route api_routes[] = {")
     text += routes
-    text.append("};")
+    text += ["};", "#endif"]
     with open(out, "w", encoding="utf-8") as f:
         f.write("\n".join(text) + "\n")
 

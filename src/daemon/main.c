@@ -5,7 +5,8 @@
  * The start-up story:
  *   1. Settings, the state folder, and its lock: a second daemon of the same state is refused and told whose it is.
  *   2. The state (SQLite), brought up to date if it is of an older lodged.
- *   3. The socket, beside the folders of the VMs. One that was left by a killed daemon is replaced: the lock says that it is.
+ *   3. The socket, beside the folders of the VMs. One that was left by a killed daemon is replaced: the lock says that it is. If
+ *      the settings want it, a group reaches it too, and TCP is listened on, with TLS (listen.c).
  *   4. What runs is found and watched, what is to run is started.
  *   5. READY=1 to the service manager, if there is one; then the loop, until SIGTERM or SIGINT. VMs go on.
  */
@@ -22,7 +23,8 @@
 #include <unistd.h>
 
 #include "daemon/api.h"
-#include "proto/rundir.h"
+#include "daemon/listen.h"
+#include "daemon/tls.h"
 #include "util/log.h"
 #include "util/opt.h"
 
@@ -34,7 +36,8 @@ struct daemon {
 	struct store *store;
 	struct vms *vms;
 	struct api *api;
-	int lock, listen, signals;
+	struct tls *tls;
+	int lock, listen, tcp, signals;
 	struct loop_fd *w_signals;
 	char lodge[PATH_MAX];
 };
@@ -97,17 +100,27 @@ static int open_state(struct daemon *d, struct err *e)
 
 /* ---- 3. ---- */
 
-static int make_socket(struct daemon *d, struct err *e)
+static int make_sockets(struct daemon *d, struct err *e)
 {
-	struct rundir base;
-	int r = rundir_open_base(&base, e);
+	struct err why = {0};
+	int r;
 
+	d->listen = listen_local(d->set.group, e);
+	if (d->listen < 0)
+		return d->listen;
+	if (!*d->set.listen)
+		return 0;
+	r = tls_create(&d->tls, d->set.certificate, d->set.key, d->set.client_ca, &why);
+	/* The VMs of this host are not left alone for that: it comes by itself, in the night. */
+	if (r == -EKEYEXPIRED) {
+		log_error("%s; until lodged is started again, there is the unix socket only",
+			  why.msg);
+		return 0;
+	}
 	if (r < 0)
-		return r;
-	(void)unlinkat(base.dir, "lodged.socket", 0);
-	d->listen = rundir_listen(&base, "lodged.socket", SOCK_STREAM, e);
-	rundir_close(&base);
-	return MIN(d->listen, 0);
+		return err_set(e, why.code, "%s", why.msg);
+	d->tcp = listen_tcp(d->set.listen, e);
+	return MIN(d->tcp, 0);
 }
 
 /* sd_notify(3), without its library: a datagram to $NOTIFY_SOCKET. */
@@ -181,7 +194,9 @@ static int find_lodge(struct daemon *d, struct err *e)
 
 static int run(struct daemon *d, struct err *e)
 {
-	struct vms_calls calls = {.operation_ended = api_operation_ended};
+	struct vms_calls calls = {.operation_changed = api_operation_changed,
+				  .operation_ended = api_operation_ended,
+				  .vm_changed = api_vm_changed};
 	int r = settings_load(&d->set, e);
 
 	if (r == 0)
@@ -193,15 +208,16 @@ static int run(struct daemon *d, struct err *e)
 	if (r == 0)
 		r = watch_signals(d, e);
 	if (r == 0)
-		r = make_socket(d, e);
+		r = make_sockets(d, e);
 	if (r == 0)
-		r = api_create(&d->api, d->loop, d->listen, e);
+		r = api_create(&d->api, d->loop, &d->set, d->listen, d->tcp, d->tls, e);
 	calls.ctx = d->api;
 	if (r == 0)
 		r = vms_create(&d->vms, d->loop, d->store, &d->set, d->lodge, &calls, e);
+	if (r == 0)
+		r = api_serve(d->api, d->vms, d->store, e);
 	if (r < 0)
 		return r;
-	api_serve(d->api, d->vms, d->store);
 	log_info("ready");
 	notify("READY=1");
 	loop_run(d->loop);
@@ -211,7 +227,7 @@ static int run(struct daemon *d, struct err *e)
 
 int main(int argc, char **argv)
 {
-	struct daemon d = {.lock = -1, .listen = -1, .signals = -1};
+	static struct daemon d = {.lock = -1, .listen = -1, .tcp = -1, .signals = -1};
 	struct err e = {0};
 	int r;
 
@@ -236,6 +252,8 @@ int main(int argc, char **argv)
 	store_close(d.store);
 	base_close_fd(&d.signals);
 	base_close_fd(&d.listen);
+	base_close_fd(&d.tcp);
+	tls_destroy(d.tls);
 	base_close_fd(&d.lock);
 	return r < 0;
 }

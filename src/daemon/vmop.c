@@ -84,6 +84,7 @@ static void op_end(struct op *op, const char *state, const char *id, const char 
 	vms_refresh(vm);
 	loop_post(v->loop, &v->pump);
 	v->calls.operation_ended(v->calls.ctx, number);
+	vms_changed(vm);
 }
 
 /* ---- the program ---- */
@@ -276,6 +277,7 @@ static void op_run(struct op *op)
 	}
 	op_set(op, "running");
 	op_keep(op);
+	op->vms->calls.operation_changed(op->vms->calls.ctx, op->id);
 	if (op_spawn(op, &e) < 0)
 		op_end(op, "failed", "internal", e.msg);
 }
@@ -333,6 +335,8 @@ int op_begin(struct vm *vm, enum vms_verb verb, uint64_t timeout_s, bool force, 
 	*last = op;
 	vm->op = op;
 	*id = op->id;
+	vm->vms->calls.operation_changed(vm->vms->calls.ctx, op->id);
+	vms_changed(vm);
 	loop_post(vm->vms->loop, &vm->vms->pump);
 	return 0;
 }

@@ -66,6 +66,22 @@ static bool wanted(const struct vm *vm)
 	return !strcmp(vms_text(vm->def, "wanted"), "running");
 }
 
+static const char *state_of(const struct vm *vm)
+{
+	return vm->op ? "busy" : vm->keeper >= 0 ? "running" : wanted(vm) ? "waiting" : "stopped";
+}
+
+void vms_changed(struct vm *vm)
+{
+	const struct vms_calls *calls = &vm->vms->calls;
+	const char *state = state_of(vm);
+
+	if (vm->said == state)
+		return;
+	vm->said = state;
+	calls->vm_changed(calls->ctx, vm->name, state);
+}
+
 /* Makes `def` the definition, if it can be kept; consumed. */
 static int keep(struct vm *vm, json_t *def, struct err *e)
 {
@@ -149,6 +165,7 @@ static void keeper_ended(void *ctx, int fd, uint32_t events)
 	rundir_remove_folders(&vm->run);
 	unwatch(vm);
 	decide(vm, end);
+	vms_changed(vm);
 }
 
 void vms_refresh(struct vm *vm)
@@ -180,6 +197,7 @@ void vms_refresh(struct vm *vm)
 	loop_timer_cancel(&vm->again);
 	vm->run = run;
 	vm->up_ns = clock_ns();
+	vms_changed(vm);
 }
 
 static void again(void *ctx)
@@ -270,11 +288,7 @@ static json_t *describe(struct vm *vm)
 	bool runs = vm->keeper >= 0;
 
 	json_object_set_new(j, "name", json_string(vm->name));
-	json_object_set_new(j, "state",
-			    json_string(vm->op	   ? "busy" :
-					runs	   ? "running" :
-					wanted(vm) ? "waiting" :
-						     "stopped"));
+	json_object_set_new(j, "state", json_string(state_of(vm)));
 	if (vm->op)
 		json_object_set_new(j, "operation", json_u64(vm->op->id));
 	if (runs) {
@@ -301,6 +315,18 @@ json_t *vms_get(struct vms *v, const char *name, struct err *e)
 	struct vm *vm = find(v, name, e);
 
 	return vm ? describe(vm) : NULL;
+}
+
+const struct rundir *vms_run(struct vms *v, const char *name, struct err *e)
+{
+	struct vm *vm = find(v, name, e);
+
+	if (vm && vm->keeper < 0) {
+		err_set(e, EBUSY, "\"%s\" is not running", name);
+		err_field(e, "not-running", NULL);
+		return NULL;
+	}
+	return vm ? &vm->run : NULL;
 }
 
 uint64_t vms_revision(struct vms *v, const char *name)
@@ -390,8 +416,10 @@ int vms_define(struct vms *v, const json_t *def, struct err *e)
 	if (r < 0)
 		return err_field(e, r == -ENOSPC ? "full" : "internal", NULL);
 	r = add(v, name, kept, e);
-	if (r == 0)
+	if (r == 0) {
 		vms_refresh(vms_find(v, name)); /* one of that name may run already: it is adopted */
+		vms_changed(vms_find(v, name));
+	}
 	return r;
 }
 
@@ -424,7 +452,10 @@ int vms_set(struct vms *v, const char *name, const json_t *change, uint64_t revi
 		return err_set(e, ENOMEM, "out of memory");
 	json_object_update(def, (json_t *)(uintptr_t)change);
 	json_object_set_new(def, "revision", json_u64(vms_revision(v, name) + 1));
-	return keep(vm, def, e);
+	r = keep(vm, def, e);
+	vm->said = NULL;
+	vms_changed(vm);
+	return r;
 }
 
 static void drop(struct vm *vm)
@@ -462,6 +493,7 @@ int vms_remove(struct vms *v, const char *name, uint64_t revision, struct err *e
 	if (rundir_open(&run, vm->name, NULL) == 0 && rundir_claim(&run, NULL) == 0)
 		rundir_remove(&run);
 	rundir_close(&run);
+	v->calls.vm_changed(v->calls.ctx, vm->name, "removed");
 	drop(vm);
 	return 0;
 }

@@ -14,13 +14,17 @@
 
 #include "daemon/settings.h"
 #include "daemon/store.h"
+#include "proto/rundir.h"
 #include "util/loop.h"
 
 struct vms;
 
 struct vms_calls {
 	void *ctx;
+	void (*operation_changed)(void *ctx, uint64_t id);
 	void (*operation_ended)(void *ctx, uint64_t id);
+	/* state: "removed" when its definition is gone; also called when only the definition has changed. */
+	void (*vm_changed)(void *ctx, const char *name, const char *state);
 };
 
 /* `lodge`: path of the program. Adopts what runs, and starts what is to. */
@@ -39,6 +43,9 @@ int vms_define(struct vms *v, const json_t *def, struct err *e);
 int vms_set(struct vms *v, const char *name, const json_t *change, uint64_t revision, struct err *e);
 /* Forgets a VM that does not run, and what it left. */
 int vms_remove(struct vms *v, const char *name, uint64_t revision, struct err *e);
+
+/* The run directory of one that runs; valid until the loop goes on. NULL: with the error. */
+const struct rundir *vms_run(struct vms *v, const char *name, struct err *e);
 
 enum vms_verb { VMS_START, VMS_STOP, VMS_RESTART, VMS_VERBS };
 /* Begins an operation. stop, restart: timeout_s for the guest; `force`: at once. */

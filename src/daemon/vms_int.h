@@ -37,6 +37,7 @@ struct vm {
 	unsigned failures;	 /* ends in a row, soon after the start */
 	uint64_t up_ns;		 /* since when it is known to run */
 	struct op *op;		 /* what goes on with it */
+	const char *said;	 /* the state that was told last; NULL: tell it again */
 };
 
 struct vms {
@@ -53,6 +54,8 @@ struct vms {
 
 struct vm *vms_find(struct vms *v, const char *name);
 const char *vms_text(const json_t *j, const char *key);
+/* Tells its state, if it is another than before. */
+void vms_changed(struct vm *vm);
 /* Is it to run? Kept. */
 int vms_want(struct vm *vm, bool running, struct err *e);
 /* Looks whether it runs, and watches it then. */

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* apivm.c - definitions of VMs, and operations. */
+#include "daemon/api_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/events.h"
+#include "daemon/vms_int.h"
+#include "util/clock.h"
+#include "util/opt.h"
+
+struct waiter {
+	struct waiter *next;
+	struct api *api;
+	struct http_conn *conn;
+	uint64_t id;
+	struct loop_timer timer;
+};
+
+/* ---- answers ---- */
+
+static void answer_vm(struct api_call *call, unsigned status, const char *name)
+{
+	struct err e = {0};
+	json_t *j = vms_get(call->api->vms, name, &e);
+	char etag[24], location[100];
+
+	if (!j) {
+		api_err(call->conn, &e);
+		return;
+	}
+	snprintf(etag, sizeof(etag), "%llu", (unsigned long long)vms_revision(call->api->vms, name));
+	snprintf(location, sizeof(location), "/1.0/vms/%s", name);
+	http_answer(call->conn, status, j, etag, status == 201 ? location : NULL);
+}
+
+static void answer_operation(struct api *a, struct http_conn *c, unsigned status, uint64_t id)
+{
+	json_t *j = store_get_operation(a->store, id);
+	char location[64];
+
+	if (!j) {
+		api_error(c, 404, "not-found", "there is no such operation", NULL);
+		return;
+	}
+	snprintf(location, sizeof(location), "/1.0/operations/%llu", (unsigned long long)id);
+	http_answer(c, status, j, NULL, status == 202 ? location : NULL);
+}
+
+/* ---- definitions ---- */
+
+/* "web", or "web*" for all that begin so. */
+static bool name_fits(const char *name, const char *pattern)
+{
+	size_t n = strlen(pattern);
+
+	return n && pattern[n - 1] == '*' ? !strncmp(name, pattern, n - 1) : !strcmp(name, pattern);
+}
+
+static const char *query_text(const struct api_call *call, const char *key)
+{
+	return json_string_value(json_object_get(call->query, key));
+}
+
+void api_listVms(struct api_call *call)
+{
+	const json_t *limit = json_object_get(call->query, "limit");
+	const char *state = query_text(call, "state"), *after = query_text(call, "after");
+	const char *pattern = query_text(call, "name");
+	size_t max = limit ? (size_t)json_integer_value(limit) : 1000;
+	_autojson json_t *all = vms_list(call->api->vms);
+	json_t *page = json_array(), *vm;
+	bool more = false;
+	size_t i;
+
+	json_array_foreach(all, i, vm)
+	{
+		const char *name = json_string_value(json_object_get(vm, "name"));
+		const char *is = json_string_value(json_object_get(vm, "state"));
+
+		if ((state && strcmp(state, is) != 0) || (after && strcmp(name, after) <= 0) ||
+		    (pattern && !name_fits(name, pattern)))
+			continue;
+		more = json_array_size(page) == max;
+		if (more)
+			break;
+		(void)json_array_append(page, vm);
+	}
+	http_answer(call->conn, 200, json_pack("{s:o, s:b}", "vms", page, "more", more), NULL, NULL);
+}
+
+void api_createVm(struct api_call *call)
+{
+	struct err e = {0};
+
+	if (vms_define(call->api->vms, call->body, &e) < 0)
+		api_err(call->conn, &e);
+	else
+		answer_vm(call, 201, json_string_value(json_object_get(call->body, "name")));
+}
+
+void api_getVm(struct api_call *call)
+{
+	answer_vm(call, 200, call->param);
+}
+
+void api_setVm(struct api_call *call)
+{
+	struct err e = {0};
+
+	if (vms_set(call->api->vms, call->param, call->body, call->revision, &e) < 0)
+		api_err(call->conn, &e);
+	else
+		answer_vm(call, 200, call->param);
+}
+
+void api_removeVm(struct api_call *call)
+{
+	struct err e = {0};
+
+	if (vms_remove(call->api->vms, call->param, call->revision, &e) < 0)
+		api_err(call->conn, &e);
+	else
+		http_answer(call->conn, 204, NULL, NULL, NULL);
+}
+
+static void begin(struct api_call *call, enum vms_verb verb)
+{
+	const json_t *timeout = json_object_get(call->body, "timeout");
+	struct err e = {0};
+	uint64_t id;
+
+	if (vms_begin(call->api->vms, call->param, verb,
+		      timeout ? (uint64_t)json_integer_value(timeout) : 30,
+		      json_is_true(json_object_get(call->body, "force")), &id, &e) < 0)
+		api_err(call->conn, &e);
+	else
+		answer_operation(call->api, call->conn, 202, id);
+}
+
+void api_startVm(struct api_call *call)
+{
+	begin(call, VMS_START);
+}
+
+void api_stopVm(struct api_call *call)
+{
+	begin(call, VMS_STOP);
+}
+
+void api_restartVm(struct api_call *call)
+{
+	begin(call, VMS_RESTART);
+}
+
+void api_listOperations(struct api_call *call)
+{
+	static const char *const filters[] = {"vm", "state", "verb"};
+	const json_t *limit = json_object_get(call->query, "limit");
+	uint64_t before = (uint64_t)json_integer_value(json_object_get(call->query, "before"));
+	size_t max = limit ? (size_t)json_integer_value(limit) : 100, i;
+	_autojson json_t *all = store_list_operations(call->api->store, before,
+						      STORE_OPERATIONS_MAX);
+	json_t *page = json_array(), *op;
+	bool more = false;
+
+	json_array_foreach(all, i, op)
+	{
+		bool fits = true;
+
+		for (unsigned k = 0; k < ARRAY_SIZE(filters); k++) {
+			const char *wanted = query_text(call, filters[k]);
+
+			fits = fits && (!wanted || !strcmp(vms_text(op, filters[k]), wanted));
+		}
+		more = fits && json_array_size(page) == max;
+		if (more)
+			break;
+		if (fits)
+			(void)json_array_append(page, op);
+	}
+	http_answer(call->conn, 200, json_pack("{s:o, s:b}", "operations", page, "more", more),
+		    NULL, NULL);
+}
+
+static int operation_id(const struct api_call *call, uint64_t *id)
+{
+	if (opt_parse_uint(call->param, 1, INT64_MAX, id, NULL) == 0)
+		return 0;
+	api_error(call->conn, 404, "not-found", "there is no such operation", NULL);
+	return -ENOENT;
+}
+
+void api_cancelOperation(struct api_call *call)
+{
+	_autojson json_t *there = NULL;
+	struct err e = {0};
+	uint64_t id;
+
+	if (operation_id(call, &id) < 0)
+		return;
+	there = store_get_operation(call->api->store, id);
+	if (there && vms_cancel(call->api->vms, id, &e) < 0)
+		api_err(call->conn, &e);
+	else
+		answer_operation(call->api, call->conn, 202, id);
+}
+
+/* ---- waiting for an operation ---- */
+
+static void waiter_drop(struct waiter *w)
+{
+	for (struct waiter **p = &w->api->waiters; *p; p = &(*p)->next)
+		if (*p == w) {
+			*p = w->next;
+			break;
+		}
+	loop_timer_cancel(&w->timer);
+	free(w);
+}
+
+static void waiter_answer(void *ctx)
+{
+	struct waiter *w = ctx;
+	struct http_conn *c = w->conn;
+	struct api *a = w->api;
+	uint64_t id = w->id;
+
+	waiter_drop(w);
+	answer_operation(a, c, 200, id);
+}
+
+void api_operation_changed(void *ctx, uint64_t id)
+{
+	struct api *a = ctx;
+
+	if (a->events && events_heard(a->events))
+		events_operation(a->events, store_get_operation(a->store, id));
+}
+
+void api_operation_ended(void *ctx, uint64_t id)
+{
+	struct api *a = ctx;
+	struct waiter *w = a->waiters;
+
+	api_operation_changed(a, id);
+	while (w) {
+		struct waiter *next = w->next;
+
+		/* By the timer: not from under somebody's feet. */
+		if (w->id == id)
+			(void)loop_timer_set(&w->timer, 0);
+		w = next;
+	}
+}
+
+void api_getOperation(struct api_call *call)
+{
+	uint64_t id, wait = (uint64_t)json_integer_value(json_object_get(call->query, "wait"));
+	struct waiter *w;
+
+	if (operation_id(call, &id) < 0)
+		return;
+	wait = vms_operation_open(call->api->vms, id) ? wait : 0;
+	if (wait && !api_may_hold(call))
+		return;
+	w = wait ? calloc(1, sizeof(*w)) : NULL;
+	if (!w) {
+		answer_operation(call->api, call->conn, 200, id);
+		return;
+	}
+	*w = (struct waiter){.next = call->api->waiters,
+			     .api = call->api,
+			     .conn = call->conn,
+			     .id = id};
+	loop_timer_init(&w->timer, call->api->loop, waiter_answer, w);
+	call->api->waiters = w;
+	(void)loop_timer_set(&w->timer, clock_ns() + wait * CLOCK_NS_PER_S);
+}
+
+void apivm_closed(struct api *a, const struct http_conn *conn)
+{
+	struct waiter *w = a->waiters;
+
+	while (w && w->conn != conn)
+		w = w->next;
+	if (w)
+		waiter_drop(w);
+}
+
+void apivm_end(struct api *a)
+{
+	while (a->waiters)
+		waiter_drop(a->waiters);
+}
