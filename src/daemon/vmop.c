@@ -5,7 +5,7 @@
  *
  * So lodged opens no disk, image or guest memory, and what works by hand works here. The program is a child, but what it starts is
  * not: when lodged dies, the child goes on to its end and the VM is found in the run directory. An operation is recorded
- * before its program starts, and again at its end. At most `starts` go on at once, the others are pending, in order.
+ * before its program starts, and again at its end. Under systemd the program that starts a VM is not even a child (unit.c). At most `starts` go on at once, the others are pending, in order.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -122,6 +122,7 @@ static const char *op_sentence(struct op *op)
 	return *text ? text : "it failed without a word";
 }
 
+static int op_spawn(struct op *op, struct err *e);
 static void op_run(struct op *op);
 
 /* The program has ended with this status. */
@@ -132,7 +133,11 @@ static void op_result(struct op *op, unsigned code)
 	/* Gone already: that is what was wanted. */
 	bool well = code == 0 || (!op->starting && (code == 4 || code == 5));
 
-	if (op->cancelled) {
+	if (op->cancelled && op->starting && unit_used() && !op->undone) {
+		op->undone = true;
+		if (op_spawn(op, NULL) < 0)
+			op_end(op, "cancelled", "cancelled", "it was cancelled");
+	} else if (op->cancelled) {
 		op_end(op, "cancelled", "cancelled", "it was cancelled");
 	} else if (well && op->verb == VMS_RESTART && !op->starting) {
 		op->starting = true;
@@ -153,6 +158,8 @@ static void op_ended(void *ctx, int fd, uint32_t events)
 	(void)events;
 	if (waitpid(op->pid, &status, WNOHANG) != op->pid)
 		return;
+	if (op->starting && unit_used())
+		op->len = unit_said(op->vm->name, op->text, sizeof(op->text));
 	while (op->w_said && op->said >= 0) { /* what is still in the pipe; its writers may live on */
 		size_t before = op->len;
 
@@ -204,7 +211,7 @@ static unsigned stop_words(const struct op *op, const char *argv[WORDS_MAX], cha
 /* In the child; does not return. */
 static _Noreturn void op_exec(const struct op *op, const char *const argv[], int said)
 {
-	const char *folder = op->starting ? vms_text(op->vm->def, "folder") : "";
+	const char *folder = op->starting && !unit_used() ? vms_text(op->vm->def, "folder") : "";
 	int null = open("/dev/null", O_RDWR);
 	sigset_t none;
 
@@ -220,28 +227,41 @@ static _Noreturn void op_exec(const struct op *op, const char *const argv[], int
 		dprintf(STDERR_FILENO, "lodge: cannot go to the folder \"%s\"\n", folder);
 		_exit(1);
 	}
+	unsetenv("NOTIFY_SOCKET");
 	setenv("LODGE_DIRECT", "1", 1); /* what it does is for us, not by us */
+	if (!strcmp(argv[0], "systemctl"))
+		execvp(argv[0], (char *const *)(uintptr_t)argv);
 	execv(op->vms->lodge, (char *const *)(uintptr_t)argv);
 	_exit(127);
 }
 
 static int op_spawn(struct op *op, struct err *e)
 {
-	const char *argv[WORDS_MAX];
+	const char *argv[WORDS_MAX], *const *words = argv;
+	struct unit_words unit;
 	char timeout[24];
-	int p[2], r;
+	int p[2], r = 0;
 
 	op->len = 0;
 	if (op->starting)
 		start_words(op, argv);
 	else
 		stop_words(op, argv, timeout);
+	if (op->starting && unit_used()) {
+		unit_words(&unit, op->undone ? "stop" : "start", op->vm->name);
+		words = unit.argv;
+		if (!op->undone)
+			r = unit_tell(op->vm->name, vms_text(op->vm->def, "folder"), op->vms->lodge,
+				      argv, e);
+	}
+	if (r < 0)
+		return r;
 	if (pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_errno(e, errno, "cannot make a pipe");
 	op->said = p[0];
 	op->pid = fork();
 	if (op->pid == 0)
-		op_exec(op, argv, p[1]);
+		op_exec(op, words, p[1]);
 	close(p[1]);
 	if (op->pid < 0) {
 		op->pid = 0;

@@ -21,6 +21,7 @@ struct op {
 	char text[1024]; /* the last of what the program said */
 	size_t len;
 	bool cancelled;
+	bool undone;   /* a start that was cancelled under systemd: the unit is being stopped */
 	bool starting; /* its program is `lodge run`, else `lodge stop` */
 };
 
@@ -62,6 +63,21 @@ int vms_want(struct vm *vm, bool running, struct err *e);
 void vms_refresh(struct vm *vm);
 /* 0, or -ENOSPC with numbers: the host cannot carry it beside those that run. */
 int vms_admit(struct vm *vm, struct err *e);
+
+/* unit.c */
+struct unit_words {
+	const char *argv[8]; /* for systemctl(1) */
+	char unit[CONFIG_NAME_MAX + 80];
+};
+
+/* Are VMs started by systemd? */
+bool unit_used(void);
+void unit_words(struct unit_words *w, const char *verb, const char *name);
+/* Leaves for the unit of `name` what it is to run: argv, which is lodge's, in `folder`. */
+int unit_tell(const char *name, const char *folder, const char *lodge, const char *const argv[],
+	      struct err *e);
+/* What it said at the end, without a line break; its length. */
+size_t unit_said(const char *name, char *text, size_t size);
 
 /* vmop.c */
 int op_begin(struct vm *vm, enum vms_verb verb, uint64_t timeout_s, bool force, uint64_t *id,

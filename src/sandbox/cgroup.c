@@ -147,21 +147,28 @@ static void plan_v1(struct cgroup *g, const char *name)
 	}
 }
 
-static void plan_v2(struct cgroup *g, const char *name, bool stay)
+/* Into a scope, where systemd runs. */
+static void leave(const char *name, bool stay)
 {
-	char group[PATH_MAX], folder[PATH_MAX], unit[96];
+	char group[PATH_MAX], unit[96];
+
+	if (!own_group("name=systemd", group) && !own_group(NULL, group))
+		return;
+	/* What an ordinary user leaves behind stays with the session: a scope of his ends with his last session. */
+	if (geteuid() != 0 && stay && strstr(group, "/session-"))
+		return;
+	snprintf(unit, sizeof(unit), "lodge-%s-%d.scope", name, (int)getpid());
+	(void)scope_enter(unit, name);
+}
+
+static void plan_v2(struct cgroup *g, const char *name)
+{
+	char group[PATH_MAX], folder[PATH_MAX];
 
 	g->v2 = true;
 	if (!own_group(NULL, group) || !folder_of(NULL, group, folder)) {
 		note(g, "no control groups are mounted");
 		return;
-	}
-	/* What an ordinary user leaves behind stays with the session: a scope of his ends with his last session. */
-	if (geteuid() == 0 || !stay || !strstr(group, "/session-")) {
-		snprintf(unit, sizeof(unit), "lodge-%s-%d.scope", name, (int)getpid());
-		if (scope_enter(unit, name) == 0 &&
-		    (!own_group(NULL, group) || !folder_of(NULL, group, folder)))
-			return;
 	}
 	if (add_folder(g, folder, name) == 0 && strcmp(group, "/") != 0) {
 		*strrchr(folder, '/') = '\0';
@@ -174,10 +181,11 @@ void cgroup_plan(struct cgroup *g, const char *name, bool stay)
 	char group[PATH_MAX], folder[PATH_MAX];
 
 	cgroup_init(g);
+	leave(name, stay);
 	if (own_group("memory", group) && folder_of("memory", group, folder))
 		plan_v1(g, name);
 	else
-		plan_v2(g, name, stay);
+		plan_v2(g, name);
 }
 
 /* ---- making one ---- */

@@ -192,18 +192,28 @@ static int read_message(int fd, uint8_t *body, size_t *len, uint64_t deadline_ns
 	return r < 0 ? r : type;
 }
 
-/* JobRemoved(u id, o job, s unit, s result): of this unit? */
-static bool job_of(const uint8_t *body, size_t len, const char *unit)
+/* A string at *at, which goes on behind it. NULL: the message ends before. */
+static const char *take_text(const uint8_t *body, size_t len, size_t *at)
 {
+	const char *s;
 	uint32_t n;
-	size_t at;
 
-	if (len < 8)
-		return false;
-	memcpy(&n, body + 4, 4);
-	at = (8 + (size_t)n + 1 + 3) & ~(size_t)3;
-	return at + 4 < len && strnlen((const char *)body + at + 4, len - at - 4) == strlen(unit) &&
-	       !strcmp((const char *)body + at + 4, unit);
+	*at = (*at + 3) & ~(size_t)3;
+	if (*at + 4 > len)
+		return NULL;
+	memcpy(&n, body + *at, 4);
+	s = (const char *)body + *at + 4;
+	*at += 4 + (size_t)n + 1;
+	return *at > len || s[n] ? NULL : s;
+}
+
+/* JobRemoved(u id, o job, s unit, s result) of this unit? JobNew, which comes before, has no result. */
+static bool job_ended(const uint8_t *body, size_t len, const char *unit)
+{
+	size_t at = 4;
+	const char *job = take_text(body, len, &at), *of = job ? take_text(body, len, &at) : NULL;
+
+	return of && !strcmp(of, unit) && take_text(body, len, &at);
 }
 
 static int wait_unit(int fd, const char *unit)
@@ -219,7 +229,7 @@ static int wait_unit(int fd, const char *unit)
 			return type;
 		if (type == ERROR)
 			return -EACCES;
-		if (type == SIGNAL && job_of(body, len, unit))
+		if (type == SIGNAL && job_ended(body, len, unit))
 			return 0;
 	}
 	return -ENOMEM;
