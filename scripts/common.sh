@@ -113,6 +113,14 @@ one_at_a_time() {
 	} 9>"$lock"
 }
 
+# cache_trim PATTERN: of files like this the eight that were used last stay in the cache, and those of the last hour, which may be in use;
+# and nothing of those who were interrupted more than a day ago.
+cache_trim() {
+	find "$cache" -maxdepth 1 -name "$1" -printf '%A@ %p\n' | sort -rn | tail -n +9 | cut -d ' ' -f 2- |
+		xargs -r -d '\n' -I{} find {} -amin +60 -delete
+	find "$cache" -maxdepth 1 -type d -name '*.??????' -mmin +1440 -exec rm -rf {} +
+}
+
 # download PACKAGE DIRECTORY: gets the .deb and unpacks it there; nothing is installed.
 download() {
 	local tmp
@@ -253,10 +261,10 @@ make_initramfs() {
 	} | sha256sum)
 	initrd=$cache/initramfs-${key:0:16}.cpio
 	if [ -e "$initrd" ]; then
-		touch "$initrd"
+		touch -a "$initrd"
 	else
 		logged mkinitramfs "$build_release/src/lodge-mkinitramfs" "$initrd" "$list/list"
-		find "$cache" -maxdepth 1 -name 'initramfs-*.cpio' -mtime +14 -delete
+		cache_trim 'initramfs-*.cpio'
 	fi
 	rm -rf "$list"
 	phase_done
