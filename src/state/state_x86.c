@@ -9,6 +9,7 @@
 #include "state/state_x86.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* ---- processor ---- */
 
@@ -87,12 +88,27 @@ void state_x86(struct state *s, struct x86_state *x, uint64_t *tsc)
 	state_bytes(s, x->fx, sizeof(x->fx));
 }
 
+/* A bool, and what it says is there: most guests have none of it. */
+void state_avx512(struct state *s, struct x86_avx512 *x)
+{
+	static const struct x86_avx512 none;
+	bool some = memcmp(x, &none, sizeof(none)) != 0;
+
+	state_bool(s, &some);
+	if (!some)
+		return;
+	state_u64s(s, x->k, ARRAY_SIZE(x->k));
+	state_bytes(s, x->zmm_hi, sizeof(x->zmm_hi));
+	state_bytes(s, x->zmm_16, sizeof(x->zmm_16));
+}
+
 #define RFLAGS_VALID                                                                         \
 	(X86_STATUS_FLAGS | X86_F1 | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | \
 	 X86_VM | X86_AC | X86_VIF | X86_VIP | X86_ID)
 #define CR0_VALID                                                                      \
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
 	 X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
+#define XCR0_VALID (X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX | X86_XCR0_AVX512)
 #define MXCSR_AT 24
 #define MXCSR_VALID 0xffffu
 
@@ -106,6 +122,7 @@ static bool canonical(uint64_t a, const struct x86_state *x)
 static const char *check_modes(const struct x86_state *x)
 {
 	bool pg = x->cr0 & X86_CR0_PG, lma = x->msr.efer & X86_EFER_LMA;
+	uint64_t wide = x->xcr0 & X86_XCR0_AVX512;
 
 	if ((x->rflags & ~(uint64_t)RFLAGS_VALID) || !(x->rflags & X86_F1))
 		return "reserved flags";
@@ -129,8 +146,9 @@ static const char *check_modes(const struct x86_state *x)
 		return "an impossible CR8";
 	if ((x->dr[6] >> 32) || (x->dr[7] >> 32))
 		return "an impossible debug register";
-	if (!(x->xcr0 & X86_XCR0_X87) || (x->xcr0 & ~(uint64_t)7) ||
-	    ((x->xcr0 & X86_XCR0_AVX) && !(x->xcr0 & X86_XCR0_SSE)))
+	if (!(x->xcr0 & X86_XCR0_X87) || (x->xcr0 & ~(uint64_t)XCR0_VALID) ||
+	    ((x->xcr0 & X86_XCR0_AVX) && !(x->xcr0 & X86_XCR0_SSE)) ||
+	    (wide && (wide != X86_XCR0_AVX512 || !(x->xcr0 & X86_XCR0_AVX))))
 		return "an XCR0 that this version does not know";
 	if (buf_le32(x->fx + MXCSR_AT) & ~MXCSR_VALID)
 		return "reserved bits in MXCSR";

@@ -15,6 +15,8 @@
 /* All of it but msr.tsc_offset, which belongs to a host: `tsc` takes its place, the TSC as the guest reads it at
  * the moment of the save. msr.tsc_offset stays as it is. */
 void state_x86(struct state *s, struct x86_state *x, uint64_t *tsc);
+/* What AVX-512 adds; since version 2 of who calls it. */
+void state_avx512(struct state *s, struct x86_avx512 *x);
 /* Is it a state that a processor can be in, as far as an engine relies on it? 0, or -EINVAL with a sentence. */
 int state_x86_check(const struct x86_state *x, unsigned cpu, struct err *e);
 

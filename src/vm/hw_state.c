@@ -164,6 +164,16 @@ static void set_lapic(struct hw *hw, unsigned i, const struct irqchip_lapic *l, 
 		state_fail(s, "%s", e.code ? e.msg : "the engine refused the state of a local APIC");
 }
 
+/* What the guest has switched on, the engine has: the features that the file says the guest was shown may be a lie. */
+static bool xcr0_possible(struct hw *hw, uint64_t xcr0)
+{
+	uint32_t leaf[4] = {0};
+
+	if (hw->cfg.engine->cpuid)
+		hw->cfg.engine->cpuid(hw->engine, 0xd, 0, leaf);
+	return !(xcr0 & ~((uint64_t)leaf[CPUID_EDX] << 32 | leaf[CPUID_EAX] | X86_XCR0_X87));
+}
+
 static void set_vcpu(struct hw *hw, unsigned i, struct x86_state *x, uint64_t tsc, uint64_t now,
 		     struct state *s)
 {
@@ -171,6 +181,13 @@ static void set_vcpu(struct hw *hw, unsigned i, struct x86_state *x, uint64_t ts
 
 	if (state_x86_check(x, i, &e) < 0) {
 		state_fail(s, "%s", e.msg);
+		return;
+	}
+	if (!xcr0_possible(hw, x->xcr0)) {
+		state_fail(
+			s,
+			"the saved vCPU %u has XCR0 %#llx, more than the %s engine has on this host",
+			i, (unsigned long long)x->xcr0, hw->cfg.engine->name);
 		return;
 	}
 	x->msr.tsc_offset = tsc - now;
@@ -185,6 +202,7 @@ static void vcpu_state(struct hw *hw, struct state *s, unsigned i, uint64_t now,
 	struct irqchip_lapic l = {0};
 	struct x86_state x;
 	uint32_t pending = 0;
+	unsigned version;
 	char name[12];
 
 	snprintf(name, sizeof(name), "%u", i);
@@ -200,9 +218,11 @@ static void vcpu_state(struct hw *hw, struct state *s, unsigned i, uint64_t now,
 	state_begin(s, "lapic", name, 1);
 	state_lapic(s, &l);
 	state_end(s);
-	state_begin(s, "vcpu", name, 1);
+	version = state_begin(s, "vcpu", name, 2);
 	state_x86(s, &x, tsc);
 	state_u32_max(s, &pending, VCPU_REQUESTS_MAX);
+	if (version >= 2)
+		state_avx512(s, &x.avx512);
 	state_end(s);
 	if (!state_loading(s) || state_error(s) < 0)
 		return;

@@ -76,6 +76,7 @@ void x86_state_reset(struct x86_state *s, bool bsp)
 	s->fx[FX_MXCSR] = 0x80;
 	s->fx[FX_MXCSR + 1] = 0x1f;
 	s->fx[X86_FX_XSTATE_BV] = X86_XCR0_X87; /* FCW is not as FNINIT leaves it */
+	s->avx512 = (struct x86_avx512){0};
 	common(s, bsp);
 }
 
@@ -123,6 +124,7 @@ void x86_state_copy(struct x86_state *to, const struct x86_state *from, uint64_t
 	if (mask & X86_STATE_FPU) {
 		for (unsigned i = 0; i < sizeof(to->fx); i++)
 			to->fx[i] = from->fx[i];
+		to->avx512 = from->avx512;
 	}
 	if (mask & X86_STATE_EVENTS)
 		to->ev = from->ev;

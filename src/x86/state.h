@@ -174,10 +174,21 @@ struct x86_events {
 #define X86_XCR0_X87 1u
 #define X86_XCR0_SSE 2u
 #define X86_XCR0_AVX 4u
+#define X86_XCR0_AVX512 0xe0u /* opmasks, ZMM_Hi256, Hi16_ZMM: all or none */
 #define X86_FX_XMM 160
 #define X86_FX_XSTATE_BV 512
 #define X86_FX_YMM_HI 576 /* upper halves of YMM0-15 */
 #define X86_FX_SIZE 832
+
+/*
+ * What AVX-512 adds (SDM vol. 1 §13.5.4), apart from the area above because its place in an XSAVE area is the processor's. A
+ * component in its initial configuration is zero. The software engine has none of it and lets it be.
+ */
+struct x86_avx512 {
+	uint64_t k[8];
+	uint8_t zmm_hi[16][32]; /* upper halves of ZMM0-15 */
+	uint8_t zmm_16[16][64]; /* ZMM16-31 */
+};
 
 struct x86_state {
 	uint64_t gpr[16];
@@ -192,6 +203,7 @@ struct x86_state {
 	struct x86_msrs msr;
 	struct x86_events ev;
 	uint8_t fx[X86_FX_SIZE] __attribute__((aligned(64)));
+	struct x86_avx512 avx512; /* with X86_STATE_FPU */
 };
 
 /* Which parts engine get/set moves. */

@@ -38,8 +38,9 @@ static void read_sections(const uint8_t *data, size_t len)
 		ASSERT(strlen(config) <= STATE_FILE_CONFIG_MAX);
 	free(config);
 	if (state_has(&s, "vcpu", "0")) {
-		state_begin(&s, "vcpu", "0", 1);
+		state_begin(&s, "vcpu", "0", 2);
 		state_x86(&s, &cpu, &big);
+		state_avx512(&s, &cpu.avx512);
 		if (state_end(&s) == 0 && state_x86_check(&cpu, 0, &e) < 0)
 			ASSERT(e.msg[0]);
 	}
@@ -206,8 +207,9 @@ bool fuzz_seed(unsigned i, struct seed *s)
 		state_end(&st);
 	}
 	if (i % 8 == 0) {
-		state_begin(&st, "vcpu", "0", 1);
+		state_begin(&st, "vcpu", "0", 2);
 		state_x86(&st, &cpu, &big);
+		state_avx512(&st, &cpu.avx512);
 		state_end(&st);
 	}
 	ASSERT(state_finish(&st, NULL) == 0);

@@ -63,6 +63,8 @@ static void compare(const struct x86_state *one, const struct x86_state *two)
 		differs("events");
 	if (memcmp(one->fx, two->fx, sizeof(one->fx)))
 		differs("XSAVE area");
+	if (memcmp(&one->avx512, &two->avx512, sizeof(one->avx512)))
+		differs("AVX-512 state");
 }
 
 /* ---- random states ---- */
@@ -131,6 +133,8 @@ static void random_fpu(struct x86_state *s, uint64_t xcr0_valid)
 		s->fx[X86_FX_XMM + i] = (uint8_t)next();
 	for (unsigned i = 0; (bv & X86_XCR0_AVX) && i < 256; i++)
 		s->fx[X86_FX_YMM_HI + i] = (uint8_t)next();
+	for (unsigned i = 0; (xcr0_valid & X86_XCR0_AVX512) && i < sizeof(s->avx512); i++)
+		((uint8_t *)&s->avx512)[i] = (uint8_t)next();
 	memcpy(s->fx + 24, &mxcsr, sizeof(mxcsr));
 	memcpy(s->fx + X86_FX_XSTATE_BV, &bv, sizeof(bv));
 }

@@ -271,8 +271,9 @@ static void test_misuse(void **ctx)
 
 static void cpu_state(struct state *s, struct x86_state *x, uint64_t *tsc, struct irqchip_lapic *l)
 {
-	state_begin(s, "vcpu", "0", 1);
+	state_begin(s, "vcpu", "0", 2);
 	state_x86(s, x, tsc);
+	state_avx512(s, &x->avx512);
 	state_end(s);
 	state_begin(s, "lapic", "0", 1);
 	state_lapic(s, l);
@@ -301,6 +302,7 @@ static void test_x86(void **ctx)
 	memset(&x2, 0xa5, sizeof(x2)); /* padding, and tsc_offset, which does not travel */
 	memset(&l2, 0x5a, sizeof(l2));
 	memset(x2.gpr, 0, sizeof(x2.gpr));
+	memset(&x2.avx512, 0, sizeof(x2.avx512));
 	cpu_state(&in, &x2, &tsc2, &l2);
 	assert_int_equal(state_finish(&in, NULL), 0);
 	assert_memory_equal(&x, &x2, sizeof(x));
@@ -339,6 +341,12 @@ static void test_x86_check(void **ctx)
 	REFUSED(x.msr.lstar = BIT(55));
 	REFUSED(x.xcr0 = 0);
 	REFUSED(x.xcr0 = 5);
+	REFUSED(x.xcr0 = 0x27); /* AVX-512 in part, and without AVX */
+	REFUSED(x.xcr0 = 0xe3);
+	REFUSED(x.xcr0 = 0x207);
+	x86_state_reset(&x, true);
+	x.xcr0 = 0xe7;
+	assert_int_equal(state_x86_check(&x, 0, NULL), 0);
 	REFUSED(x.cr8 = 16);
 	REFUSED(x.rflags |= X86_VM);
 	REFUSED(x.fx[26] = 1);

@@ -167,6 +167,33 @@ static void showing_features(struct engine *en, uint32_t leaf, uint32_t sub, uin
 	out[2] = leaf == 1 ? features : 0;
 }
 
+static int with_avx512(struct engine_vcpu *v, uint64_t mask, const struct x86_state *s)
+{
+	struct x86_state wide = *s;
+
+	wide.xcr0 = 0xe7;
+	return fake_engine_class.set_state(v, mask, &wide);
+}
+
+/* XCR0 is held against the engine, whatever features the file says that the guest was shown. */
+static void test_xcr0(void **st)
+{
+	struct engine_class cls = fake_engine_class;
+	int fd = memfd_create("saved", MFD_CLOEXEC);
+	struct err e = {0};
+
+	(void)st;
+	cls.set_state = with_avx512;
+	fx_prepare(counting);
+	fx.cfg.rng = fx.cfg.balloon = false;
+	assert_int_equal(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &cls, &fx.owner, &e), 0);
+	assert_int_equal(machine_start(fx.m, &e), 0);
+	assert_int_equal(save_to(fd, true, &e), 0);
+	fx_finish();
+	expect_refused(fd, 1, "XCR0 0xe7, more than the fake engine has");
+	close(fd);
+}
+
 /* What the guest was shown must be there where it goes on; more may be. */
 static void test_features(void **st)
 {
@@ -343,8 +370,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_features),   cmocka_unit_test(test_on_crash),
-		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_features),   cmocka_unit_test(test_xcr0),
+		cmocka_unit_test(test_on_crash),   cmocka_unit_test(test_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

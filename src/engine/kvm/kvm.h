@@ -5,6 +5,7 @@
  *   kvm.c      the VM: opening it, memory slots, what the host's KVM can do; the engine_class
  *   run.c      the vCPU: its run loop, exits, kicks, what went wrong as a sentence
  *   state.c    architectural state to and from the kernel
+ *   xsave.c    ... of its XSAVE area
  *   irqchip.c  the kernel's interrupt controllers: lines, messages, pause
  *   chips.c    their state
  *   dirty.c    the log of written pages
@@ -22,6 +23,7 @@
 #include <pthread.h>
 
 #include "engine/engine.h"
+#include "engine/kvm/xsave.h"
 #include "x86/cpuid.h"
 
 /* Guest physical space that KVM may use for itself on old Intel processors: a page table and a TSS. In the reserved
@@ -69,6 +71,7 @@ struct engine {
 	enum cpuid_vendor vendor;
 	struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID; freed when the last vCPU has been made */
 	struct cpuid_table cpuid;
+	struct kvm_xsave_layout xsave;
 	struct kvm_coalesced_mmio_ring *ring; /* late writes, in vCPU 0's mapping; NULL: none */
 	pthread_mutex_t ring_lock;	      /* of who empties it */
 	uint32_t ioapic_line;		      /* levels of its inputs; atomic */

@@ -9,10 +9,6 @@
  * MSRs go one by one through a table. A host's KVM may not know one, or refuse the guest one that its CPUID does not show;
  * that is remembered, and such an MSR reads as 0 and takes only 0.
  *
- * XSAVE. x86_state has the components x87, SSE and AVX in the standard format, which is what the kernel gives and takes.
- * XSTATE_BV is exact on the way out: a component that equals its initial configuration is not marked. On the way in
- * all components are marked, those that were not being made initial, because the kernel takes MXCSR only with SSE or AVX.
- *
  * Time. A guest's TSC is the host's plus an offset. All vCPUs of a
  * VM get kvmclock from one place in the kernel; it is set to what the software engine shows for that TSC: the time that
  * the TSC has counted without what the guest did to it.
@@ -33,10 +29,6 @@
  */
 
 #define MSR_TSC_DEADLINE 0x6e0u
-#define FX_FCW 0
-#define FX_MXCSR 24
-#define FX_ST 32
-#define FX_LEGACY 512
 
 /* ---- segments ---- */
 
@@ -457,95 +449,23 @@ int kvm_state_set_clock(struct engine *en, uint64_t tsc, uint64_t ns)
 	return kvm_ioctl(en->vm, KVM_SET_CLOCK, &clock);
 }
 
-/* ---- x87, SSE, AVX ---- */
-
-static const uint8_t *fx_initial(void)
-{
-	static uint8_t fx[FX_LEGACY];
-
-	fx[FX_FCW] = 0x7f;
-	fx[FX_FCW + 1] = 0x03;
-	return fx;
-}
-
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (p[i])
-			return false;
-	return true;
-}
-
-static uint64_t xstate_bv(const uint8_t *fx)
-{
-	uint64_t bv;
-
-	memcpy(&bv, fx + X86_FX_XSTATE_BV, sizeof(bv));
-	return bv;
-}
-
-static void set_xstate_bv(uint8_t *fx, uint64_t bv)
-{
-	memcpy(fx + X86_FX_XSTATE_BV, &bv, sizeof(bv));
-}
-
-/* The components of `which` in their initial configuration (SDM vol. 1 §13.6). */
-static void make_initial(uint8_t *fx, uint64_t which)
-{
-	if (which & X86_XCR0_X87) {
-		memcpy(fx, fx_initial(), FX_MXCSR);
-		memset(fx + FX_ST, 0, X86_FX_XMM - FX_ST);
-	}
-	if (which & X86_XCR0_SSE)
-		memset(fx + X86_FX_XMM, 0, 256);
-	if (which & X86_XCR0_AVX)
-		memset(fx + X86_FX_YMM_HI, 0, 256);
-}
-
-/* Those that differ from it. */
-static uint64_t in_use(const uint8_t *fx)
-{
-	uint64_t bv = 0;
-
-	if (memcmp(fx, fx_initial(), FX_MXCSR) || !is_zero(fx + FX_ST, X86_FX_XMM - FX_ST))
-		bv |= X86_XCR0_X87;
-	if (!is_zero(fx + X86_FX_XMM, 256))
-		bv |= X86_XCR0_SSE;
-	if (!is_zero(fx + X86_FX_YMM_HI, 256))
-		bv |= X86_XCR0_AVX;
-	return bv;
-}
+/* ---- x87, SSE, AVX, AVX-512 ---- */
 
 static int fpu_get(struct engine_vcpu *v, struct x86_state *s)
 {
 	struct kvm_xsave x;
 	int r = kvm_ioctl(v->fd, KVM_GET_XSAVE, &x);
 
-	if (r < 0)
-		return r;
-	memcpy(s->fx, x.region, X86_FX_SIZE);
-	make_initial(s->fx, ~xstate_bv(s->fx));
-	memset(s->fx + 416, 0, FX_LEGACY - 416); /* reserved, and the software's own */
-	memset(s->fx + FX_LEGACY, 0, X86_FX_YMM_HI - FX_LEGACY);
-	if (!(v->en->cpuid.xcr0_valid & X86_XCR0_AVX))
-		memset(s->fx + X86_FX_YMM_HI, 0, 256);
-	set_xstate_bv(s->fx, in_use(s->fx));
-	return 0;
+	if (r == 0)
+		kvm_xsave_out(&x, &v->en->xsave, v->en->cpuid.xcr0_valid, s);
+	return r;
 }
 
 static int fpu_set(struct engine_vcpu *v, const struct x86_state *s)
 {
-	uint64_t all = X86_XCR0_X87 | X86_XCR0_SSE;
 	struct kvm_xsave x;
-	uint8_t *fx = (uint8_t *)x.region;
 
-	memset(&x, 0, sizeof(x));
-	memcpy(fx, s->fx, FX_LEGACY);
-	memcpy(fx + X86_FX_YMM_HI, s->fx + X86_FX_YMM_HI, X86_FX_SIZE - X86_FX_YMM_HI);
-	make_initial(fx, ~xstate_bv(s->fx));
-	if (v->en->cpuid.xcr0_valid & X86_XCR0_AVX)
-		all |= X86_XCR0_AVX;
-	set_xstate_bv(fx, all);
+	kvm_xsave_in(&x, &v->en->xsave, v->en->cpuid.xcr0_valid, s);
 	return kvm_ioctl(v->fd, KVM_SET_XSAVE, &x);
 }
 
