@@ -34,7 +34,7 @@
 /*
  * seccomp vm: ioctl arg1=KVM_CHECK_EXTENSION/KVM_GET_API_VERSION/KVM_CREATE_VM/
  *	KVM_GET_VCPU_MMAP_SIZE/KVM_SET_USER_MEMORY_REGION/KVM_SET_IDENTITY_MAP_ADDR/
- *	KVM_SET_TSS_ADDR/KVM_ENABLE_CAP/KVM_REGISTER_COALESCED_MMIO/KVM_GET_TSC_KHZ/KVM_SET_TSC_KHZ/
+ *	KVM_SET_TSS_ADDR/KVM_ENABLE_CAP/KVM_REGISTER_COALESCED_MMIO/KVM_SET_TSC_KHZ/
  *	KVM_CREATE_VCPU/KVM_HAS_DEVICE_ATTR/KVM_IOEVENTFD
  */
 
@@ -146,6 +146,16 @@ static void reserve_pages(struct engine *en)
 	(void)ioctl(en->vm, KVM_SET_TSS_ADDR, (unsigned long)KVM_TSS);
 }
 
+/*
+ * vCPUs get the frequency that the host's TSC has now. Without it they get the one that was known when KVM's module was loaded; if that is
+ * off by more than 250 ppm, and the processor does not scale, a vCPU has no frequency at all (each TSC deadline has passed at once, and
+ * the guest drowns in timer interrupts) or has its TSC moved at each entry. On the VM since Linux 5.19, on each vCPU before that.
+ */
+static void take_host_tsc_rate(struct engine *en)
+{
+	en->vm_tsc_rate = ioctl(en->vm, KVM_SET_TSC_KHZ, 0) == 0;
+}
+
 /* MSRs that KVM does not know come to run.c, so that a guest sees those that the software engine shows. */
 static void take_unknown_msrs(struct engine *en)
 {
@@ -208,6 +218,7 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 		kvm_close(en);
 		return r;
 	}
+	take_host_tsc_rate(en);
 	reserve_pages(en);
 	take_unknown_msrs(en);
 	coalesce_latches(en);
@@ -255,6 +266,8 @@ static int kvm_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu
 		goto fail;
 	}
 	v->run = run;
+	if (!en->vm_tsc_rate)
+		(void)ioctl(v->fd, KVM_SET_TSC_KHZ, 0);
 	if (index == 0 && en->caps.coalesced)
 		en->ring = (void *)((uint8_t *)run +
 				    en->caps.coalesced * (size_t)sysconf(_SC_PAGESIZE));

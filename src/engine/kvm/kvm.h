@@ -68,6 +68,7 @@ struct engine {
 	size_t run_size;
 	struct kvm_caps caps;
 	uint32_t tsc_khz; /* the guest's and the host's */
+	bool vm_tsc_rate; /* the VM has told KVM that vCPUs have that */
 	enum cpuid_vendor vendor;
 	struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID; freed when the last vCPU has been made */
 	struct cpuid_table cpuid;
