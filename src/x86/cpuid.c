@@ -95,6 +95,9 @@
 #define KVM_NOP_IO_DELAY BIT(1)
 #define KVM_CLOCKSOURCE2 BIT(3)
 #define KVM_CLOCKSOURCE_STABLE BIT(24)
+#define KVM_OF_SEVERAL                                                                      \
+	(BIT(5) /* STEAL_TIME */ | BIT(7) /* PV_UNHALT */ | BIT(9) /* PV_TLB_FLUSH */ | \
+	 BIT(13) /* PV_SCHED_YIELD */)
 
 #define PHYS_BITS_MAX 48u
 #define PHYS_BITS_DEFAULT 46u
@@ -336,6 +339,13 @@ static void add_hypervisor(struct cpuid_table *t)
 	add_regs(t, KVM_LEAF + 1,
 		 (uint32_t)(KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE), 0, 0, 0);
 	add_regs(t, KVM_TSC_LEAF, t->tsc_khz, 1000000 /* APIC timer, kHz */, 0, 0);
+}
+
+void cpuid_add_pv(struct cpuid_table *t, unsigned n_vcpus, uint32_t have)
+{
+	for (unsigned i = 0; i < t->n && n_vcpus > 1; i++)
+		if (t->entry[i].leaf == KVM_LEAF + 1)
+			t->entry[i].reg[CPUID_EAX] |= have & (uint32_t)KVM_OF_SEVERAL;
 }
 
 static void add_extended(struct cpuid_table *t, const struct origin *host, unsigned n_vcpus,

@@ -68,6 +68,10 @@ void cpuid_host(uint32_t leaf, uint32_t sub, uint32_t out[4]);
 void cpuid_build(struct cpuid_table *t, cpuid_source host, enum cpuid_model model, unsigned n_vcpus,
 		 uint32_t tsc_khz);
 
+/* Shows KVM's features for vCPUs that wait for one another (steal time, PV spinlocks, TLB flush, yield), those that `have` (bits of
+ * leaf 0x40000001 EAX) has, if there is more than one vCPU. */
+void cpuid_add_pv(struct cpuid_table *t, unsigned n_vcpus, uint32_t have);
+
 /*
  * The answer to CPUID(leaf, sub) on the processor with this APIC id. Leaves beyond a range's maximum
  * answer as zero. Sets only scalars: safe while vector registers hold guest state.

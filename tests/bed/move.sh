@@ -1,10 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# move.sh - one guest moves from KVM to the software engine and back, by saved state, while it counts and checks what it counted;
-# run by tests/bed/move with busybox's shell, where LODGE, GUEST_KERNEL and GUEST_INITRD are set.
+# move.sh [CPUS ENGINE...] - one guest moves from engine to engine (KVM, the software engine and back), by saved state, while it counts
+# and checks what it counted; run by tests/bed/move with busybox's shell, where LODGE, GUEST_KERNEL and GUEST_INITRD are set.
 set -u
 . "$JOB/wait.sh"
+cpus=${1:-1}
+shift $(($# > 0))
+[ $# -gt 0 ] || set -- kvm soft kvm
 work=$(mktemp -d)
 
 fail() {
@@ -24,10 +27,11 @@ counted() { [ "$(grep -c '^count ' "$work/out.$1")" -ge "$2" ]; }
 
 mkfifo "$work/in"
 exec 5<>"$work/in"
-vm 0 --engine kvm --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M --debug-exit --rng off --balloon off --agent off \
-	--cmdline "console=ttyS0 quiet panic=-1 audit=0 lodge.mode=count lodge.cpus=1"
+vm 0 --engine "$1" --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M -c "$cpus" --debug-exit --rng off --balloon off --agent off \
+	--cmdline "console=ttyS0 quiet panic=-1 audit=0 lodge.mode=count lodge.cpus=$cpus"
+shift
 part=0
-for engine in soft kvm; do
+for engine; do
 	wait_for 100 counted $part 3 || {
 		"$LODGE" ctl "$work/c" dump
 		fail "no counting in part $part"
@@ -35,10 +39,7 @@ for engine in soft kvm; do
 	"$LODGE" ctl "$work/c" save "$work/state" --stop || fail "save after part $part"
 	wait $pid || fail "the machine of part $part ended with $?"
 	next=$((part + 1))
-	case $engine in
-	soft) vm $next --restore "$work/state" --engine soft ;;
-	kvm) vm $next --restore "$work/state" --engine kvm ;;
-	esac
+	vm $next --restore "$work/state" --engine "$engine"
 	part=$next
 	echo "ok   moved to $engine"
 done

@@ -176,7 +176,7 @@ static inline void fix_open_as(struct fix *f, unsigned n_vcpus, enum soft_mode m
 	assert_int_equal(engine_soft.vcpu_attach(f->ev, &e), 0);
 	f->v = soft_vcpu_of(f->ev);
 	cpuid_build(&f->v->soft->cpuid, fix_cpuid, CPUID_MODEL_HOST, n_vcpus, cfg.tsc_khz);
-	soft_pv_offer(&f->v->soft->cpuid, n_vcpus);
+	cpuid_add_pv(&f->v->soft->cpuid, n_vcpus, UINT32_MAX);
 }
 
 static inline void fix_open(struct fix *f)

@@ -104,7 +104,7 @@ static void test_offer(void **state)
 	assert_int_equal(features(&t->f.v->soft->cpuid) & OURS, OURS);
 	/* To a single vCPU nothing of it. */
 	cpuid_build(&one, fix_cpuid, CPUID_MODEL_HOST, 1, 2000000);
-	soft_pv_offer(&one, 1);
+	cpuid_add_pv(&one, 1, UINT32_MAX);
 	assert_int_equal(features(&one) & OURS, 0);
 	fix_open(&f);
 	assert_false(soft_wrmsr(f.v, MSR_STEAL, RECORD | 1));

@@ -9,6 +9,7 @@
  *
  * x2APIC, the TSC-deadline timer, TSC_ADJUST and ARAT are made by the kernel, whatever the processor has.
  */
+#include <asm/kvm_para.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -112,6 +113,7 @@ static void add_avx512(struct engine *en)
 
 int kvm_cpuid_init(struct engine *en, struct err *e)
 {
+	uint32_t pv[4];
 	int r;
 
 	if (en->supported)
@@ -122,6 +124,8 @@ int kvm_cpuid_init(struct engine *en, struct err *e)
 	kvm_support_use(en->supported);
 	cpuid_build(&en->cpuid, kvm_support_source, en->cfg.cpu_model, en->cfg.n_vcpus, en->tsc_khz);
 	add_avx512(en);
+	kvm_support_source(KVM_CPUID_FEATURES, 0, pv);
+	cpuid_add_pv(&en->cpuid, en->cfg.n_vcpus, pv[CPUID_EAX]);
 	kvm_support_use(NULL);
 	for (unsigned i = 0; i < en->cpuid.n; i++)
 		take_real(en, &en->cpuid.entry[i]);

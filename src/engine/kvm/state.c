@@ -29,6 +29,9 @@
  */
 
 #define MSR_TSC_DEADLINE 0x6e0u
+#define MSI_ADDRESS 0xfee00000u
+#define MSI_ALL 0xffu
+#define MSI_REMOTE_READ 0x300u /* delivery mode 3 */
 
 /* ---- segments ---- */
 
@@ -256,6 +259,7 @@ static const struct {
 	{0x17a, F(mcg_status)},
 	{0x4b564d04, F(kvm_pv_eoi)},
 	{0x4b564d05, F(kvm_poll_control)},
+	{0x4b564d03, F(kvm_steal_time)},
 	{0x4b564d00, F(kvm_wall_clock)},
 	{0x4b564d01, F(kvm_system_time)},
 	{MSR_TSC_DEADLINE, F(tsc_deadline)},
@@ -471,6 +475,17 @@ static int fpu_set(struct engine_vcpu *v, const struct x86_state *s)
 
 /* ---- events ---- */
 
+/*
+ * A kick (hypercall KICK_CPU) that came before the HLT that it is for. The kernel does not tell whether there was one: we say yes, since
+ * a HLT of several vCPUs may end for no reason, and must not wait for a kick that was lost. The kernel's own way
+ * to note one is an interrupt of the delivery mode that hardware calls "remote read".
+ */
+static void kick_set(struct engine_vcpu *v)
+{
+	if (v->en->cfg.n_vcpus > 1 && v->index < MSI_ALL)
+		(void)kvm_irqchip.msi(v->en, MSI_ADDRESS | v->index << 12, MSI_REMOTE_READ);
+}
+
 static int events_get(struct engine_vcpu *v, struct x86_events *ev)
 {
 	struct kvm_mp_state mp = {.mp_state = KVM_MP_STATE_RUNNABLE};
@@ -487,6 +502,7 @@ static int events_get(struct engine_vcpu *v, struct x86_events *ev)
 		.nmi_masked = k.nmi.masked,
 		.nmi_pending = k.nmi.pending || k.nmi.injected,
 		.halted = mp.mp_state == KVM_MP_STATE_HALTED,
+		.kicked = v->en->cfg.n_vcpus > 1 && mp.mp_state == KVM_MP_STATE_RUNNABLE,
 		.wait_for_sipi = mp.mp_state == KVM_MP_STATE_UNINITIALIZED ||
 				 mp.mp_state == KVM_MP_STATE_INIT_RECEIVED,
 	};
@@ -508,6 +524,8 @@ static int events_set(struct engine_vcpu *v, const struct x86_events *ev)
 
 	if (r == 0)
 		r = kvm_ioctl(v->fd, KVM_SET_MP_STATE, &mp);
+	if (r == 0 && ev->kicked)
+		kick_set(v);
 	return r;
 }
 

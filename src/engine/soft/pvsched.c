@@ -24,12 +24,6 @@
 #include "engine/soft/lockstep.h"
 #include "engine/soft/mmu.h"
 
-#define KVM_LEAF_FEATURES 0x40000001u
-#define KVM_FEATURE_STEAL_TIME BIT(5)
-#define KVM_FEATURE_PV_UNHALT BIT(7)
-#define KVM_FEATURE_PV_TLB_FLUSH BIT(9)
-#define KVM_FEATURE_PV_SCHED_YIELD BIT(13)
-
 #define STEAL_ENABLE 1u
 #define STEAL_RESERVED 0x3eu /* the record is 64-byte aligned */
 #define STEAL_PREEMPTED 16   /* offset of the byte */
@@ -45,15 +39,6 @@
 #define YIELD_US 20u
 #define SLEEP_US 100u
 #define NAP_NS 50000u
-
-void soft_pv_offer(struct cpuid_table *t, unsigned n_vcpus)
-{
-	for (unsigned i = 0; i < t->n && n_vcpus > 1; i++)
-		if (t->entry[i].leaf == KVM_LEAF_FEATURES)
-			t->entry[i].reg[CPUID_EAX] |=
-				(uint32_t)(KVM_FEATURE_STEAL_TIME | KVM_FEATURE_PV_UNHALT |
-					   KVM_FEATURE_PV_TLB_FLUSH | KVM_FEATURE_PV_SCHED_YIELD);
-}
 
 static bool offered(const struct soft_vcpu *v)
 {

@@ -99,7 +99,7 @@ static int soft_open(struct engine **out, const struct engine_config *cfg, struc
 	en->so.n_vcpus = cfg->n_vcpus;
 	soft_fp_init();
 	cpuid_build(&en->so.cpuid, cpuid_host, cfg->cpu_model, cfg->n_vcpus, cfg->tsc_khz);
-	soft_pv_offer(&en->so.cpuid, cfg->n_vcpus);
+	cpuid_add_pv(&en->so.cpuid, cfg->n_vcpus, UINT32_MAX);
 	r = cpuid_model_check(cfg->cpu_model, &en->so.cpuid, "software", e);
 	if (!r)
 		r = make_view(&en->so, e);

@@ -479,8 +479,6 @@ void soft_state_loaded(struct soft_vcpu *v);
 
 /* ---- pvsched.c: vCPUs that wait for one another ---- */
 
-/* Shows the features of this file in CPUID, if there are vCPUs to use them. */
-void soft_pv_offer(struct cpuid_table *t, unsigned n_vcpus);
 /* WRMSR to MSR_KVM_STEAL_TIME; false: #GP. */
 bool soft_pv_steal_time(struct soft_vcpu *v, uint64_t value);
 /* Before the thread sleeps in HLT, and before it runs guest code again. */
