@@ -80,7 +80,6 @@
 #define FX21_EAX_AUTO_IBRS BIT(8)
 #define FX21_EAX_SRSO_NO BIT(29)
 #define FX21_ECX_TSA_NO (BIT(1) /* TSA_SQ_NO */ | BIT(2) /* TSA_L1_NO */)
-#define EFER_AIBRSE BIT(21)
 
 /* Leaf 0xd: the XSAVE area of x87, SSE, AVX. */
 #define XCR0_OURS (X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX)
@@ -95,7 +94,7 @@
 #define KVM_NOP_IO_DELAY BIT(1)
 #define KVM_CLOCKSOURCE2 BIT(3)
 #define KVM_CLOCKSOURCE_STABLE BIT(24)
-#define KVM_OF_SEVERAL                                                                      \
+#define KVM_OF_SEVERAL                                                                  \
 	(BIT(5) /* STEAL_TIME */ | BIT(7) /* PV_UNHALT */ | BIT(9) /* PV_TLB_FLUSH */ | \
 	 BIT(13) /* PV_SCHED_YIELD */)
 
@@ -415,7 +414,7 @@ static void add_extended(struct cpuid_table *t, const struct origin *host, unsig
 			    FX21_EAX_AUTO_IBRS | FX21_EAX_SRSO_NO),
 		 0, (uint32_t)FX21_ECX_TSA_NO, 0);
 	t->auto_ibrs = true;
-	t->efer_valid |= EFER_AIBRSE;
+	t->efer_valid |= X86_EFER_AIBRSE;
 }
 
 void cpuid_build(struct cpuid_table *t, cpuid_source host, enum cpuid_model model, unsigned n_vcpus,

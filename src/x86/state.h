@@ -119,6 +119,7 @@ struct x86_dtr {
 #define X86_EFER_LME 0x100u
 #define X86_EFER_LMA 0x400u
 #define X86_EFER_NXE 0x800u
+#define X86_EFER_AIBRSE 0x200000u /* AMD: automatic IBRS */
 
 /* Exception vectors (SDM vol. 3 §6.3.1). */
 enum x86_vector {

@@ -28,7 +28,9 @@
 	(BIT(12) | BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(24) | BIT(25) | \
 	 BIT(26) | BIT(28) | BIT(29) | BIT(30))
 /* 0x80000021 EAX: all that KVM reports of LFENCE, NULL_CLEARS_BASE, AUTO_IBRS, SBPB, IBPB_BRTYPE, SRSO_NO ... */
-#define FX21_EAX_OURS (BIT(2) | BIT(6) | BIT(8) | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31))
+#define FX21_EAX_AUTO_IBRS BIT(8)
+#define FX21_EAX_OURS \
+	(BIT(2) | BIT(6) | FX21_EAX_AUTO_IBRS | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31))
 
 /* AVX-512: F, DQ, IFMA, CD, BW, VL; VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ; VP2INTERSECT, FP16. */
 #define F7_EBX_AVX512F BIT(16)
@@ -113,7 +115,7 @@ static void add_avx512(struct engine *en)
 
 int kvm_cpuid_init(struct engine *en, struct err *e)
 {
-	uint32_t pv[4];
+	uint32_t pv[4], x21[4];
 	int r;
 
 	if (en->supported)
@@ -129,6 +131,9 @@ int kvm_cpuid_init(struct engine *en, struct err *e)
 	kvm_support_use(NULL);
 	for (unsigned i = 0; i < en->cpuid.n; i++)
 		take_real(en, &en->cpuid.entry[i]);
+	cpuid_get(&en->cpuid, 0x80000021, 0, 0, &x21[CPUID_EAX], &x21[CPUID_EBX], &x21[CPUID_ECX],
+		  &x21[CPUID_EDX]);
+	en->cpuid.auto_ibrs = x21[CPUID_EAX] & (uint32_t)FX21_EAX_AUTO_IBRS;
 	en->vendor = en->cpuid.vendor;
 	return cpuid_model_check(en->cfg.cpu_model, &en->cpuid, "KVM", e);
 }

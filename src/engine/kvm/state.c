@@ -180,6 +180,9 @@ static int sys_set(struct engine_vcpu *v, uint64_t mask, const struct x86_state 
 		return r;
 	if (mask & X86_STATE_MSR) {
 		k.efer = s->msr.efer;
+		/* The software engine shows it on every AMD host; a processor that lacks it would refuse the guest. */
+		if (!v->en->cpuid.auto_ibrs)
+			k.efer &= ~(uint64_t)X86_EFER_AIBRSE;
 		k.apic_base = s->msr.apic_base;
 	}
 	if (mask & X86_STATE_SYS) {
