@@ -101,7 +101,6 @@ static int look(struct engine *en, struct err *e)
 	c->readonly_mem = cap(en, KVM_CAP_READONLY_MEM);
 	if (cap(en, KVM_CAP_COALESCED_PIO))
 		c->coalesced = (unsigned)cap(en, KVM_CAP_COALESCED_MMIO);
-	c->dirty_ring = (unsigned)cap(en, KVM_CAP_DIRTY_LOG_RING);
 	c->max_vcpus = (unsigned)cap(en, KVM_CAP_MAX_VCPUS);
 	if (!c->max_vcpus)
 		c->max_vcpus = (unsigned)cap(en, KVM_CAP_NR_VCPUS);

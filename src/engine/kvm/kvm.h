@@ -37,7 +37,6 @@ struct kvm_caps {
 	bool immediate_exit, signal_msi, user_msr, tsc_deadline, xsave, xcrs, vcpu_events,
 		debugregs, tsc_offset, kvmclock_ctrl, adjust_clock, readonly_mem;
 	unsigned coalesced; /* page of the vCPU's mapping that has the ring of late writes; 0: none */
-	unsigned dirty_ring; /* bytes of the largest ring; 0: none */
 	unsigned max_vcpus;
 };
 
