@@ -77,5 +77,9 @@ struct aio *file_aio(struct blk_layer *l); /* for tests: aio_set_fault() */
 /* upper: a file layer as large as lower, empty (all zeroes). Owns both, also when it fails. */
 int overlay_open(struct blk_layer **out, struct loop *loop, struct blk_layer *lower,
 		 struct blk_layer *upper, struct err *e);
+#define OVERLAY_PAGE UINT64_C(4096)
+/* For saved state, nothing is in flight: one bit a page of the disk, in order: it lives in the upper file, at the same offset. May be
+ * written to before the first request. */
+uint64_t *overlay_map(struct blk_layer *l, uint64_t *n_pages);
 
 #endif

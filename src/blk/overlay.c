@@ -12,7 +12,7 @@
  * waits until no write in flight touches its pages, and a write waits for a copying one that touches its pages. What
  * waits keeps its order. Guests write whole pages nearly always, so hardly anything waits.
  *
- * Nothing is to outlive the process: a flush does nothing. A discard does nothing either, which is allowed.
+ * Nothing is to outlive the process, or the state that it saves (vm/disks_state.c): a flush does nothing. A discard does nothing either, which is allowed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@
 
 #include "blk/layer.h"
 
-#define PAGE UINT64_C(4096)
+#define PAGE OVERLAY_PAGE
 #define WRITE_PARTS 3u /* edge, middle, edge */
 
 struct overlay_op;
@@ -418,6 +418,14 @@ static void overlay_destroy(struct blk_layer *l)
 		o->lower->class->destroy(o->lower);
 	free(o->map);
 	free(o);
+}
+
+uint64_t *overlay_map(struct blk_layer *l, uint64_t *n_pages)
+{
+	struct overlay *o = overlay_of(l);
+
+	*n_pages = (l->info.size + PAGE - 1) / PAGE;
+	return o->map;
 }
 
 static void overlay_batch(void *ctx)

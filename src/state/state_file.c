@@ -7,7 +7,7 @@
  *	16  u32 version          20  u32 CRC-32 of the head with zero here
  *	24  u64 size of the file
  *	32  u64 length of the sections (they begin at 4096)
- *	40  u64 offset, u64 size of each area; size 0: not there
+ *	40  u64 offset, u64 size of each area (three in version 1); size 0: not there
  */
 #include "state/state_file.h"
 
@@ -23,18 +23,28 @@
 
 #define PAGE 4096u
 #define MAGIC_LEN 16u
-#define HEAD_LEN (40u + 16u * STATE_AREAS)
+#define HEAD_LEN_MAX (40u + 16u * STATE_AREAS)
 #define FILE_MAX (UINT64_C(1) << 60)
 
 static const char magic[MAGIC_LEN + 1] = "lodge vm state\r\n";
 
-static uint32_t head_checksum(const uint8_t head[HEAD_LEN])
+static unsigned n_areas(uint32_t version)
+{
+	return version == 1 ? STATE_AREA_OVERLAY : STATE_AREAS;
+}
+
+static unsigned head_len(uint32_t version)
+{
+	return 40 + 16 * n_areas(version);
+}
+
+static uint32_t head_checksum(const uint8_t head[HEAD_LEN_MAX])
 {
 	static const uint8_t zero[4];
 	uLong crc = crc32_z(0, head, 20);
 
 	crc = crc32_z(crc, zero, 4);
-	return (uint32_t)crc32_z(crc, head + 24, HEAD_LEN - 24);
+	return (uint32_t)crc32_z(crc, head + 24, head_len(buf_le32(head + 16)) - 24);
 }
 
 /* ---- writing ---- */
@@ -104,6 +114,7 @@ static uint64_t file_size(const struct state_file *f)
 
 int state_file_end(struct state_file *f, struct err *e)
 {
+	uint32_t version = f->area[STATE_AREA_OVERLAY].size ? STATE_FILE_VERSION : 1;
 	uint8_t head[PAGE] = {0};
 	struct buf b;
 	int r;
@@ -113,11 +124,11 @@ int state_file_end(struct state_file *f, struct err *e)
 		return state_file_write_error(errno, e);
 	buf_init(&b, 0);
 	buf_put(&b, magic, MAGIC_LEN);
-	buf_put_u32(&b, STATE_FILE_VERSION);
+	buf_put_u32(&b, version);
 	buf_put_u32(&b, 0);
 	buf_put_u64(&b, file_size(f));
 	buf_put_u64(&b, f->sections_len);
-	for (unsigned i = 0; i < STATE_AREAS; i++) {
+	for (unsigned i = 0; i < n_areas(version); i++) {
 		buf_put_u64(&b, f->area[i].offset);
 		buf_put_u64(&b, f->area[i].size);
 	}
@@ -125,7 +136,7 @@ int state_file_end(struct state_file *f, struct err *e)
 		buf_set_u32(&b, 20, head_checksum(b.data));
 	r = buf_error(&b);
 	if (r == 0)
-		memcpy(head, b.data, HEAD_LEN);
+		memcpy(head, b.data, head_len(version));
 	buf_fini(&b);
 	if (r == 0)
 		r = fdio_write(f->fd, head, sizeof(head), 0);
@@ -160,8 +171,9 @@ static int check_areas(struct state_file *f, uint64_t size, struct err *e)
 
 static int read_head(struct state_file *f, struct err *e)
 {
-	uint8_t head[HEAD_LEN];
+	uint8_t head[HEAD_LEN_MAX];
 	struct stat st;
+	uint32_t version;
 	uint64_t size;
 	int r;
 
@@ -172,11 +184,12 @@ static int read_head(struct state_file *f, struct err *e)
 		return err_errno(e, -r, "cannot read the saved state");
 	if (r < 0 || memcmp(head, magic, MAGIC_LEN) != 0)
 		return err_set(e, EINVAL, "the file is not the saved state of a VM");
-	if (buf_le32(head + 16) != STATE_FILE_VERSION)
+	version = buf_le32(head + 16);
+	if (version < 1 || version > STATE_FILE_VERSION)
 		return err_set(
 			e, EINVAL,
-			"the saved state has the format version %u; this version of Lodge reads %u",
-			buf_le32(head + 16), STATE_FILE_VERSION);
+			"the saved state has the format version %u; this version of Lodge reads 1 to %u",
+			version, STATE_FILE_VERSION);
 	if (buf_le32(head + 20) != head_checksum(head))
 		return damaged(e, "its head has a wrong checksum");
 	size = buf_le64(head + 24);
@@ -191,7 +204,7 @@ static int read_head(struct state_file *f, struct err *e)
 	if (f->sections_len > STATE_FILE_SECTIONS_MAX || size < PAGE ||
 	    f->sections_len > size - PAGE)
 		return damaged(e, "its sections have an impossible size");
-	for (unsigned i = 0; i < STATE_AREAS; i++) {
+	for (unsigned i = 0; i < n_areas(version); i++) {
 		f->area[i].offset = buf_le64(head + 40 + 16 * i);
 		f->area[i].size = buf_le64(head + 48 + 16 * i);
 	}

@@ -8,6 +8,7 @@
  *	          memory   guest memory in file order (mem/gmem.h), a hole where it is zero
  *	          kernel   the file that was booted, for a reset after the load
  *	          initrd   likewise
+ *	          overlay  what was written to throw-away disks (vm/disks_state.c); since version 2
  *
  * Areas have no checksum: memory is mapped and not read. The head is written last, so a file that was not finished is none.
  * Works on descriptors; names are the business of who opened them. Any one thread.
@@ -17,10 +18,16 @@
 
 #include "state/state.h"
 
-#define STATE_FILE_VERSION 1u
+#define STATE_FILE_VERSION 2u /* 1 is read, too, and written where it will do */
 #define STATE_FILE_SECTIONS_MAX (256 * MIB)
 
-enum state_area { STATE_AREA_MEMORY, STATE_AREA_KERNEL, STATE_AREA_INITRD, STATE_AREAS };
+enum state_area {
+	STATE_AREA_MEMORY,
+	STATE_AREA_KERNEL,
+	STATE_AREA_INITRD,
+	STATE_AREA_OVERLAY,
+	STATE_AREAS
+};
 
 struct state_file {
 	int fd; /* borrowed */

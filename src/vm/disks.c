@@ -5,7 +5,7 @@
  * A disk is a file layer, with `snapshot` below an overlay. The files came open and locked; their descriptors are copied, and
  * a copy is the same open file, so the lock stays for as long as either is there.
  */
-#include "vm/disks.h"
+#include "vm/disks_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,28 +16,10 @@
 #include <unistd.h>
 
 #include "blk/layer.h"
-#include "util/log.h"
 
 _Static_assert((int)CONFIG_DISK_AUTO == (int)AIO_AUTO && (int)CONFIG_DISK_URING == (int)AIO_URING &&
 		       (int)CONFIG_DISK_THREADS == (int)AIO_THREADS,
 	       "the configuration's ways of I/O are the block layer's");
-
-struct disk {
-	struct disks *disks;
-	struct config_disk cfg;
-	int fd; /* of its file, borrowed; -1: taken away */
-	struct blk *blk;
-	struct log_limit events; /* of errors that go to the guest */
-	int error;		 /* the last one, a positive errno; 0: none yet */
-};
-
-struct disks {
-	struct loop *loop;
-	const struct disks_owner *owner;
-	struct loop_work pause;
-	unsigned n;
-	struct disk *disk[CONFIG_DISKS_MAX];
-};
 
 static void want_pause(void *ctx)
 {
@@ -153,6 +135,7 @@ int disks_add(struct disks *d, const struct config_disk *c, int fd, int overlay_
 	k->disks = d;
 	k->cfg = *c;
 	k->fd = fd;
+	k->overlay_fd = overlay_fd;
 	r = open_stack(&top, d->loop, c, fd, overlay_fd, e);
 	if (!r)
 		r = blk_create(&k->blk, d->loop, top, &bc, e);
@@ -199,7 +182,7 @@ void disks_remove(struct disks *d, unsigned i)
 
 int disks_eject(struct disks *d, unsigned i, struct err *e)
 {
-	d->disk[i]->fd = -1;
+	d->disk[i]->fd = d->disk[i]->overlay_fd = -1;
 	return blk_eject(d->disk[i]->blk, e);
 }
 
@@ -221,51 +204,6 @@ void disks_destroy(struct disks *d)
 struct blk *disks_get(struct disks *d, unsigned i)
 {
 	return d->disk[i]->blk;
-}
-
-/* ---- saved state ---- */
-
-/* When its file was written last, in ns; 0: there is no such thing (a block device). */
-static int64_t written_ns(const struct disk *k)
-{
-	struct stat st;
-
-	if (fstat(k->fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return 0;
-	return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-}
-
-static void disk_state(struct disk *k, struct state *s)
-{
-	int64_t written = written_ns(k), saved = written;
-
-	state_begin(s, "disk-file", k->cfg.id, 1);
-	if (!state_loading(s)) {
-		if (k->cfg.snapshot)
-			state_fail(
-				s,
-				"\"%s\" is a throw-away disk: what the guest wrote to it ends with this VM; use a copy of the file and leave out snapshot=on",
-				k->cfg.name);
-		else if (k->fd < 0)
-			state_fail(s,
-				   "\"%s\" was taken away, and the guest has not let go of it yet",
-				   k->cfg.name);
-		else if (!k->cfg.read_only && fdatasync(k->fd) < 0)
-			state_fail(s, "\"%s\" cannot be flushed: %s", k->cfg.name, strerror(errno));
-	}
-	state_i64(s, &saved);
-	if (state_error(s) == 0 && saved && written && saved != written && !k->cfg.changed)
-		state_fail(
-			s,
-			"\"%s\" was written after the VM was saved, and the guest would spoil it: give the file as it was then, or add changed=on to --disk if it is that",
-			k->cfg.name);
-	state_end(s);
-}
-
-void disks_state(struct disks *d, struct state *s)
-{
-	for (unsigned i = 0; i < d->n; i++)
-		disk_state(d->disk[i], s);
 }
 
 /* ---- requests ---- */

@@ -29,6 +29,12 @@ void disks_destroy(struct disks *d);
  * written is flushed. Loading refuses a file that was written since, unless the configuration allows it.
  */
 void disks_state(struct disks *d, struct state *s);
+/*
+ * What was written to throw-away disks: how much it is, by what disks_state() saved or loaded; and its way to the file of the saved state,
+ * or from there, at `offset`.
+ */
+uint64_t disks_overlay_bytes(struct disks *d);
+int disks_overlay_copy(struct disks *d, bool load, int fd, uint64_t offset, struct err *e);
 /* One more, as the last; the descriptors are borrowed until it is removed. */
 int disks_add(struct disks *d, const struct config_disk *c, int fd, int overlay_fd, struct err *e);
 /* No device uses it any more. Those behind it move up. */

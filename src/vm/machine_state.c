@@ -3,8 +3,8 @@
  * machine_state.c - a machine into a file, and out of one.
  *
  * Saving. The guest is paused; sections are gathered in memory, so that most errors come before a byte is written; then
- * the file is laid out and written: sections, guest memory, kernel and initrd (a reset after the load boots them again), the
- * head last. What does not travel: bytes on their way between the UART and the console's reader, which come out here.
+ * the file is laid out and written: sections, guest memory, kernel and initrd (a reset after the load boots them again), what was
+ * written to throw-away disks, the head last. What does not travel: bytes on their way between the UART and the console's reader, which come out here.
  *
  * Loading. The configuration in the file has to be that which the machine was started with, but for what is the host's. Memory
  * is a private view of the file (mem/gmem_file.c), or a copy where the engine has to share it. Hardware is built as at
@@ -93,6 +93,7 @@ static int save_file(struct machine *m, int fd, const struct buf *sections, uint
 	f.area[STATE_AREA_MEMORY].size = m->mem->size_bytes;
 	f.area[STATE_AREA_KERNEL].size = size[0];
 	f.area[STATE_AREA_INITRD].size = size[1];
+	f.area[STATE_AREA_OVERLAY].size = disks_overlay_bytes(m->disks);
 	r = state_file_begin(&f, fd, sections, e);
 	if (r < 0)
 		return r;
@@ -102,6 +103,8 @@ static int save_file(struct machine *m, int fd, const struct buf *sections, uint
 	r = state_file_copy(&f, STATE_AREA_KERNEL, from[0], offset[0], e);
 	if (r == 0)
 		r = state_file_copy(&f, STATE_AREA_INITRD, from[1], offset[1], e);
+	if (r == 0)
+		r = disks_overlay_copy(m->disks, false, fd, f.area[STATE_AREA_OVERLAY].offset, e);
 	return r < 0 ? r : state_file_end(&f, e);
 }
 
@@ -202,6 +205,13 @@ static int load_sections(struct machine *m, struct state *s, struct err *e)
 	slots_state(&slots, s);
 	if (state_error(s) < 0)
 		return state_finish(s, e);
+	if (f->area[STATE_AREA_OVERLAY].size != disks_overlay_bytes(m->disks))
+		return err_set(
+			e, EINVAL,
+			"the saved state is damaged: what was written to disks is not all there");
+	r = disks_overlay_copy(m->disks, true, f->fd, f->area[STATE_AREA_OVERLAY].offset, e);
+	if (r < 0)
+		return r;
 	r = gmem_load(m->mem, f->fd, f->area[STATE_AREA_MEMORY].offset, copy, e);
 	if (r < 0)
 		return r;

@@ -94,7 +94,8 @@ static void forge_file(uint8_t *file, size_t len)
 	n = MIN(buf_le64(file + 32), len - HEAD);
 	state_forge(file + HEAD, n);
 	memset(file + 20, 0, 4);
-	crc = (uint32_t)crc32_z(0, file, 40 + 16 * STATE_AREAS);
+	/* Version 1 has an area less. */
+	crc = (uint32_t)crc32_z(0, file, 40 + 16 * (STATE_AREAS - (buf_le32(file + 16) == 1)));
 	memcpy(file + 20, &crc, 4);
 }
 
