@@ -43,6 +43,9 @@ struct run_net {
 	char *text; /* the words that the rest points into */
 	const char *ifname, *network, *hostname;
 	bool ipv6, host_loopback, restricted;
+	const char *path; /* socket: of its name; NULL: fd */
+	bool listen;
+	int fd;
 	pid_t pid; /* lodge-nat; -1: none */
 };
 
@@ -183,6 +186,9 @@ int runnet_add(const char *word, unsigned index, struct vm_config *c, struct run
 /* What is behind the cards in c, which is a saved machine's. */
 int runnet_restore(const struct opt_list *words, const struct opt_list *ports, struct vm_config *c,
 		   struct run_nets *nets, struct err *e);
+/* runnet_socket.c: the words of --net socket, and its open fd or -errno. May wait for the other end. */
+int runnet_socket_check(const struct run_net *n, const char *word, struct err *e);
+int runnet_socket_open(const struct run_net *n, struct err *e);
 /* Opens tap devices, starts a lodge-nat for each user network. */
 int runnet_open(struct run_nets *nets, const struct vm_config *c, struct config_fds *fds,
 		struct err *e);

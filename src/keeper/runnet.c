@@ -3,7 +3,7 @@
  * runnet.c - network cards of `lodge run`: options, addresses, and what is behind a card.
  *
  * A user network is a process of its own, lodge-nat, with one end of a socket pair; the VM gets the other. A tap device is
- * opened here. Both are made after everything else has been checked, and are gone when the VM is.
+ * opened here, a socket in runnet_socket.c. All are made after everything else has been checked, and are gone when the VM is.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,9 +29,9 @@
 #define NET_ERROR_TEXT 4096u
 
 struct net_words {
-	const char *kind, *id, *mac, *ifname, *network, *hostname;
-	uint64_t mtu, queues, bps, bps_burst, pps, pps_burst;
-	bool ipv6, host_loopback, restricted, link;
+	const char *kind, *id, *mac, *ifname, *network, *hostname, *path;
+	uint64_t mtu, queues, bps, bps_burst, pps, pps_burst, fd;
+	bool ipv6, host_loopback, restricted, link, listen;
 };
 
 #define AT(field) offsetof(struct net_words, field)
@@ -52,6 +52,11 @@ static const struct opt_def net_keys[] = {
 	 NULL},
 	{"link", 0, OPT_FLAG, AT(link), "", "the cable is plugged in (on)", 0, 0, NULL},
 	{"ifname", 0, OPT_TEXT, AT(ifname), "NAME", "tap: the host's interface", 0, 0, NULL},
+	{"path", 0, OPT_TEXT, AT(path), "FILE", "socket: its name, where the other end listens", 0,
+	 0, NULL},
+	{"listen", 0, OPT_FLAG, AT(listen), "",
+	 "socket: this end makes the name and waits for the other (off)", 0, 0, NULL},
+	{"fd", 0, OPT_UINT, AT(fd), "N", "socket: one that is open already", 3, INT32_MAX, NULL},
 	{"network", 0, OPT_TEXT, AT(network), "A.B.C.0/N", "user: addresses (10.0.2.0/24)", 0, 0,
 	 NULL},
 	{"hostname", 0, OPT_TEXT, AT(hostname), "NAME", "user: the guest's name (the VM's)", 0, 0,
@@ -63,14 +68,20 @@ static const struct opt_def net_keys[] = {
 	 "user: published ports only, no way out (off)", 0, 0, NULL},
 };
 
-static const char *const tap_keys[] = {"ifname", NULL};
-static const char *const user_keys[] = {"network",	 "hostname",   "ipv6",
-					"host-loopback", "restricted", NULL};
+#define TAP_KEYS "ifname"
+#define USER_KEYS "network", "hostname", "ipv6", "host-loopback", "restricted"
+#define SOCKET_KEYS "path", "listen", "fd"
+/* Those of the other kinds. */
+static const char *const other_keys[CONFIG_NET_KINDS][10] = {
+	[CONFIG_NET_USER] = {TAP_KEYS, SOCKET_KEYS},
+	[CONFIG_NET_TAP] = {USER_KEYS, SOCKET_KEYS},
+	[CONFIG_NET_SOCKET] = {USER_KEYS, TAP_KEYS},
+};
 
 void runnet_print_help(FILE *f)
 {
 	fprintf(f,
-		"\n--net KIND[,key=value...]: KIND is user (NAT, no privileges), tap or none; keys:\n");
+		"\n--net KIND[,key=value...]: KIND is user (NAT, no privileges), tap, socket or none; keys:\n");
 	opt_print_keys(net_keys, ARRAY_SIZE(net_keys), f);
 }
 
@@ -127,7 +138,7 @@ static int check_ifname(const char *name, const char *word, struct err *e)
 static int parse_words(const char *word, struct run_net *n, struct config_net *c,
 		       struct net_words *w, uint64_t *given, struct err *e)
 {
-	static const char *const kinds[] = {"user", "tap", "none", NULL};
+	static const char *const kinds[] = {"user", "tap", "socket", "none", NULL};
 	const char *near;
 	char shown[40];
 	unsigned kind;
@@ -145,16 +156,17 @@ static int parse_words(const char *word, struct run_net *n, struct config_net *c
 			break;
 	if (kind == CONFIG_NET_KINDS) {
 		near = opt_suggest(w->kind, kinds);
-		err_set(e, EINVAL, "--net \"%s\" is not known: it must be user, tap or none%s",
+		err_set(e, EINVAL,
+			"--net \"%s\" is not known: it must be user, tap, socket or none%s",
 			err_quote(shown, sizeof(shown), w->kind),
 			!strcmp(w->kind, "none") ? ", and none alone" : "");
-		err_limit(e, "user, tap, none");
+		err_limit(e, "user, tap, socket, none");
 		if (near)
 			err_hint(e, "use %s", near);
 		return err_field(e, "--net", word);
 	}
 	c->kind = (enum config_net_kind)kind;
-	r = refuse_keys(c->kind == CONFIG_NET_USER ? tap_keys : user_keys, *given, w->kind, word, e);
+	r = refuse_keys(other_keys[c->kind], *given, w->kind, word, e);
 	if (!r && c->kind == CONFIG_NET_TAP)
 		r = check_ifname(w->ifname, word, e);
 	c->bytes_per_s = w->bps;
@@ -168,6 +180,11 @@ static int parse_words(const char *word, struct run_net *n, struct config_net *c
 	n->ipv6 = w->ipv6;
 	n->host_loopback = w->host_loopback;
 	n->restricted = w->restricted;
+	n->path = w->path;
+	n->listen = w->listen;
+	n->fd = (int)w->fd;
+	if (!r && c->kind == CONFIG_NET_SOCKET)
+		r = runnet_socket_check(n, word, e);
 	return r;
 }
 
@@ -447,12 +464,16 @@ int runnet_open(struct run_nets *nets, const struct vm_config *c, struct config_
 		struct err *e)
 {
 	for (unsigned i = 0; i < nets->n; i++) {
-		int fd = c->net[i].kind == CONFIG_NET_TAP ?
-				 open_tap(&nets->net[i], e) :
-				 start_nat(&nets->net[i], &c->net[i],
-					   i == nets->forward_net ? nets->forward : "", nets->stay,
-					   c->sandbox, e);
+		struct run_net *n = &nets->net[i];
+		int fd = -1;
 
+		switch (c->net[i].kind) {
+		case CONFIG_NET_TAP: fd = open_tap(n, e); break;
+		case CONFIG_NET_SOCKET: fd = runnet_socket_open(n, e); break;
+		default:
+			fd = start_nat(n, &c->net[i], i == nets->forward_net ? nets->forward : "",
+				       nets->stay, c->sandbox, e);
+		}
 		if (fd < 0)
 			return fd;
 		fds->fd[CONFIG_FD_NET + i] = fd;

@@ -72,7 +72,7 @@ static const struct opt_def run_options[] = {
 	 "a folder of this host for the guest (virtiofs); may be repeated", 0, 0, NULL},
 	{"rng", 0, OPT_CHOICE, AT(rng), "WORD", "entropy device: on or off (on)", 0, 0, on_off},
 	{"net", 0, OPT_LIST, AT(net), "KIND,...",
-	 "network card: user, tap or none (none); may be repeated", 0, 0, NULL},
+	 "network card: user, tap, socket or none (none); may be repeated", 0, 0, NULL},
 	{"publish", 'p', OPT_LIST, AT(publish), "PORT:GUESTPORT",
 	 "forward a port of the host: [HOST:]PORT:GUESTPORT[/udp]; may be repeated", 0, 0, NULL},
 	{"balloon", 0, OPT_CHOICE, AT(balloon), "WORD",

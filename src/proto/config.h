@@ -28,7 +28,7 @@
  *                cache, full, aio, serial, queues, block, bps, bps_burst, iops, iops_burst, changed}; disk number N needs
  *                fd "disk.N", with snapshot also "overlay.N"
  *   net          array    net, n_nets    optional: network cards, each an object of
- *                {id, kind "user"|"tap", mac, mtu, queues, bytes_per_s, bytes_burst, packets_per_s, packets_burst,
+ *                {id, kind "user"|"tap"|"socket", mac, mtu, queues, bytes_per_s, bytes_burst, packets_per_s, packets_burst,
  *                unplugged};
  *                card number N needs fd "net.N"
  *   share        array    share, n_shares  optional: shared folders, each an object of {tag, ro}; number N needs fd "share.N"
@@ -124,8 +124,9 @@ extern const char *const config_net_kind_names[];
 
 /* What is behind a network card. For lodge-vm both are an open fd. */
 enum config_net_kind {
-	CONFIG_NET_USER, /* a socket to lodge-nat */
-	CONFIG_NET_TAP,	 /* a tap device of the host */
+	CONFIG_NET_USER,   /* a socket to lodge-nat */
+	CONFIG_NET_TAP,	   /* a tap device of the host */
+	CONFIG_NET_SOCKET, /* a socket to whoever is at its other end */
 	CONFIG_NET_KINDS
 };
 

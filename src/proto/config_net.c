@@ -10,7 +10,7 @@
 #include "proto/config.h"
 #include "util/opt.h"
 
-const char *const config_net_kind_names[] = {"user", "tap", NULL};
+const char *const config_net_kind_names[] = {"user", "tap", "socket", NULL};
 _Static_assert(ARRAY_SIZE(config_net_kind_names) == CONFIG_NET_KINDS + 1, "a name for each kind");
 
 int config_check_id(const char *id, struct err *e)

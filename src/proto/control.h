@@ -221,5 +221,12 @@ int control_listen(const char *path, struct err *e);
 int control_listen_stream(const char *path, const char *what, const char *field, struct err *e);
 /* Connects to it. Returns the fd or -errno. */
 int control_connect(const char *path, struct err *e);
+/* Both for a socket of another purpose: its type, what it is for messages, and the option. */
+struct control_name {
+	int type;
+	const char *what, *field;
+};
+int control_listen_named(const char *path, const struct control_name *n, struct err *e);
+int control_connect_named(const char *path, const struct control_name *n, struct err *e);
 
 #endif

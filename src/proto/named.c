@@ -15,15 +15,9 @@
 
 #include "proto/control.h"
 
-/* What a name is for, in messages. */
-struct named {
-	int type;
-	const char *what, *field;
-};
+static const struct control_name named_control = {SOCK_SEQPACKET, "control socket", "control"};
 
-static const struct named named_control = {SOCK_SEQPACKET, "control socket", "control"};
-
-static int control_address(const char *path, const struct named *n, struct sockaddr_un *sa,
+static int control_address(const char *path, const struct control_name *n, struct sockaddr_un *sa,
 			   struct err *e)
 {
 	const size_t max = sizeof(sa->sun_path) - 1;
@@ -58,8 +52,8 @@ static int control_bind(int fd, const struct sockaddr_un *sa)
 }
 
 /* The name is taken: by a live listener, by a stale socket (removed here: 0), or by something else. */
-static int control_clear(const struct sockaddr_un *sa, const struct named *n, const char *shown,
-			 struct err *e)
+static int control_clear(const struct sockaddr_un *sa, const struct control_name *n,
+			 const char *shown, struct err *e)
 {
 	_autoclose int fd = socket(AF_UNIX, n->type | SOCK_CLOEXEC, 0);
 	struct stat st;
@@ -96,7 +90,7 @@ static int control_clear(const struct sockaddr_un *sa, const struct named *n, co
 	return 0;
 }
 
-static int named_listen(const char *path, const struct named *n, struct err *e)
+int control_listen_named(const char *path, const struct control_name *n, struct err *e)
 {
 	struct sockaddr_un sa;
 	_autoclose int fd = -1;
@@ -133,45 +127,52 @@ static int named_listen(const char *path, const struct named *n, struct err *e)
 
 int control_listen(const char *path, struct err *e)
 {
-	return named_listen(path, &named_control, e);
+	return control_listen_named(path, &named_control, e);
 }
 
 int control_listen_stream(const char *path, const char *what, const char *field, struct err *e)
 {
-	const struct named n = {SOCK_STREAM, what, field};
+	const struct control_name n = {SOCK_STREAM, what, field};
 
-	return named_listen(path, &n, e);
+	return control_listen_named(path, &n, e);
 }
 
-int control_connect(const char *path, struct err *e)
+int control_connect_named(const char *path, const struct control_name *n, struct err *e)
 {
+	bool vm = n == &named_control;
 	struct sockaddr_un sa;
 	_autoclose int fd = -1;
 	char shown[112];
-	int r = control_address(path, &named_control, &sa, e), out;
+	int r = control_address(path, n, &sa, e), out;
 
 	if (r)
 		return r;
 	err_quote(shown, sizeof(shown), path);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, n->type | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_errno(e, errno, "cannot make a socket");
 	if (connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0) {
 		r = errno;
 		if (r == ECONNREFUSED)
-			err_set(e, r, "no VM listens on \"%s\" any more: the socket is stale",
-				shown);
+			err_set(e, r, "no%s listens on \"%s\" any more: the socket is stale",
+				vm ? " VM" : "body", shown);
 		else if (r == ENOENT)
-			err_set(e, r, "there is no control socket \"%s\": is the VM running?",
-				shown);
+			err_set(e, r, "there is no %s \"%s\"%s", n->what, shown,
+				vm ? ": is the VM running?" : "");
 		else if (r == EPROTOTYPE || r == ENOTSOCK)
-			err_set(e, r, "\"%s\" is not the control socket of a VM", shown);
+			err_set(e, r, "\"%s\" is not the %s%s", shown, n->what,
+				vm ? " of a VM" : ": it is of another type");
 		else
 			err_errno(e, r, "cannot connect to \"%s\"", shown);
-		err_field(e, "control", path);
+		err_field(e, n->field, path);
 		return -r;
 	}
 	out = fd;
 	fd = -1;
 	return out;
+}
+
+int control_connect(const char *path, struct err *e)
+{
+	return control_connect_named(path, &named_control, e);
 }

@@ -193,7 +193,16 @@ static void bad_words(void **state)
 	static const struct {
 		const char *nets, *ports, *says;
 	} t[] = {
-		{"usr", "", "user, tap or none"},
+		{"usr", "", "user, tap, socket or none"},
+		{"socket", "", "path=FILE or fd=N"},
+		{"socket,path=/x,fd=5", "", "exclude each other"},
+		{"socket,fd=5,listen=on", "", "listen needs a path"},
+		{"socket,fd=2", "", "fd"},
+		{"socket,path=/x,ifname=t", "", "no key \"ifname\""},
+		{"socket,path=/x,ipv6=off", "", "no key \"ipv6\""},
+		{"user,path=/x", "", "no key \"path\""},
+		{"tap,ifname=t,fd=5", "", "no key \"fd\""},
+		{"socket,path=/x", "80:80", "--net user"},
 		{"none user", "", "none alone"},
 		{"user,id=a,id=b", "", "twice"},
 		{"user,ifname=x", "", "no key \"ifname\""},
