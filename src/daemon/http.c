@@ -236,7 +236,7 @@ static void make_room(const struct http_conn *c, size_t len)
 	}
 }
 
-/* Head and body. `fields`: more of the head, each with its line end. */
+/* Head and body; type NULL: there is none. `fields`: more of the head, each with its line end. */
 static void answer(struct http_conn *c, unsigned status, const char *type, const char *fields,
 		   const void *body, size_t len)
 {
@@ -247,8 +247,8 @@ static void answer(struct http_conn *c, unsigned status, const char *type, const
 	if (status != 204) /* RFC 9110 §8.6 */
 		snprintf(length, sizeof(length), "Content-Length: %zu\r\n", len);
 	n = asprintf(&head, "HTTP/1.1 %u %s\r\n%s%s%s%sCache-Control: no-store\r\n%s%s\r\n", status,
-		     reason(status), len ? "Content-Type: " : "", len ? type : "",
-		     len ? "\r\n" : "", fields, length, c->keep ? "" : "Connection: close\r\n");
+		     reason(status), type ? "Content-Type: " : "", type ? type : "",
+		     type ? "\r\n" : "", fields, length, c->keep ? "" : "Connection: close\r\n");
 	if (c->head)
 		len = 0;
 	make_room(c, len);
@@ -282,7 +282,7 @@ void http_answer(struct http_conn *c, unsigned status, json_t *body, const char 
 		 etag ? "\"\r\n" : "", location ? "Location: " : "", location ? location : "",
 		 location ? "\r\n" : "",
 		 status == 426 ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" : "");
-	answer(c, status, "application/json", fields, text, len);
+	answer(c, status, len ? "application/json" : NULL, fields, text, len);
 }
 
 void http_answer_bytes(struct http_conn *c, const void *data, size_t len)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# generated.pl SOCKET LODGE.JSON KERNEL INITRD CMDLINE: the life of a VM by a client that is made of lodge.json alone, by OpenAPI::Client, which
+# also checks the description itself, each request before it is sent.
+use strict;
+use warnings;
+use Mojo::JSON "true";
+use Mojo::Util 'url_escape';
+use OpenAPI::Client;
+
+my ($socket, $description, $kernel, $initrd, $cmdline) = @ARGV;
+my $client = OpenAPI::Client->new("file://$description", base_url => "http+unix://" . url_escape($socket));
+my $bad = 0;
+
+sub expect {
+    my ($what, $got, $wanted) = @_;
+    print $got eq $wanted ? "ok   $what\n" : "FAIL $what: $got, not $wanted\n";
+    $bad = 1 if $got ne $wanted;
+}
+
+# Begun by `$tx`: its state when it has ended.
+sub operation {
+    my ($tx) = @_;
+    my $answer = $client->getOperation({id => $tx->res->json->{id}, wait => 60});
+    return $answer->res->json->{state} // $answer->res->body;
+}
+
+my $words = ["--engine", "soft", "--kernel", $kernel, "--initrd", $initrd, "-m", "128M", "--cmdline", $cmdline];
+expect("getServer", $client->getServer({})->res->json->{api}, "1.0");
+expect("createVm", $client->createVm({body => {name => "made", words => $words, restart => "no"}})->res->code, 201);
+expect("createVm again", $client->createVm({body => {name => "made", words => $words}})->res->json->{error}{id}, "exists");
+expect("startVm", operation($client->startVm({name => "made"})), "done");
+expect("getVm", $client->getVm({name => "made"})->res->json->{state}, "running");
+expect("getInfo", $client->getInfo({name => "made"})->res->json->{state}, "running");
+expect("pauseVm", $client->pauseVm({name => "made"})->res->code, 204);
+expect("stopVm", operation($client->stopVm({name => "made", body => {force => true}})), "done");
+expect("listVms", join(" ", map { $_->{name} } @{$client->listVms({state => "stopped"})->res->json->{vms}}), "made");
+expect("listOperations", scalar @{$client->listOperations({vm => "made", limit => 10})->res->json->{operations}}, 2);
+expect("removeVm", $client->removeVm({name => "made"})->res->code, 204);
+expect("getVm of what is gone", $client->getVm({name => "made"})->res->json->{error}{id}, "not-found");
+my $tx = $client->listVms({limit => 0});
+expect("what the description does not allow is not sent", $tx->error ? "error" : "sent", "error");
+exit $bad;
