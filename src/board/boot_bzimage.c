@@ -182,23 +182,20 @@ static int parse_header(struct boot_ctx *c, struct bzimage *b)
 /* Returns 1 if the payload is nothing that we can unpack and enter. */
 static int load_payload(struct boot_ctx *c, const struct bzimage *b)
 {
+	uint64_t at = b->pm_off + b->payload_off, size;
 	struct boot_src *src = NULL;
 	const char *method = NULL;
-	uint64_t size;
-	uint8_t *in;
-	int r;
+	uint8_t end[4];
+	int r = boot_file_read(&c->kernel, at + b->payload_len - 4, end, 4, c->e);
 
-	in = boot_buffer(b->payload_len);
-	if (!in)
-		return err_set(c->e, ENOMEM, "no memory to read kernel '%s'", c->kernel.name);
-	r = boot_file_read(&c->kernel, b->pm_off + b->payload_off, in, b->payload_len, c->e);
 	if (r)
-		goto out;
-	size = boot_get32(in + b->payload_len - 4);
-	if (!boot_decompress_name(in, b->payload_len)) {
-		r = 1;
-		goto out;
-	}
+		return r;
+	size = boot_get32(end);
+	r = boot_decompress_open(&c->kernel, at, b->payload_len, size, &src, &method, c->e);
+	if (r)
+		return r;
+	if (!src)
+		return 1;
 	if (size > c->mem->size_bytes) {
 		r = err_set(c->e, ENOMEM,
 			    "kernel '%s' unpacks to %llu MiB, but the guest has %llu MiB of memory",
@@ -207,16 +204,12 @@ static int load_payload(struct boot_ctx *c, const struct bzimage *b)
 		err_hint(c->e,
 			 "give the guest more memory, or check that the kernel file is intact");
 		err_field(c->e, "memory", NULL);
-		goto out;
-	}
-	r = boot_decompress_open(in, b->payload_len, size, c->kernel.name, &src, &method, c->e);
-	if (!r)
+	} else {
 		r = boot_elf_load(c, src, true);
+	}
 	if (!r)
 		c->r->compression = method;
-out:
 	boot_decompress_close(src);
-	free(in);
 	return r;
 }
 

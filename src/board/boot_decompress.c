@@ -7,6 +7,9 @@
  * format's own trailer). We take that size as a promise: a stream that gives less or more is refused, and the
  * caller has checked the size against guest RAM, so a decompression bomb ends at that bound. Input after the
  * end of the stream (that size, padding) is not looked at.
+ *
+ * Input is read as it is needed, into a small buffer that is used again and again: memory that is touched for the first time costs as
+ * much as unpacking what is read into it.
  */
 #include <bzlib.h>
 #include <errno.h>
@@ -24,13 +27,25 @@
 #define XZ_MEMORY_MAX (512 * MIB) /* a kernel's dictionary is at most 128 MiB */
 #define ZSTD_WINDOW_LOG_MAX 27	  /* zstd --ultra -22, what the kernel's build uses */
 
-enum step { STEP_MORE, STEP_END, STEP_ERROR };
+#define LZ4_BLOCK_MAX ((size_t)LZ4_COMPRESSBOUND(LZ4_LEGACY_BLOCK))
+#define IN_PIECE (64 * KIB) /* read at once, at least */
+
+enum step {
+	STEP_MORE,
+	STEP_END,
+	STEP_ERROR,
+	STEP_FAILED
+}; /* ERROR: the data is wrong; FAILED: d->result says what */
 
 struct boot_dec {
 	struct boot_src src; /* first */
 	const struct method *m;
-	const uint8_t *in; /* not owned */
-	size_t in_len, in_pos;
+	const struct boot_file *file;
+	uint64_t file_at, file_end; /* of the file: what is still to be read */
+	uint8_t *in;		    /* owned, in_cap bytes */
+	size_t in_cap, in_len, in_pos;
+	int result;
+	struct err *e;
 	uint8_t *out; /* owned, out_cap bytes */
 	size_t out_cap;
 	bool ended;
@@ -46,10 +61,30 @@ struct method {
 	const char *name;
 	uint8_t magic[6], magic_len;
 	int (*open)(struct boot_dec *d); /* 0, or -errno */
-	/* Appends to out[*len..out_cap). STEP_MORE with nothing appended means that input has run out. */
+	/* Appends to out[*len..out_cap) from what is in in[in_pos..in_len), which is not empty before the input's end. */
 	enum step (*step)(struct boot_dec *d, size_t *len);
 	void (*close)(struct boot_dec *d);
 };
+
+/* Reads on until there are `want` bytes of input, or all that there are. */
+static int feed(struct boot_dec *d, size_t want)
+{
+	size_t have = d->in_len - d->in_pos, n;
+
+	if (have >= want || d->file_at == d->file_end)
+		return 0;
+	memmove(d->in, d->in + d->in_pos, have);
+	d->in_pos = 0;
+	d->in_len = have;
+	n = MIN(MAX(want - have, (size_t)IN_PIECE), d->in_cap - have);
+	n = (size_t)MIN((uint64_t)n, d->file_end - d->file_at);
+	d->result = boot_file_read(d->file, d->file_at, d->in + have, n, d->e);
+	if (d->result)
+		return d->result;
+	d->file_at += n;
+	d->in_len += n;
+	return 0;
+}
 
 static int gzip_open(struct boot_dec *d)
 {
@@ -168,11 +203,13 @@ static void zstd_close(struct boot_dec *d)
  * It has no end mark: it ends where only the appended size is left. */
 static int lz4_open(struct boot_dec *d)
 {
-	d->in_pos = 4;
 	free(d->out);
+	free(d->in);
 	d->out_cap = LZ4_LEGACY_BLOCK;
 	d->out = boot_buffer(d->out_cap);
-	return d->out ? 0 : -ENOMEM;
+	d->in_cap = 4 + LZ4_BLOCK_MAX + IN_PIECE;
+	d->in = boot_buffer(d->in_cap);
+	return d->out && d->in ? 0 : -ENOMEM;
 }
 
 static enum step lz4_step(struct boot_dec *d, size_t *len)
@@ -180,13 +217,21 @@ static enum step lz4_step(struct boot_dec *d, size_t *len)
 	uint32_t n;
 	int r;
 
+	if (feed(d, 5))
+		return STEP_FAILED;
 	if (d->in_len - d->in_pos <= 4)
 		return STEP_END;
 	n = boot_get32(d->in + d->in_pos);
-	d->in_pos += 4;
-	if (n == LZ4_LEGACY_MAGIC) /* frames one after the other */
+	if (n == LZ4_LEGACY_MAGIC) { /* the first, and frames one after the other */
+		d->in_pos += 4;
 		return STEP_MORE;
-	if (n > d->in_len - d->in_pos || n > INT32_MAX)
+	}
+	if (n > LZ4_BLOCK_MAX)
+		return STEP_ERROR;
+	if (feed(d, 4 + (size_t)n))
+		return STEP_FAILED;
+	d->in_pos += 4;
+	if (n > d->in_len - d->in_pos)
 		return STEP_ERROR;
 	r = LZ4_decompress_safe((const char *)d->in + d->in_pos, (char *)d->out, (int)n,
 				(int)d->out_cap);
@@ -232,10 +277,16 @@ static int dec_next(struct boot_src *s, const uint8_t **p, size_t *n, struct err
 	bool whole_blocks = d->m->step == lz4_step;
 	size_t len = 0;
 
+	d->e = e;
 	while (!d->ended && len < d->out_cap) {
-		size_t in_before = d->in_pos, before = len;
-		enum step r = d->m->step(d, &len);
+		size_t rest, before = len;
+		enum step r = feed(d, 1) ? STEP_FAILED : STEP_MORE;
 
+		rest = d->in_len - d->in_pos;
+		if (r == STEP_MORE)
+			r = d->m->step(d, &len);
+		if (r == STEP_FAILED)
+			return d->result;
 		if (r == STEP_ERROR)
 			return err_set(
 				e, EINVAL,
@@ -243,7 +294,7 @@ static int dec_next(struct boot_src *s, const uint8_t **p, size_t *n, struct err
 				s->name, d->m->name, (unsigned long long)(s->pos + len));
 		if (r == STEP_END)
 			d->ended = true;
-		else if (len == before && d->in_pos == in_before)
+		else if (len == before && d->in_len - d->in_pos == rest)
 			return err_set(e, EINVAL,
 				       "kernel '%s' is damaged: its %s payload ends in the middle",
 				       s->name, d->m->name);
@@ -267,28 +318,36 @@ static int dec_next(struct boot_src *s, const uint8_t **p, size_t *n, struct err
 	return 0;
 }
 
-int boot_decompress_open(const uint8_t *in, size_t in_len, uint64_t size, const char *name,
+int boot_decompress_open(const struct boot_file *f, uint64_t off, uint64_t len, uint64_t size,
 			 struct boot_src **out, const char **method, struct err *e)
 {
-	const struct method *m = find(in, in_len);
+	const struct method *m;
 	struct boot_dec *d;
+	uint8_t head[8];
+	size_t n = (size_t)MIN(len, (uint64_t)sizeof(head));
+	int r = boot_file_read(f, off, head, n, e);
 
 	*out = NULL;
+	m = r ? NULL : find(head, n);
 	if (!m)
-		return 0;
+		return r;
 	d = calloc(1, sizeof(*d));
 	if (!d)
-		return err_set(e, ENOMEM, "no memory to unpack kernel '%s'", name);
+		return err_set(e, ENOMEM, "no memory to unpack kernel '%s'", f->name);
 	d->m = m;
-	d->in = in;
-	d->in_len = in_len;
+	d->file = f;
+	d->file_at = off;
+	d->file_end = off + len;
+	d->in_cap = IN_PIECE;
+	d->in = malloc(d->in_cap);
 	d->out_cap = BOOT_CHUNK;
 	d->out = malloc(d->out_cap);
-	d->src = (struct boot_src){.next = dec_next, .size = size, .name = name};
-	if (!d->out || m->open(d)) {
+	d->src = (struct boot_src){.next = dec_next, .size = size, .name = f->name};
+	if (!d->in || !d->out || m->open(d)) {
+		free(d->in);
 		free(d->out);
 		free(d);
-		return err_set(e, ENOMEM, "no memory to unpack kernel '%s'", name);
+		return err_set(e, ENOMEM, "no memory to unpack kernel '%s'", f->name);
 	}
 	*out = &d->src;
 	*method = m->name;
@@ -303,6 +362,7 @@ void boot_decompress_close(struct boot_src *s)
 		return;
 	d = container_of(s, struct boot_dec, src);
 	d->m->close(d);
+	free(d->in);
 	free(d->out);
 	free(d);
 }

@@ -141,9 +141,9 @@ bool boot_elf_probe(const uint8_t *head, size_t n);
  * behind it. Returns 1 if the source is not an ELF file that we know (payload only; nothing was loaded). */
 int boot_elf_load(struct boot_ctx *c, struct boot_src *src, bool payload);
 
-/* boot_decompress.c: a source that unpacks `in`. *out NULL and 0 returned: no compression that we know.
- * `size`: what it must unpack to, exactly. */
-int boot_decompress_open(const uint8_t *in, size_t in_len, uint64_t size, const char *name,
+/* boot_decompress.c: a source that unpacks [off, off+len) of a file, which is borrowed. *out NULL and 0 returned: no compression that
+ * we know. `size`: what it must unpack to, exactly. */
+int boot_decompress_open(const struct boot_file *f, uint64_t off, uint64_t len, uint64_t size,
 			 struct boot_src **out, const char **method, struct err *e);
 void boot_decompress_close(struct boot_src *s);			    /* accepts NULL */
 const char *boot_decompress_name(const uint8_t *in, size_t in_len); /* NULL: none known */
