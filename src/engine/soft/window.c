@@ -143,12 +143,12 @@ static void empty_locked(struct soft_window *w)
 		base_assert_failed("a window can be emptied", __FILE__, __LINE__);
 	soft_zero(w->hash, sizeof(w->hash));
 	w->work += 1 + w->n / 8;
-	w->n = 0;
+	__atomic_store_n(&w->n, 0, __ATOMIC_RELAXED);
 }
 
 static void empty(struct soft_window *w)
 {
-	if (!w->n)
+	if (!__atomic_load_n(&w->n, __ATOMIC_RELAXED))
 		return;
 	pthread_mutex_lock(&w->lock);
 	empty_locked(w);
@@ -377,15 +377,15 @@ void soft_window_flush_page(struct soft_vcpu *v, uint64_t la)
 	struct soft_window *w = &v->window;
 	struct soft_window_page *p;
 
-	if (!w->n)
+	if (!__atomic_load_n(&w->n, __ATOMIC_RELAXED))
 		return;
+	pthread_mutex_lock(&w->lock); /* another vCPU may empty it: soft_window_revoke_write() */
 	p = find(w, la & ~UINT64_C(0xfff));
-	if (!p || p->prot == PROT_NONE)
-		return;
-	pthread_mutex_lock(&w->lock);
-	w->work++;
-	if (!set_prot(w, p, PROT_NONE))
-		empty_locked(w);
+	if (p && p->prot != PROT_NONE) {
+		w->work++;
+		if (!set_prot(w, p, PROT_NONE))
+			empty_locked(w);
+	}
 	pthread_mutex_unlock(&w->lock);
 }
 
