@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "cli/daemon.h"
+#include "cli/define.h"
 #include "cli/vm.h"
 
-static const char *const restart_names[] = {"no", "on-failure", "always", NULL};
 static const char *const on_off[] = {"off", "on", NULL};
 
 struct create_options {
@@ -27,7 +27,7 @@ struct create_options {
 
 static const struct opt_def create_table[] = {
 	{"restart", 0, OPT_CHOICE, AT(restart), "WORD",
-	 "when it has ended: no, on-failure or always (no)", 0, 0, restart_names},
+	 "when it has ended: no, on-failure or always (no)", 0, 0, define_restart_names},
 	{"autostart", 0, OPT_CHOICE, AT(autostart), "WORD",
 	 "start it when the host has started: on or off (off)", 0, 0, on_off},
 	{"start", 0, OPT_FLAG, AT(start), "", "create: start it too", 0, 0, NULL},
@@ -42,31 +42,13 @@ void cli_create_options(FILE *f)
 		"\nBehind -- stand the words of `lodge run`: lodge create web --start -- --disk web.raw -m 1G\n");
 }
 
-static int no_daemon(void)
+int dcmd_no_daemon(void)
 {
 	struct err e = {0};
 
 	err_set(&e, ECONNREFUSED,
 		"lodged does not run: start it, or use `lodge run --detach`, which needs none");
 	return status_fail(&e, STATUS_RUNTIME);
-}
-
-/* Are they words that `lodge run` takes? They are copied: it cuts them up. */
-static int check_words(int argc, char **argv, struct err *e)
-{
-	_autofree char **copy = calloc((size_t)argc + 1, sizeof(*copy));
-	const char *console_path;
-	struct run_options o;
-	struct vm_config c;
-	int r;
-
-	if (!copy)
-		return err_set(e, ENOMEM, "out of memory");
-	memcpy(copy, argv, (size_t)argc * sizeof(*copy));
-	r = runopt_parse(argc, copy, &o, &c, &console_path, e);
-	runnet_end(&o.nets);
-	rundisk_end(&o.disks);
-	return r;
 }
 
 /* What the options say, as a definition. words: may be none. */
@@ -78,7 +60,7 @@ static json_t *definition(const struct create_options *o, const struct opt_resul
 	char cwd[PATH_MAX];
 
 	if (opt_given(create_table, n, res, "restart"))
-		json_object_set_new(j, "restart", json_string(restart_names[o->restart]));
+		json_object_set_new(j, "restart", json_string(define_restart_names[o->restart]));
 	if (opt_given(create_table, n, res, "autostart"))
 		json_object_set_new(j, "autostart", json_boolean(o->autostart));
 	if (!argc)
@@ -114,7 +96,7 @@ static int define(int argc, char **argv, bool create)
 	}
 	name = res.arg[0];
 	if (config_check_name(name, &e) < 0 ||
-	    (res.n_args > 1 && check_words(res.n_args - 1, res.arg + 1, &e) < 0))
+	    (res.n_args > 1 && define_check(res.n_args - 1, res.arg + 1, &e) < 0))
 		return status_fail_option(&e, STATUS_USAGE);
 	j = definition(&o, &res, res.n_args - 1, res.arg + 1);
 	if (create)
@@ -122,7 +104,7 @@ static int define(int argc, char **argv, bool create)
 	snprintf(path, sizeof(path), create ? "/1.0/vms" : "/1.0/vms/%.64s", name);
 	r = daemon_call(create ? "POST" : "PATCH", path, j, NULL, &e);
 	if (r == -ENOENT)
-		return no_daemon();
+		return dcmd_no_daemon();
 	if (r < 0 || r >= 400)
 		return status_fail(&e, status_of(&e));
 	if (o.start && daemon_operate(name, "start", NULL, &e) < 0)
@@ -202,7 +184,7 @@ int cli_operation(int argc, char **argv)
 		 (unsigned long long)id, !strcmp(verb, "wait") ? "?wait=3600" : "");
 	r = daemon_call(!strcmp(verb, "cancel") ? "DELETE" : "GET", path, NULL, &answer, &e);
 	if (r == -ENOENT)
-		return no_daemon();
+		return dcmd_no_daemon();
 	if (r < 0 || r >= 400)
 		return status_fail(&e, status_of(&e));
 	if (ls)

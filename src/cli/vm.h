@@ -91,6 +91,12 @@ void vm_console_options(FILE *f);
 int cli_why(int argc, char **argv); /* why.c */
 void cli_why_options(FILE *f);
 int cli_create(int argc, char **argv); /* dcmd.c */
+/* Says that lodged does not run; the exit status. */
+int dcmd_no_daemon(void);
+int cli_apply(int argc, char **argv); /* apply.c */
+int cli_diff(int argc, char **argv);
+void cli_apply_options(FILE *f);
+void cli_diff_options(FILE *f);
 int cli_set(int argc, char **argv);
 void cli_create_options(FILE *f);
 int cli_operation(int argc, char **argv);

@@ -118,6 +118,8 @@ struct run_options {
 int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config *c,
 		 const char **console_path, struct err *e);
 void runopt_print_help(FILE *f);
+/* The options, for who writes them otherwise than as words; their offsets are those of struct run_options. */
+const struct opt_def *runopt_table(unsigned *n);
 
 /* ---- rungroup.c: the control group of the VM's processes ---- */
 

@@ -105,6 +105,12 @@ static const struct opt_def run_options[] = {
 	{"help", 'h', OPT_FLAG, AT(help), "", "this help", 0, 0, NULL},
 };
 
+const struct opt_def *runopt_table(unsigned *n)
+{
+	*n = ARRAY_SIZE(run_options);
+	return run_options;
+}
+
 void runopt_print_help(FILE *f)
 {
 	opt_print_help(run_options, ARRAY_SIZE(run_options), f);
