@@ -25,6 +25,11 @@ void cli_print_help(FILE *f, const struct cli_command *c);
 /* Help of the command with this function, on stdout; returns STATUS_OK. */
 int cli_own_help(int (*run)(int argc, char **argv));
 
+/* Its options and what it says of them, as opt_mark_help() has them; malloc'd, or NULL. */
+char *cli_marked_help(const struct cli_command *c);
+/* man.c: a manual page in roff, by its name, on stdout. */
+int man_print(const char *page, struct err *e);
+
 /* By name; NULL with the error set, which suggests a near one. */
 const struct cli_command *cli_find_command(const char *name, struct err *e);
 

@@ -68,6 +68,24 @@ void cli_print_help(FILE *f, const struct cli_command *c)
 	}
 }
 
+char *cli_marked_help(const struct cli_command *c)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	opt_mark_help(true);
+	if (c->options)
+		c->options(f);
+	opt_mark_help(false);
+	if (fclose(f) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
 int cli_own_help(int (*run)(int argc, char **argv))
 {
 	for (const struct cli_command *c = cli_commands; c->name; c++)
@@ -135,6 +153,9 @@ int cli_help(int argc, char **argv)
 		print_usage(stdout);
 		return STATUS_OK;
 	}
+	if (!strcmp(argv[0], "--man")) /* for the build */
+		return man_print(argc == 2 ? argv[1] : "", &e) < 0 ? status_fail(&e, STATUS_USAGE) :
+								     STATUS_OK;
 	c = cli_find_command(argv[0], &e);
 	if (!c)
 		return status_fail(&e, STATUS_USAGE);

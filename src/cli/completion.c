@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/daemon.h"
 #include "cli/vm.h"
 
 static const char bash_script[] =
@@ -27,12 +28,12 @@ static const char zsh_script[] =
 	"	local -a all=(${(f)\"$(lodge completion --words ${words[2,CURRENT-1]} 2>/dev/null)\"})\n"
 	"	compadd -- $all || _files\n"
 	"}\n"
-	"compdef _lodge lodge\n";
+	"if [ \"${funcstack[1]}\" = _lodge ]; then _lodge \"$@\"; else compdef _lodge lodge; fi\n";
 
 static const char fish_script[] =
 	"# lodge: lodge completion fish | source\n"
 	"complete -c lodge -f -a '(lodge completion --words (commandline -opc)[2..-1] 2>/dev/null)'\n"
-	"complete -c lodge -n '__fish_seen_subcommand_from run image' -F\n";
+	"complete -c lodge -n '__fish_seen_subcommand_from run image create apply diff cp' -F\n";
 
 void cli_completion_options(FILE *f)
 {
@@ -41,34 +42,43 @@ void cli_completion_options(FILE *f)
 		   "  fish: lodge completion fish | source    in ~/.config/fish/config.fish\n");
 }
 
+/* Of VMs that run or have run, and of those that lodged has. */
 static void print_names(void)
 {
 	_autofree char **names = NULL;
+	_autojson json_t *answer = NULL;
 	int n = rundir_list(&names, NULL);
+	json_t *vm;
+	size_t k;
 
 	for (int i = 0; i < n; i++)
 		puts(names[i]);
+	if (daemon_call("GET", "/1.0/vms", NULL, &answer, NULL) != 200)
+		return;
+	json_array_foreach(json_object_get(answer, "vms"), k, vm)
+	{
+		const char *name = json_string_value(json_object_get(vm, "name"));
+		bool known = !name;
+
+		for (int i = 0; i < n && !known; i++)
+			known = !strcmp(names[i], name);
+		if (!known)
+			puts(name);
+	}
 }
 
-/* The options of a command, out of its help: the lines that begin with "--" or "-x, --". */
+/* The options of a command, out of its help. */
 static void print_options(const struct cli_command *c)
 {
-	_autofree char *text = NULL;
-	size_t size = 0;
-	FILE *f = c->options ? open_memstream(&text, &size) : NULL;
+	_autofree char *text = cli_marked_help(c);
+	char *save = NULL;
 
-	if (!f)
-		return;
-	c->options(f);
-	if (fclose(f) != 0)
-		return;
-	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
-		char *p = line + strspn(line, " ");
+	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		const char *option = *line == '\x01' ? strstr(line, "--") : NULL;
 
-		if (p[0] == '-' && p[1] != '-' && p[1] && p[2] == ',')
-			p += 3 + strspn(p + 3, " ");
-		if (!strncmp(p, "--", 2))
-			printf("%.*s\n", (int)strcspn(p, " ="), p);
+		if (option && option < strchr(line + 1, '\x01'))
+			printf("%.*s\n", (int)strcspn(option, " ="), option);
 	}
 }
 

@@ -384,6 +384,22 @@ int opt_parse_keys(const char *option, const struct opt_def *table, unsigned n, 
 	return r ? err_field(e, option, whole) : 0;
 }
 
+static bool help_marked;
+
+void opt_mark_help(bool on)
+{
+	help_marked = on;
+}
+
+/* One line for people; or, marked, its two parts. */
+static void opt_help_line(FILE *f, const char *indent, int width, const char *left, const char *help)
+{
+	if (help_marked)
+		fprintf(f, "\x01%s\x01%s\n", left + strspn(left, " "), help);
+	else
+		fprintf(f, "%s%-*s %s\n", indent, width, left, help);
+}
+
 void opt_print_keys(const struct opt_def *table, unsigned n, FILE *f)
 {
 	for (unsigned i = 1; i < n; i++) {
@@ -394,7 +410,7 @@ void opt_print_keys(const struct opt_def *table, unsigned n, FILE *f)
 			 o->type == OPT_FLAG ? "on|off" :
 			 o->metavar	     ? o->metavar :
 					       "VALUE");
-		fprintf(f, "      %-24s %s\n", left, o->help);
+		opt_help_line(f, "      ", 24, left, o->help);
 	}
 }
 
@@ -402,16 +418,15 @@ void opt_print_help(const struct opt_def *table, unsigned n, FILE *f)
 {
 	for (unsigned i = 0; i < n; i++) {
 		const struct opt_def *o = &table[i];
+		const char *metavar = o->metavar ? o->metavar : "";
 		char left[64];
 
 		if (!o->help)
 			continue;
 		if (o->letter)
-			snprintf(left, sizeof(left), "-%c, --%s %s", o->letter, o->name,
-				 o->metavar ? o->metavar : "");
+			snprintf(left, sizeof(left), "-%c, --%s %s", o->letter, o->name, metavar);
 		else
-			snprintf(left, sizeof(left), "    --%s %s", o->name,
-				 o->metavar ? o->metavar : "");
-		fprintf(f, "  %-26s %s\n", left, o->help);
+			snprintf(left, sizeof(left), "    --%s %s", o->name, metavar);
+		opt_help_line(f, "  ", 26, left, o->help);
 	}
 }

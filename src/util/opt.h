@@ -70,6 +70,8 @@ int opt_parse_keys(const char *option, const struct opt_def *table, unsigned n, 
 		   void *target, uint64_t *given, struct err *e);
 /* One line a key. */
 void opt_print_keys(const struct opt_def *table, unsigned n, FILE *f);
+/* From now on both print for a program: byte 1, the option with its value, byte 1, the text. For manual pages and completion. */
+void opt_mark_help(bool on);
 
 /*
  * "512M", "4G", "4GiB", "1048576", "64k": a whole number and an optional binary unit K, M, G, T, P
