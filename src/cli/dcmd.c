@@ -126,7 +126,8 @@ int cli_set(int argc, char **argv)
 
 /* ---- operations ---- */
 
-static const struct opt_def operation_table[] = {VM_OPT_FORMAT, VM_OPT_END};
+static const struct opt_def operation_table[] = {VM_OPT_FORMAT, VM_OPT_QUIET("ls: only the numbers"),
+						 VM_OPT_FILTER, VM_OPT_END};
 
 static const struct show_column operation_columns[] = {{"id", "ID"},	   {"verb", "VERB"},
 						       {"vm", "VM"},	   {"state", "STATE"},
@@ -141,17 +142,23 @@ void cli_operation_options(FILE *f)
 	opt_print_help(operation_table, ARRAY_SIZE(operation_table), f);
 }
 
-static int show_operations(json_t *answer, enum show_format f)
+static int show_operations(json_t *answer, const struct vm_options *o)
 {
 	json_t *list = json_object_get(answer, "operations"), *op;
+	struct err e = {0};
 	size_t i;
+	int r;
 
 	json_array_foreach(list, i, op)
 	{
 		json_object_set(op, "message",
 				json_object_get(json_object_get(op, "error"), "message"));
 	}
-	return show_rows(list, operation_columns, f, stdout) ? STATUS_RUNTIME : STATUS_OK;
+	if (show_filter(list, &o->filter, operation_columns, &e) < 0)
+		return status_fail(&e, STATUS_USAGE);
+	r = o->quiet ? show_names(list, "id", stdout) :
+		       show_rows(list, operation_columns, (enum show_format)o->format, stdout);
+	return r < 0 ? STATUS_RUNTIME : STATUS_OK;
 }
 
 int cli_operation(int argc, char **argv)
@@ -188,6 +195,6 @@ int cli_operation(int argc, char **argv)
 	if (r < 0 || r >= 400)
 		return status_fail(&e, status_of(&e));
 	if (ls)
-		return show_operations(answer, (enum show_format)o.format);
+		return show_operations(answer, &o);
 	return show_object(answer, (enum show_format)o.format, stdout) ? STATUS_RUNTIME : STATUS_OK;
 }

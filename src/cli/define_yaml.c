@@ -364,9 +364,8 @@ static int document(const struct reader *r)
 	return ret;
 }
 
-static int parse(struct reader *r, const char *text, size_t size)
+static int parse(const struct reader *r, const char *text, size_t size)
 {
-	yaml_document_t doc;
 	yaml_parser_t p;
 	bool last = false;
 	int ret = 0;
@@ -375,15 +374,14 @@ static int parse(struct reader *r, const char *text, size_t size)
 		return err_set(r->e, ENOMEM, "out of memory");
 	yaml_parser_set_input_string(&p, (const unsigned char *)text, size);
 	while (ret == 0 && !last) {
-		if (!yaml_parser_load(&p, &doc)) {
+		if (!yaml_parser_load(&p, r->doc)) {
 			ret = at_mark(r, &p.problem_mark, EINVAL,
 				      p.problem ? p.problem : "this is not YAML");
 			break;
 		}
-		last = !yaml_document_get_root_node(&doc);
-		r->doc = &doc;
+		last = !yaml_document_get_root_node(r->doc);
 		ret = document(r);
-		yaml_document_delete(&doc);
+		yaml_document_delete(r->doc);
 	}
 	yaml_parser_delete(&p);
 	return ret;
@@ -428,7 +426,9 @@ static int folder_of(const char *path, char out[PATH_MAX], struct err *e)
 int define_load(const char *path, json_t *defs, struct err *e)
 {
 	char folder[PATH_MAX], shown[160];
-	struct reader r = {.path = err_quote(shown, sizeof(shown),
+	yaml_document_t doc;
+	struct reader r = {.doc = &doc,
+			   .path = err_quote(shown, sizeof(shown),
 					     strcmp(path, "-") ? path : "standard input"),
 			   .folder = folder,
 			   .defs = defs,

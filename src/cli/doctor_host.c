@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cli/doctor.h"
+#include "cli/host.h"
 #include "util/clock.h"
 #include "util/procfile.h"
 
@@ -121,38 +122,6 @@ static void check_cgroups(json_t *lines)
 
 /* ---- memory and processors ---- */
 
-/* "MemAvailable:  123 kB" of /proc/meminfo, in bytes. */
-static uint64_t meminfo(const char *text, const char *key)
-{
-	const char *at = strstr(text, key);
-
-	return at ? strtoull(at + strlen(key), NULL, 10) * KIB : 0;
-}
-
-/* What the VMs that run here were given. */
-static unsigned sum_vms(uint64_t *memory, uint64_t *cpus)
-{
-	_autofree char **names = NULL;
-	int n = rundir_list(&names, NULL);
-	unsigned alive = 0;
-
-	for (int i = 0; i < n; i++) {
-		_autojson json_t *info = NULL;
-		const json_t *config;
-		struct rundir r;
-
-		if (rundir_open(&r, names[i], NULL) == 0 && rundir_alive(&r)) {
-			info = rundir_read(&r, "info.json");
-			config = json_object_get(info, "config");
-			*memory += (uint64_t)json_integer_value(json_object_get(config, "memory"));
-			*cpus += (uint64_t)json_integer_value(json_object_get(config, "cpus"));
-			alive++;
-		}
-		rundir_close(&r);
-	}
-	return alive;
-}
-
 /* "avg10=1.23" of the line "some" of a file of /proc/pressure (Linux 4.20), in percent; -1: not there. */
 static double pressure(const char *path)
 {
@@ -164,40 +133,40 @@ static double pressure(const char *path)
 
 static void check_resources(json_t *lines)
 {
-	uint64_t total, available, memory = 0, cpus = 0;
+	uint64_t total, available;
 	long host_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	char text[8192], a[40], b[40], c[40];
-	unsigned n = sum_vms(&memory, &cpus);
+	char text[64], a[40], b[40], c[40];
+	struct host_vms vms;
 	double cpu = pressure("/proc/pressure/cpu"), mem = pressure("/proc/pressure/memory");
 
-	procfile_read("/proc/meminfo", text, sizeof(text));
-	total = meminfo(text, "MemTotal:");
-	available = meminfo(text, "MemAvailable:");
-	opt_format_size(memory / MIB * MIB, a, sizeof(a));
+	host_memory(&total, &available);
+	host_vms(&vms);
+	opt_format_size(vms.memory / MIB * MIB, a, sizeof(a));
 	opt_format_size(total / MIB * MIB, b, sizeof(b));
 	opt_format_size(available / MIB * MIB, c, sizeof(c));
-	if (memory > total)
+	if (vms.memory > total)
 		doctor_say(lines, "room", DOCTOR_WARN, "stop some, or give them less",
-			   "%u VMs have %s of memory, and the host has %s (%s available)", n, a, b,
-			   c);
+			   "%u VMs have %s of memory, and the host has %s (%s available)", vms.n, a,
+			   b, c);
 	else if (available < total / 20)
 		doctor_say(lines, "room", DOCTOR_WARN, "stop some VMs or other programs",
 			   "only %s of %s of memory are available", c, b);
 	else
 		doctor_say(lines, "room", DOCTOR_OK, NULL,
-			   "%s of %s of memory are available; %u VMs of yours have %s", c, b, n, a);
-	if (cpus > 10 * (uint64_t)host_cpus)
+			   "%s of %s of memory are available; %u VMs of yours have %s", c, b, vms.n,
+			   a);
+	if (vms.cpus > 10 * (uint64_t)host_cpus)
 		doctor_say(lines, "load", DOCTOR_WARN, "stop some VMs, or give them fewer CPUs",
-			   "%u VMs have %llu CPUs, and the host has %ld", n,
-			   (unsigned long long)cpus, host_cpus);
+			   "%u VMs have %llu CPUs, and the host has %ld", vms.n,
+			   (unsigned long long)vms.cpus, host_cpus);
 	else if (cpu > 50)
 		doctor_say(lines, "load", DOCTOR_WARN, "`lodge why VM` shows which VM waits",
 			   "programs waited for the host's processors in %.0f %% of the last 10 s",
 			   cpu);
 	else
 		doctor_say(lines, "load", DOCTOR_OK, NULL,
-			   "%u VMs of yours have %llu CPUs, the host %ld", n,
-			   (unsigned long long)cpus, host_cpus);
+			   "%u VMs of yours have %llu CPUs, the host %ld", vms.n,
+			   (unsigned long long)vms.cpus, host_cpus);
 	if (mem > 10)
 		doctor_say(lines, "pressure", DOCTOR_WARN,
 			   "the host needs more memory, or less to do",

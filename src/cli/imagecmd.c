@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/show.h"
 #include "keeper/image.h"
 #include "util/fdio.h"
 #include "util/json.h"
@@ -22,6 +23,8 @@
 struct image_options {
 	uint64_t size;
 	const char *packages;
+	struct opt_list filter;
+	unsigned format;
 	bool json, quiet, json_errors, help;
 };
 
@@ -32,8 +35,12 @@ static const struct opt_def table[] = {
 	 IMAGE_SIZE_MAX, NULL},
 	{"packages", 0, OPT_TEXT, AT(packages), "A,B,...", "build: these Debian packages too", 0, 0,
 	 NULL},
-	{"json", 0, OPT_FLAG, AT(json), "", "ls, info: as JSON", 0, 0, NULL},
-	{"quiet", 'q', OPT_FLAG, AT(quiet), "", "no progress", 0, 0, NULL},
+	{"format", 0, OPT_CHOICE, AT(format), "WORD", "ls, info: table, json, yaml or csv (table)",
+	 0, 0, show_format_names},
+	{"json", 0, OPT_FLAG, AT(json), "", "as --format json", 0, 0, NULL},
+	{"filter", 0, OPT_LIST, AT(filter), "KEY=VALUE",
+	 "ls: only those of which this is true, or KEY!=VALUE; may be repeated", 0, 0, NULL},
+	{"quiet", 'q', OPT_FLAG, AT(quiet), "", "no progress; ls: only the names", 0, 0, NULL},
 	{"json-errors", 0, OPT_FLAG, AT(json_errors), "", "errors as JSON objects", 0, 0, NULL},
 	{"help", 'h', OPT_FLAG, AT(help), "", "this help", 0, 0, NULL},
 };
@@ -175,53 +182,44 @@ static int list_images(json_t *list, struct err *e)
 	return r ? err_set(e, ENOMEM, "out of memory") : 0;
 }
 
-static void print_row(const json_t *j)
-{
-	char size[40], allocated[40];
+static const struct show_column columns[] = {{"name", "NAME"},
+					     {"size", "SIZE"},
+					     {"allocated", "ON DISK"},
+					     {"changed", "CHANGED"},
+					     {NULL, NULL}};
 
-	opt_format_size((uint64_t)json_integer_value(json_object_get(j, "size")), size,
-			sizeof(size));
-	snprintf(allocated, sizeof(allocated), "%lld MiB",
-		 (long long)json_integer_value(json_object_get(j, "allocated")) / (1 << 20));
-	printf("%-24s %-10s %-10s %s\n", json_string_value(json_object_get(j, "name")), size,
-	       allocated, json_string_value(json_object_get(j, "changed")));
-}
-
+/* 1: the filter is wrong. */
 static int image_ls(const struct image_options *o, struct err *e)
 {
 	_autojson json_t *list = json_array();
-	_autofree char *text = NULL;
-	size_t i;
-	json_t *j;
 	int r = list_images(list, e);
 
 	if (r)
 		return r;
-	if (o->json) {
-		text = json_text(list);
-		puts(text ? text : "[]");
-		return 0;
-	}
-	printf("%-24s %-10s %-10s %s\n", "NAME", "SIZE", "ON DISK", "CHANGED");
-	json_array_foreach(list, i, j) print_row(j);
-	return 0;
+	if (show_filter(list, &o->filter, columns, e) < 0)
+		return 1;
+	if (o->format == SHOW_TABLE)
+		for (size_t i = 0; i < json_array_size(list); i++) {
+			show_as_size(json_array_get(list, i), "size");
+			show_as_size(json_array_get(list, i), "allocated");
+		}
+	r = o->quiet ? show_names(list, "name", stdout) :
+		       show_rows(list, columns, (enum show_format)o->format, stdout);
+	return r < 0 ? err_set(e, EIO, "cannot write the list") : 0;
 }
 
 static int no_image(const char *name, struct err *e)
 {
-	err_set(e, ENOENT, "there is no image %s", name);
+	err_set(e, ESRCH, "there is no image %s", name);
 	err_hint(e, "lodge image ls shows those that there are");
 	err_field(e, "image", name);
-	return -ENOENT;
+	return -ESRCH;
 }
 
 static int image_info(const char *name, const struct image_options *o, struct err *e)
 {
 	_autojson json_t *j = NULL;
-	_autofree char *text = NULL;
 	char path[PATH_MAX];
-	const char *key;
-	json_t *value;
 	struct stat st;
 	int r = image_path(name, path, e);
 
@@ -230,19 +228,9 @@ static int image_info(const char *name, const struct image_options *o, struct er
 	if (stat(path, &st) < 0)
 		return no_image(name, e);
 	j = describe(name, path, &st);
-	if (o->json) {
-		text = json_text(j);
-		puts(text ? text : "{}");
-		return 0;
-	}
-	json_object_foreach(j, key, value)
-	{
-		if (json_is_integer(value))
-			printf("%-10s %lld\n", key, (long long)json_integer_value(value));
-		else
-			printf("%-10s %s\n", key, json_string_value(value));
-	}
-	return 0;
+	return show_object(j, (enum show_format)o->format, stdout) < 0 ?
+		       err_set(e, EIO, "cannot write what is known of the image") :
+		       0;
 }
 
 static int image_rm(const char *name, struct err *e)
@@ -329,8 +317,10 @@ int cli_image(int argc, char **argv)
 		return status_fail(&e, STATUS_USAGE);
 	if (o.help)
 		return cli_own_help(cli_image);
+	if (o.json)
+		o.format = SHOW_JSON;
 	r = dispatch(&o, res.arg, res.n_args, &e);
 	if (r == 0)
 		return STATUS_OK;
-	return status_fail(&e, r > 0 || r == -EINVAL ? STATUS_USAGE : STATUS_RUNTIME);
+	return status_fail(&e, r > 0 ? STATUS_USAGE : status_of(&e));
 }

@@ -215,6 +215,33 @@ int show_object(const json_t *j, enum show_format f, FILE *to)
 	return fflush(to) == 0 && !ferror(to) ? 0 : -EIO;
 }
 
+int show_names(const json_t *rows, const char *key, FILE *to)
+{
+	char buf[CELL_MAX];
+	json_t *row;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+	{
+		fprintf(to, "%s\n", cell(json_object_get(row, key), buf));
+	}
+	return fflush(to) == 0 && !ferror(to) ? 0 : -EIO;
+}
+
+void show_as_size(json_t *row, const char *key)
+{
+	const json_t *v = json_object_get(row, key);
+	uint64_t bytes = (uint64_t)json_integer_value(v);
+	char text[40];
+
+	if (!json_is_integer(v))
+		return;
+	/* Exact, unless that is hard to read. */
+	if (bytes > 8 * MIB)
+		bytes = bytes / MIB * MIB;
+	json_object_set_new(row, key, json_string(opt_format_size(bytes, text, sizeof(text))));
+}
+
 /* ---- filters ---- */
 
 static bool fits(const char *text, const char *wanted)

@@ -20,6 +20,10 @@ struct show_column {
 int show_rows(const json_t *rows, const struct show_column *columns, enum show_format f, FILE *to);
 /* One object; the table is a line for each member, nested ones with dots. */
 int show_object(const json_t *j, enum show_format f, FILE *to);
+/* One member of each row, a line each. */
+int show_names(const json_t *rows, const char *key, FILE *to);
+/* A number of bytes becomes a text for people, "512 MiB"; no number: nothing happens. */
+void show_as_size(json_t *row, const char *key);
 /* Takes out of `rows` what does not fit the filters, each KEY=VALUE or KEY!=VALUE, * at the end of VALUE for anything.
  * -EINVAL: a filter that is none. */
 int show_filter(json_t *rows, const struct opt_list *filters, const struct show_column *columns,

@@ -33,6 +33,12 @@ struct vm_options {
 	{                                                                  \
 		"quiet", 'q', OPT_FLAG, VM_AT(quiet), "", what, 0, 0, NULL \
 	}
+#define VM_OPT_FILTER                                                                                     \
+	{                                                                                                 \
+		"filter", 0, OPT_LIST, VM_AT(filter), "KEY=VALUE",                                        \
+			"only those of which this is true, or KEY!=VALUE; * at the end; may be repeated", \
+			0, 0, NULL                                                                        \
+	}
 #define VM_OPT_ALL                                                                            \
 	{                                                                                     \
 		"all", 'a', OPT_FLAG, VM_AT(all), "", "all VMs, instead of names", 0, 0, NULL \
@@ -88,6 +94,10 @@ int vm_logs(int argc, char **argv); /* vmconsole.c */
 void vm_logs_options(FILE *f);
 int vm_console(int argc, char **argv);
 void vm_console_options(FILE *f);
+int cli_disk(int argc, char **argv); /* diskcmd.c */
+void cli_disk_options(FILE *f);
+int cli_host(int argc, char **argv); /* host.c */
+void cli_host_options(FILE *f);
 int cli_why(int argc, char **argv); /* why.c */
 void cli_why_options(FILE *f);
 int cli_create(int argc, char **argv); /* dcmd.c */

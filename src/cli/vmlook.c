@@ -141,13 +141,9 @@ static json_t *say_time(json_int_t ms)
 
 void vm_humanise(json_t *j)
 {
-	const json_t *memory = json_object_get(j, "memory"), *up = json_object_get(j, "uptime_ms");
-	char text[40];
+	const json_t *up = json_object_get(j, "uptime_ms");
 
-	if (memory) {
-		opt_format_size((uint64_t)json_integer_value(memory), text, sizeof(text));
-		json_object_set_new(j, "memory", json_string(text));
-	}
+	show_as_size(j, "memory");
 	if (up)
 		json_object_set_new(j, "uptime", say_time(json_integer_value(up)));
 }
@@ -157,9 +153,7 @@ void vm_humanise(json_t *j)
 static const struct opt_def ls_table[] = {
 	VM_OPT_FORMAT,
 	VM_OPT_QUIET("only the names"),
-	{"filter", 0, OPT_LIST, VM_AT(filter), "KEY=VALUE",
-	 "only those of which this is true, or KEY!=VALUE; * at the end; may be repeated", 0, 0,
-	 NULL},
+	VM_OPT_FILTER,
 	VM_OPT_END,
 };
 
@@ -242,13 +236,9 @@ int vm_ls(int argc, char **argv)
 		return status_fail(&e, STATUS_USAGE);
 	for (size_t i = 0; o.format == SHOW_TABLE && i < json_array_size(rows); i++)
 		vm_humanise(json_array_get(rows, i));
-	if (!o.quiet)
-		return show_rows(rows, ls_columns, (enum show_format)o.format, stdout) ?
-			       STATUS_RUNTIME :
-			       STATUS_OK;
-	for (size_t i = 0; i < json_array_size(rows); i++)
-		puts(json_string_value(json_object_get(json_array_get(rows, i), "name")));
-	return STATUS_OK;
+	n = o.quiet ? show_names(rows, "name", stdout) :
+		      show_rows(rows, ls_columns, (enum show_format)o.format, stdout);
+	return n < 0 ? STATUS_RUNTIME : STATUS_OK;
 }
 
 /* ---- info ---- */

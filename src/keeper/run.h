@@ -162,6 +162,8 @@ int rundisk_restore(const struct opt_list *words, struct vm_config *c, struct ru
 /* Opens and locks the files. */
 int rundisk_open(struct run_disks *disks, const struct vm_config *c, struct config_fds *fds,
 		 struct err *e);
+/* Locks the open file of a disk until it is closed, against writers, or against everybody. -EBUSY: the sentence names the holder. */
+int rundisk_lock(int fd, bool write, const char *path, struct err *e);
 /* Takes the disks' descriptors out of fds. */
 void rundisk_keep(struct run_disks *disks, struct config_fds *fds);
 /* Frees what rundisk_parse() made, and closes. Also after an error, and twice. */

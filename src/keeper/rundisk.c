@@ -351,15 +351,16 @@ static void find_holder(const struct stat *st, char *text, size_t size)
 		closedir(dir);
 }
 
-static int lock(int fd, const struct stat *st, bool write, const char *shown, const char *path,
-		struct err *e)
+int rundisk_lock(int fd, bool write, const char *path, struct err *e)
 {
 	struct flock fl = {.l_type = write ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
-	char holder[64];
+	char holder[64], shown[160];
+	struct stat st;
 
 	if (fcntl(fd, F_OFD_SETLK, &fl) == 0)
 		return 0;
-	if (errno != EAGAIN && errno != EACCES) {
+	err_quote(shown, sizeof(shown), path);
+	if ((errno != EAGAIN && errno != EACCES) || fstat(fd, &st) < 0) {
 		int r = errno;
 
 		/* A file system without locks: nothing to be done, and not a reason to refuse. */
@@ -369,7 +370,7 @@ static int lock(int fd, const struct stat *st, bool write, const char *shown, co
 		err_field(e, "--disk", path);
 		return -r;
 	}
-	find_holder(st, holder, sizeof(holder));
+	find_holder(&st, holder, sizeof(holder));
 	err_set(e, EBUSY, "the disk \"%s\" is in use%s: end that first, or use a copy", shown,
 		holder);
 	err_field(e, "--disk", path);
@@ -556,7 +557,6 @@ int rundisk_open(struct run_disks *disks, const struct vm_config *c, struct conf
 		struct run_disk *d = &disks->disk[i];
 		bool write = !cd->read_only && !cd->snapshot;
 		int *fd = &fds->fd[CONFIG_FD_DISK + i];
-		char shown[160];
 		uint64_t size;
 		struct stat st;
 		int r;
@@ -572,8 +572,7 @@ int rundisk_open(struct run_disks *disks, const struct vm_config *c, struct conf
 		if (!r)
 			r = check_twice(disks, i, write, e);
 		if (!r)
-			r = lock(*fd, &st, write, err_quote(shown, sizeof(shown), d->path), d->path,
-				 e);
+			r = rundisk_lock(*fd, write, d->path, e);
 		if (!r && cd->snapshot) {
 			fds->fd[CONFIG_FD_OVERLAY + i] = open_overlay(size, e);
 			r = MIN(fds->fd[CONFIG_FD_OVERLAY + i], 0);
