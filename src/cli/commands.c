@@ -100,7 +100,7 @@ int cli_own_help(int (*run)(int argc, char **argv))
 
 static void print_usage(FILE *f)
 {
-	fprintf(f, "Usage: lodge [--json-errors] COMMAND ...\n\n");
+	fprintf(f, "Usage: lodge [--json-errors] [--host URL] COMMAND ...\n\n");
 	for (const struct cli_command *c = cli_commands; c->name; c++) {
 		char left[64];
 

@@ -1,25 +1,134 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* daemon.c - an HTTP client of one request a connection, on lodged's socket. */
+/* daemon.c - an HTTP client of one request a connection, to lodged here or elsewhere. */
 #include "cli/daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "keeper/launch.h"
 #include "proto/rundir.h"
 #include "util/buf.h"
 
 #define ANSWER_MAX ((size_t)16 * 1024 * 1024)
 #define WAIT_SECONDS 3600u
 
-static int connect_daemon(struct err *e)
+bool daemon_remote(void)
 {
-	struct timeval patience = {.tv_sec = WAIT_SECONDS + 60};
+	const char *host = getenv("LODGE_HOST");
+
+	return host && *host;
+}
+
+/* $LODGE_CONFIG, or as settings.h of lodged has it. */
+static int config_file(char path[PATH_MAX], const char *name, struct err *e)
+{
+	const char *own = getenv("LODGE_CONFIG"), *xdg = getenv("XDG_CONFIG_HOME");
+	const char *home = getenv("HOME");
+	int n;
+
+	if (own && *own)
+		n = snprintf(path, PATH_MAX, "%s/%s", own, name);
+	else if (xdg && *xdg == '/')
+		n = snprintf(path, PATH_MAX, "%s/lodge/%s", xdg, name);
+	else
+		n = snprintf(path, PATH_MAX, "%s/.config/lodge/%s", home ? home : "", name);
+	return n < PATH_MAX ? 0 : err_set(e, ENAMETOOLONG, "the path of \"%s\" is too long", name);
+}
+
+/* "HOST", "HOST:PORT", "[ADDRESS]:PORT", in place. */
+static int split_host(char *text, char **host, const char **port)
+{
+	char *end = strrchr(text, ':');
+
+	*port = "8443";
+	*host = text;
+	text[strcspn(text, "/")] = '\0';
+	if (*text == '[') {
+		end = strchr(text, ']');
+		if (!end)
+			return -EINVAL;
+		*host = text + 1;
+		*end++ = '\0';
+		if (*end != ':')
+			end = NULL;
+	}
+	if (end && *end == ':') {
+		*end = '\0';
+		*port = end + 1;
+	}
+	return **host && **port && strspn(*port, "0123456789") == strlen(*port) && **host != '-' ?
+		       0 :
+		       -EINVAL;
+}
+
+static int connect_tls(struct daemon_conn *c, const char *url, struct err *e)
+{
+	static const char *const names[] = {"client.crt", "client.key", "host-ca.crt"};
+	char files[ARRAY_SIZE(names)][PATH_MAX], text[300], *host;
+	char *argv[7] = {(char *)(uintptr_t) "lodge-tls"};
+	const char *port;
+	int pair[2], why[2], fds[2], r = 0;
+
+	if (strlen(url) >= sizeof(text))
+		return err_set(e, EINVAL, "the name of the host is too long");
+	strcpy(text, url);
+	if (split_host(text, &host, &port) < 0)
+		return err_set(e, EINVAL, "write --host https://NAME or https://NAME:PORT");
+	for (unsigned i = 0; i < ARRAY_SIZE(names) && r == 0; i++) {
+		r = config_file(files[i], names[i], e);
+		argv[3 + i] = files[i];
+	}
+	if (r < 0)
+		return r;
+	argv[1] = host;
+	argv[2] = (char *)(uintptr_t)port;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, errno, "cannot make a socket");
+	if (pipe2(why, O_CLOEXEC) < 0) {
+		r = err_errno(e, errno, "cannot make a pipe");
+		close(pair[0]);
+		close(pair[1]);
+		return r;
+	}
+	fds[0] = pair[1];
+	fds[1] = why[1];
+	r = launch_program("lodge-tls", argv, fds, 2, false, &c->pid, e);
+	close(pair[1]);
+	close(why[1]);
+	c->fd = pair[0];
+	c->why = why[0];
+	return r;
+}
+
+static int connect_path(const char *path, struct err *e)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return err_set(e, ENAMETOOLONG, "the path of the socket is too long");
+	strcpy(sa.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0)
+		return fd;
+	err_errno(e, errno, "cannot reach lodged at \"%s\"", path);
+	if (fd >= 0)
+		close(fd);
+	return -e->code;
+}
+
+static int connect_local(struct err *e)
+{
 	struct err inner = {0};
 	struct rundir base;
 	int fd;
@@ -33,16 +142,66 @@ static int connect_daemon(struct err *e)
 	rundir_close(&base);
 	if (fd == -ENOENT || fd == -ECONNREFUSED)
 		return -ENOENT;
-	if (fd < 0)
-		return err_set(e, inner.code, "cannot reach lodged: %s", inner.msg);
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	return fd;
+	return fd < 0 ? err_set(e, inner.code, "cannot reach lodged: %s", inner.msg) : fd;
 }
 
-static int send_all(int fd, const char *text, size_t len)
+int daemon_connect(struct daemon_conn *c, struct err *e)
 {
+	struct timeval patience = {.tv_sec = WAIT_SECONDS + 60};
+	const char *host = getenv("LODGE_HOST");
+	struct err inner = {0}, *why = e ? e : &inner;
+	int r;
+
+	*c = (struct daemon_conn){.fd = -1, .why = -1};
+	if (!daemon_remote())
+		r = c->fd = connect_local(why);
+	else if (!strncmp(host, "unix:", 5))
+		r = c->fd = connect_path(host + 5, why);
+	else if (!strncmp(host, "https://", 8))
+		r = connect_tls(c, host + 8, why);
+	else
+		r = err_set(why, EINVAL, "write --host https://NAME[:PORT] or unix:PATH");
+	if (r < 0) {
+		daemon_close(c);
+		/* "There is no daemon" is for this host only. */
+		return daemon_remote() && r == -ENOENT ? -ECONNREFUSED : r;
+	}
+	(void)setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	return 0;
+}
+
+int daemon_why(struct daemon_conn *c, struct err *e)
+{
+	char text[400], shown[400];
+	size_t n = 0;
+	ssize_t got;
+
+	if (c->fd >= 0) /* so that it ends, if it has not */
+		(void)shutdown(c->fd, SHUT_RDWR);
+	while (c->why >= 0 && n + 1 < sizeof(text) &&
+	       (got = read(c->why, text + n, sizeof(text) - 1 - n)) > 0)
+		n += (size_t)got;
+	text[n] = '\0';
+	return err_set(e, EPIPE, "%s",
+		       n ? err_quote(shown, sizeof(shown), text) :
+			   "lodged has closed the connection");
+}
+
+void daemon_close(struct daemon_conn *c)
+{
+	base_close_fd(&c->fd);
+	base_close_fd(&c->why);
+	if (c->pid > 0)
+		(void)waitpid(c->pid, NULL, 0); /* it ends with its socket */
+	c->pid = 0;
+}
+
+int daemon_send(const struct daemon_conn *c, const void *data, size_t len)
+{
+	const char *text = data;
+
 	while (len) {
-		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+		ssize_t n = send(c->fd, text, len, MSG_NOSIGNAL);
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
@@ -88,7 +247,7 @@ static int code_of(const char *id)
 	return EIO;
 }
 
-static int error_of(const json_t *holder, struct err *e)
+int daemon_error(const json_t *holder, struct err *e)
 {
 	const json_t *error = json_object_get(holder, "error");
 	const char *message = json_string_value(json_object_get(error, "message"));
@@ -113,7 +272,7 @@ static int parse(const struct buf *b, json_t **answer, struct err *e)
 	if (*body && json_parse(body, strlen(body), ANSWER_MAX, "lodged's answer", &j, e) < 0)
 		return -EPROTO;
 	if (status >= 400)
-		(void)error_of(j, e);
+		(void)daemon_error(j, e);
 	if (answer)
 		*answer = json_incref(j);
 	return status;
@@ -123,24 +282,32 @@ int daemon_call(const char *method, const char *path, const json_t *body, json_t
 		struct err *e)
 {
 	_autofree char *text = body ? json_text(body) : NULL, *request = NULL;
-	_autoclose int fd = connect_daemon(e);
+	struct daemon_conn c;
 	struct buf b;
-	int r;
+	int r = daemon_connect(&c, e);
 
 	if (answer)
 		*answer = NULL;
-	if (fd < 0)
-		return fd;
+	if (r < 0)
+		return r;
 	if (asprintf(&request,
 		     "%s %s HTTP/1.1\r\nHost: lodged\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
-		     method, path, text ? strlen(text) : 0, text ? text : "") < 0)
+		     method, path, text ? strlen(text) : 0, text ? text : "") < 0) {
+		daemon_close(&c);
 		return err_set(e, ENOMEM, "out of memory");
+	}
 	buf_init(&b, ANSWER_MAX);
-	r = send_all(fd, request, strlen(request));
+	r = daemon_send(&c, request, strlen(request));
 	if (r == 0)
-		r = receive(fd, &b);
-	r = r < 0 ? err_errno(e, -r, "lodged does not answer") : parse(&b, answer, e);
+		r = receive(c.fd, &b);
+	if ((r < 0 && r != -EAGAIN) || (r == 0 && b.len <= 1))
+		r = daemon_why(&c, e);
+	else if (r < 0)
+		r = err_errno(e, -r, "lodged does not answer");
+	else
+		r = parse(&b, answer, e);
 	buf_fini(&b);
+	daemon_close(&c);
 	return r;
 }
 
@@ -173,5 +340,5 @@ int daemon_operate(const char *name, const char *verb, const json_t *body, struc
 	state = json_string_value(json_object_get(ended, "state"));
 	if (state && !strcmp(state, "done"))
 		return 0;
-	return error_of(ended, e);
+	return daemon_error(ended, e);
 }

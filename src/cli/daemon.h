@@ -6,8 +6,31 @@
 #ifndef LODGE_CLI_DAEMON_H
 #define LODGE_CLI_DAEMON_H
 
+#include <sys/types.h>
+
 #include "util/err.h"
 #include "util/json.h"
+
+/*
+ * A connection to lodged: the local one's socket or, with $LODGE_HOST (`lodge --host`), that of unix:PATH, or https://HOST[:PORT] by way of
+ * the program lodge-tls.
+ */
+struct daemon_conn {
+	int fd;	   /* -1: none */
+	int why;   /* lodge-tls says here why it goes no further; -1: there is none */
+	pid_t pid; /* lodge-tls */
+};
+
+/* Is it another lodged than that of this host and user? */
+bool daemon_remote(void);
+/* -ENOENT: there is no daemon (never of another host). */
+int daemon_connect(struct daemon_conn *c, struct err *e);
+/* After it ended unexpectedly: a sentence, if there is one. Returns -EPIPE. */
+int daemon_why(struct daemon_conn *c, struct err *e);
+void daemon_close(struct daemon_conn *c);
+int daemon_send(const struct daemon_conn *c, const void *data, size_t len);
+/* What an answer that is an error says, as a sentence with a code for status_of(). */
+int daemon_error(const json_t *answer, struct err *e);
 
 /*
  * One request; body NULL: none. Returns the HTTP status; -ENOENT: there is no daemon; -errno. *answer (NULL: not wanted) is the

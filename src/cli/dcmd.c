@@ -69,7 +69,8 @@ static json_t *definition(const struct create_options *o, const struct opt_resul
 	for (int i = 0; i < argc; i++)
 		(void)json_array_append_new(words, json_string(argv[i]));
 	json_object_set_new(j, "words", words);
-	json_object_set_new(j, "folder", json_string(getcwd(cwd, sizeof(cwd)) ? cwd : "/"));
+	json_object_set_new(j, "folder",
+			    json_string(!daemon_remote() && getcwd(cwd, sizeof(cwd)) ? cwd : "/"));
 	return j;
 }
 

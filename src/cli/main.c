@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/daemon.h"
+#include "cli/vm.h"
 
 /* A program that was started without stdin, stdout or stderr would get its files as those. */
 static int fill_stdio(void)
@@ -15,6 +17,24 @@ static int fill_stdio(void)
 	for (int fd = 0; fd <= 2; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
 			return -1;
+	return 0;
+}
+
+/* --host URL or --host=URL; *i is left on its last word. */
+static int take_host(int argc, char **argv, int *i, struct err *e)
+{
+	const char *url = argv[*i] + strlen("--host");
+
+	if (*url == '=')
+		url++;
+	else if (!*url && *i + 1 < argc)
+		url = argv[++*i];
+	else
+		url = "";
+	if (!*url || setenv("LODGE_HOST", url, 1) < 0) {
+		err_set(e, EINVAL, "write --host https://NAME[:PORT] or unix:PATH");
+		return err_field(e, "--host", NULL);
+	}
 	return 0;
 }
 
@@ -31,8 +51,11 @@ int main(int argc, char **argv)
 	for (int k = 1; k < argc && strcmp(argv[k], "--"); k++)
 		if (!strcmp(argv[k], "--json-errors"))
 			status_json_errors(true);
-	while (i < argc && !strcmp(argv[i], "--json-errors"))
+	while (i < argc && (!strcmp(argv[i], "--json-errors") || !strncmp(argv[i], "--host", 6))) {
+		if (argv[i][2] == 'h' && take_host(argc, argv, &i, &e) < 0)
+			return status_fail(&e, STATUS_USAGE);
 		i++;
+	}
 	if (i == argc) {
 		err_set(&e, EINVAL,
 			"there is no command: try `lodge run --kernel FILE`, or `lodge help`");
@@ -53,5 +76,10 @@ int main(int argc, char **argv)
 	c = cli_find_command(argv[i], &e);
 	if (!c)
 		return status_fail(&e, STATUS_USAGE);
+	if (daemon_remote() && !remote_has(c->name)) {
+		err_set(&e, EINVAL,
+			"`lodge %s` is for this host only, not with --host or LODGE_HOST", c->name);
+		return status_fail(&e, STATUS_USAGE);
+	}
 	return c->run(argc - i - 1, argv + i + 1);
 }

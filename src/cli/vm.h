@@ -62,6 +62,8 @@ struct vm_verb {
 	int (*one)(struct rundir *r, const struct vm_options *o, int *status, struct err *e);
 	/* The same for a VM that is lodged's; NULL: they are not different. */
 	int (*managed)(const char *name, const struct vm_options *o, struct err *e);
+	/* With --host; NULL: `managed` serves. */
+	int (*remote)(const char *name, const struct vm_options *o, int *status, struct err *e);
 };
 
 /* Parses, opens each VM and calls `one`; all of them, even if one fails. Returns the exit status, of the first that failed. */
@@ -100,6 +102,16 @@ int cli_host(int argc, char **argv); /* host.c */
 void cli_host_options(FILE *f);
 int cli_why(int argc, char **argv); /* why.c */
 void cli_why_options(FILE *f);
+/* remote.c: VMs of another host. */
+int remote_rows(json_t *rows, struct err *e);
+json_t *remote_describe(const char *name, struct err *e);
+int remote_pause(const char *name, const struct vm_options *o, int *status, struct err *e);
+int remote_resume(const char *name, const struct vm_options *o, int *status, struct err *e);
+int remote_events(const char *name, const struct vm_options *o, int *status, struct err *e);
+int remote_console(const char *name, const struct vm_options *o, int *status, struct err *e);
+int remote_logs(const char *name, const struct vm_options *o, int *status, struct err *e);
+/* Is there a command of this name for another host? */
+bool remote_has(const char *command);
 int cli_create(int argc, char **argv); /* dcmd.c */
 /* Says that lodged does not run; the exit status. */
 int dcmd_no_daemon(void);

@@ -234,7 +234,8 @@ int vm_console(int argc, char **argv)
 {
 	static const struct vm_verb verb = {console_table, ARRAY_SIZE(console_table),
 					    vm_console,	   false,
-					    console_one,   NULL};
+					    console_one,   NULL,
+					    remote_console};
 	struct vm_options o = {.tail = 8 * KIB};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -300,7 +301,8 @@ int vm_logs(int argc, char **argv)
 {
 	static const struct vm_verb verb = {logs_table, ARRAY_SIZE(logs_table),
 					    vm_logs,	false,
-					    logs_one,	NULL};
+					    logs_one,	NULL,
+					    remote_logs};
 	struct vm_options o = {.tail = UINT64_MAX};
 
 	return vm_each(&verb, &o, argc, argv);

@@ -58,7 +58,8 @@ int vm_pause(int argc, char **argv)
 {
 	static const struct vm_verb verb = {pause_table, ARRAY_SIZE(pause_table),
 					    vm_pause,	 true,
-					    pause_one,	 NULL};
+					    pause_one,	 NULL,
+					    remote_pause};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -66,9 +67,10 @@ int vm_pause(int argc, char **argv)
 
 int vm_resume(int argc, char **argv)
 {
-	static const struct vm_verb verb = {pause_table, ARRAY_SIZE(pause_table),
-					    vm_resume,	 true,
-					    resume_one,	 NULL};
+	static const struct vm_verb verb = {pause_table,  ARRAY_SIZE(pause_table),
+					    vm_resume,	  true,
+					    resume_one,	  NULL,
+					    remote_resume};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -167,9 +169,8 @@ static int stop_managed(const char *name, const struct vm_options *o, struct err
 
 int vm_stop(int argc, char **argv)
 {
-	static const struct vm_verb verb = {stop_table, ARRAY_SIZE(stop_table),
-					    vm_stop,	true,
-					    stop_one,	stop_managed};
+	static const struct vm_verb verb = {stop_table, ARRAY_SIZE(stop_table), vm_stop, true,
+					    stop_one,	stop_managed,		NULL};
 	struct vm_options o = {.timeout_s = STOP_SECONDS};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -281,9 +282,8 @@ static int restart_managed(const char *name, const struct vm_options *o, struct 
 
 int vm_start(int argc, char **argv)
 {
-	static const struct vm_verb verb = {start_table, ARRAY_SIZE(start_table),
-					    vm_start,	 true,
-					    start_one,	 start_managed};
+	static const struct vm_verb verb = {start_table, ARRAY_SIZE(start_table), vm_start, true,
+					    start_one,	 start_managed,		  NULL};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -292,7 +292,7 @@ int vm_start(int argc, char **argv)
 int vm_restart(int argc, char **argv)
 {
 	static const struct vm_verb verb = {start_table, ARRAY_SIZE(start_table), vm_restart, true,
-					    restart_one, restart_managed};
+					    restart_one, restart_managed,	  NULL};
 	struct vm_options o = {.timeout_s = STOP_SECONDS};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -346,8 +346,8 @@ static int rm_managed(const char *name, const struct vm_options *o, struct err *
 
 int vm_rm(int argc, char **argv)
 {
-	static const struct vm_verb verb = {rm_table,  ARRAY_SIZE(rm_table), vm_rm, true, rm_one,
-					    rm_managed};
+	static const struct vm_verb verb = {rm_table, ARRAY_SIZE(rm_table), vm_rm, true,
+					    rm_one,   rm_managed,	    NULL};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -390,7 +390,8 @@ int vm_wait(int argc, char **argv)
 {
 	static const struct vm_verb verb = {wait_table, ARRAY_SIZE(wait_table),
 					    vm_wait,	false,
-					    wait_one,	NULL};
+					    wait_one,	NULL,
+					    NULL};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
@@ -422,7 +423,8 @@ int vm_events(int argc, char **argv)
 {
 	static const struct vm_verb verb = {events_table, ARRAY_SIZE(events_table),
 					    vm_events,	  false,
-					    events_one,	  NULL};
+					    events_one,	  NULL,
+					    remote_events};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);

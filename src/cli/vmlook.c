@@ -25,7 +25,13 @@ static int each(const struct vm_verb *v, const struct vm_options *o, const char 
 	int got;
 
 	*status = STATUS_OK;
-	if (v->managed && daemon_has(name)) {
+	if (daemon_remote() && config_check_name(name, &e) < 0)
+		return status_fail(&e, status_of(&e));
+	if (daemon_remote() && v->remote) {
+		got = v->remote(name, o, status, &e);
+		return got < 0 ? (int)status_fail(&e, status_of(&e)) : *status;
+	}
+	if (v->managed && (daemon_remote() || daemon_has(name))) {
 		got = v->managed(name, o, &e);
 		return got < 0 ? (int)status_fail(&e, status_of(&e)) : STATUS_OK;
 	}
@@ -54,6 +60,10 @@ int vm_each(const struct vm_verb *v, struct vm_options *o, int argc, char **argv
 	}
 	if (o->all && res.n_args) {
 		err_set(&e, EINVAL, "--all and names: give one of them");
+		return status_fail(&e, STATUS_USAGE);
+	}
+	if (o->all && daemon_remote()) {
+		err_set(&e, EINVAL, "--all is for this host only: name the VMs");
 		return status_fail(&e, STATUS_USAGE);
 	}
 	n = o->all ? rundir_list(&names, &e) : res.n_args;
@@ -217,7 +227,7 @@ int vm_ls(int argc, char **argv)
 		err_set(&e, EINVAL, "`lodge ls` takes no names: `lodge info NAME` shows one VM");
 		return status_fail(&e, STATUS_USAGE);
 	}
-	n = rundir_list(&names, &e);
+	n = daemon_remote() ? remote_rows(rows, &e) : rundir_list(&names, &e);
 	if (n < 0)
 		return status_fail(&e, status_of(&e));
 	for (int i = 0; i < n; i++) {
@@ -231,7 +241,8 @@ int vm_ls(int argc, char **argv)
 		}
 		rundir_close(&r);
 	}
-	add_managed(rows);
+	if (!daemon_remote())
+		add_managed(rows);
 	if (show_filter(rows, &o.filter, ls_columns, &e) < 0)
 		return status_fail(&e, STATUS_USAGE);
 	for (size_t i = 0; o.format == SHOW_TABLE && i < json_array_size(rows); i++)
@@ -323,11 +334,23 @@ static int info_managed(const char *name, const struct vm_options *o, struct err
 		       0;
 }
 
+static int info_remote(const char *name, const struct vm_options *o, int *status, struct err *e)
+{
+	_autojson json_t *j = remote_describe(name, e);
+
+	if (!j)
+		return e->code ? -e->code : -EIO;
+	if (o->format == SHOW_TABLE)
+		vm_humanise(j);
+	if (show_object(j, (enum show_format)o->format, stdout) < 0)
+		*status = STATUS_RUNTIME;
+	return 0;
+}
+
 int vm_info(int argc, char **argv)
 {
-	static const struct vm_verb verb = {info_table, ARRAY_SIZE(info_table),
-					    vm_info,	false,
-					    info_one,	info_managed};
+	static const struct vm_verb verb = {info_table, ARRAY_SIZE(info_table), vm_info,    false,
+					    info_one,	info_managed,		info_remote};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);

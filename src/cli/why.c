@@ -278,8 +278,8 @@ static int why_managed(const char *name, const struct vm_options *o, struct err 
 
 int cli_why(int argc, char **argv)
 {
-	static const struct vm_verb verb = {table, ARRAY_SIZE(table), cli_why,
-					    true,  why_one,	      why_managed};
+	static const struct vm_verb verb = {table,   ARRAY_SIZE(table), cli_why, true,
+					    why_one, why_managed,	NULL};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);
