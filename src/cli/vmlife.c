@@ -19,6 +19,7 @@
 #include "cli/daemon.h"
 #include "cli/vm.h"
 #include "util/clock.h"
+#include "util/fault.h"
 
 #define STOP_SECONDS 30u
 #define QUIT_NS (5 * CLOCK_NS_PER_S)
@@ -119,8 +120,11 @@ static int press(const struct rundir *r, uint64_t seconds, struct err *e)
 static int stop_vm(const struct rundir *r, const struct vm_options *o, const char **how,
 		   struct err *e)
 {
-	int got = o->force ? 0 : press(r, o->timeout_s, e);
+	int got = fault_point("stop", e);
 
+	if (got < 0)
+		return got;
+	got = o->force ? 0 : press(r, o->timeout_s, e);
 	*how = "has shut down";
 	if (got != 0)
 		return MIN(got, 0);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/fault.h"
+
 #define VALUE_MAX ((size_t)1024 * 1024)
 
 struct store {
@@ -153,20 +155,32 @@ int store_each_vm(struct store *s, int (*fn)(void *ctx, const char *name, const 
 
 int store_put_vm(struct store *s, const char *name, const json_t *j, struct err *e)
 {
-	sqlite3_stmt *st = prepare(s, "INSERT OR REPLACE INTO vm (name, value) VALUES (?, ?)");
 	_autofree char *text = json_text(j);
+	sqlite3_stmt *st;
+	int r = fault_point("definition-keep", e);
 
+	if (r < 0)
+		return r;
+	st = prepare(s, "INSERT OR REPLACE INTO vm (name, value) VALUES (?, ?)");
 	sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
 	sqlite3_bind_text(st, 2, text, -1, SQLITE_STATIC);
-	return finish(s, st, "keep a VM", e);
+	r = finish(s, st, "keep a VM", e);
+	(void)fault_point("definition-kept", NULL);
+	return r;
 }
 
 int store_drop_vm(struct store *s, const char *name, struct err *e)
 {
-	sqlite3_stmt *st = prepare(s, "DELETE FROM vm WHERE name = ?");
+	sqlite3_stmt *st;
+	int r = fault_point("definition-drop", e);
 
+	if (r < 0)
+		return r;
+	st = prepare(s, "DELETE FROM vm WHERE name = ?");
 	sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
-	return finish(s, st, "forget a VM", e);
+	r = finish(s, st, "forget a VM", e);
+	(void)fault_point("definition-dropped", NULL);
+	return r;
 }
 
 /* ---- operations ---- */
@@ -180,15 +194,19 @@ static bool is_open(const json_t *j)
 
 int store_new_operation(struct store *s, const json_t *j, uint64_t *id, struct err *e)
 {
-	sqlite3_stmt *st = prepare(s, "INSERT INTO operation (value, open) VALUES (?, ?)");
 	_autofree char *text = json_text(j);
-	int r;
+	sqlite3_stmt *st;
+	int r = fault_point("operation-record", e);
 
+	if (r < 0)
+		return r;
+	st = prepare(s, "INSERT INTO operation (value, open) VALUES (?, ?)");
 	sqlite3_bind_text(st, 1, text, -1, SQLITE_STATIC);
 	sqlite3_bind_int(st, 2, is_open(j));
 	r = finish(s, st, "record an operation", e);
 	if (r < 0)
 		return r;
+	(void)fault_point("operation-recorded", NULL);
 	*id = (uint64_t)sqlite3_last_insert_rowid(s->db);
 	if (*id > STORE_OPERATIONS_MAX) {
 		st = prepare(s, "DELETE FROM operation WHERE id <= ? AND open = 0");
@@ -200,9 +218,13 @@ int store_new_operation(struct store *s, const json_t *j, uint64_t *id, struct e
 
 int store_put_operation(struct store *s, uint64_t id, const json_t *j, struct err *e)
 {
-	sqlite3_stmt *st = prepare(s, "UPDATE operation SET value = ?, open = ? WHERE id = ?");
 	_autofree char *text = json_text(j);
+	sqlite3_stmt *st;
+	int r = fault_point("operation-state", e);
 
+	if (r < 0)
+		return r;
+	st = prepare(s, "UPDATE operation SET value = ?, open = ? WHERE id = ?");
 	sqlite3_bind_text(st, 1, text, -1, SQLITE_STATIC);
 	sqlite3_bind_int(st, 2, is_open(j));
 	sqlite3_bind_int64(st, 3, (sqlite3_int64)id);

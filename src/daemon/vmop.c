@@ -19,6 +19,7 @@
 
 #include "daemon/vms_int.h"
 #include "util/clock.h"
+#include "util/fault.h"
 #include "util/log.h"
 
 #define WORDS_MAX 160u
@@ -172,6 +173,7 @@ static void op_ended(void *ctx, int fd, uint32_t events)
 	op->w_end = op->w_said = NULL;
 	base_close_fd(&op->pidfd);
 	base_close_fd(&op->said);
+	(void)fault_point("program-ended", NULL);
 	op_result(op, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : UINT32_MAX);
 }
 
@@ -240,9 +242,12 @@ static int op_spawn(struct op *op, struct err *e)
 	const char *argv[WORDS_MAX], *const *words = argv;
 	struct unit_words unit;
 	char timeout[24];
-	int p[2], r = 0;
+	int p[2], r;
 
 	op->len = 0;
+	r = fault_point("program-start", e);
+	if (r < 0)
+		return r;
 	if (op->starting)
 		start_words(op, argv);
 	else
@@ -267,6 +272,7 @@ static int op_spawn(struct op *op, struct err *e)
 		op->pid = 0;
 		return err_errno(e, errno, "cannot start a process");
 	}
+	(void)fault_point("program-started", NULL);
 	op->pidfd = (int)syscall(SYS_pidfd_open, op->pid, 0);
 	r = op->pidfd < 0 ?
 		    -errno :

@@ -24,6 +24,7 @@
 
 #include "daemon/vms_int.h"
 #include "util/clock.h"
+#include "util/fault.h"
 #include "util/log.h"
 #include "util/opt.h"
 
@@ -162,6 +163,7 @@ static void keeper_ended(void *ctx, int fd, uint32_t events)
 
 	(void)fd;
 	(void)events;
+	(void)fault_point("keeper-gone", NULL);
 	rundir_remove_folders(&vm->run);
 	unwatch(vm);
 	decide(vm, end);
@@ -490,6 +492,7 @@ int vms_remove(struct vms *v, const char *name, uint64_t revision, struct err *e
 			*p = vm->next;
 			break;
 		}
+	(void)fault_point("remove", NULL);
 	if (rundir_open(&run, vm->name, NULL) == 0 && rundir_claim(&run, NULL) == 0)
 		rundir_remove(&run);
 	rundir_close(&run);

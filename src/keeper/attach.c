@@ -31,6 +31,7 @@
 #include "proto/opener.h"
 #include "sandbox/cgroup.h"
 #include "util/clock.h"
+#include "util/fault.h"
 #include "util/log.h"
 #include "util/procfile.h"
 
@@ -108,8 +109,10 @@ static void attach_started(struct attach *a)
 {
 	struct err e = {0};
 
+	(void)fault_point("vm-started", NULL);
 	if (a->opt->run && rundir_write(a->opt->run, "info.json", a->opt->info, &e) < 0)
 		log_warn("%s", e.msg);
+	(void)fault_point("start-tell", NULL);
 	/* Who asked for it is gone: nobody would know of this VM. */
 	if (a->opt->detach && detach_say(a->opt->detach, STATUS_OK, a->opt->run->name) < 0)
 		attach_quit(a, STATUS_INTERRUPTED);
@@ -443,6 +446,7 @@ int attach_run(const struct attach_options *o)
 		status = attach_status(a);
 	}
 	hub_destroy(a->hub);
+	(void)fault_point("vm-end", NULL);
 	if (o->run)
 		attach_write_end(a, status);
 	if (o->detach) {

@@ -19,6 +19,7 @@
 #include "proto/control.h"
 #include "sandbox/cgroup.h"
 #include "util/clock.h"
+#include "util/fault.h"
 #include "util/log.h"
 
 /* Options that only the software engine has: who gives one wants it. */
@@ -213,7 +214,10 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 		run_note_name(&names[1], o->agent, fds.fd[CONFIG_FD_AGENT_LISTEN]);
 	run_note_name(&names[2], o->vsock, fds.fd[CONFIG_FD_VSOCK_LISTEN]);
 	if (!r)
+		r = fault_point("vm-launch", &e);
+	if (!r)
 		r = launch_vm(c, &fds, &at.pid, &at.control, &e);
+	(void)fault_point("vm-launched", NULL);
 	rundisk_keep(&o->disks, &fds);
 	config_fds_close(&fds);
 	if (!r)
@@ -246,6 +250,7 @@ static int run_named(struct run_options *o, struct vm_config *c, const char *con
 		base_close_fd(&state_fd);
 		return status_fail(&e, status_of(&e));
 	}
+	(void)fault_point("folder-made", NULL);
 	strcpy(c->name, run.name);
 	log_init("lodge", c->name);
 	if (o->restore && !o->given.engine && !run_wants_soft(o, c))
@@ -258,6 +263,7 @@ static int run_named(struct run_options *o, struct vm_config *c, const char *con
 	}
 	if (!detach || o->remove || faccessat(run.dir, "info.json", F_OK, 0) < 0)
 		rundir_remove(&run);
+	(void)fault_point("vm-over", NULL);
 	rundir_close(&run);
 	return status;
 }

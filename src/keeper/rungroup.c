@@ -12,6 +12,7 @@
 
 #include "keeper/run.h"
 #include "sandbox/cgroup.h"
+#include "util/fault.h"
 
 #define MEMORY_FIXED (128 * MIB)
 #define MEMORY_SHARE (64 * MIB) /* a file server */
@@ -57,9 +58,12 @@ int rungroup_open(struct cgroup *g, const struct run_options *o, const struct vm
 	if (c->sandbox != CONFIG_SANDBOX_OFF || option) {
 		cgroup_plan(g, run->name, o->detach);
 		r = g->n ? rungroup_record(g, run, e) : 0;
+		if (r == 0)
+			r = fault_point("group-make", e);
 		if (r < 0)
 			return r;
 		cgroup_make(g, &l);
+		(void)fault_point("group-made", NULL);
 	}
 	launch_into(g);
 	if (g->on || !option)
