@@ -175,8 +175,13 @@ void vms_refresh(struct vm *vm)
 	struct rundir run;
 	int r;
 
-	if (vm->keeper >= 0)
+	if (vm->keeper >= 0 && rundir_alive(&vm->run))
 		return;
+	if (vm->keeper >=
+	    0) { /* it has said how it ended and let go, but is still there for a moment */
+		keeper_ended(vm, vm->keeper, EPOLLIN);
+		return;
+	}
 	if (rundir_open(&run, vm->name, NULL) < 0 || !rundir_alive(&run)) {
 		_autojson json_t *end = run.dir >= 0 ? rundir_read(&run, "exit.json") : NULL;
 
