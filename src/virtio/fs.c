@@ -34,7 +34,7 @@
 
 #define QUEUES 2u /* high priority, requests */
 #define QUEUE_SIZE 128u
-#define RING 1024u /* of the second ring: the longest chain fits */
+#define RING 1024u /* of the second ring: a chain has to be shorter */
 #define BATCH 64u
 #define STOP_NS (10 * CLOCK_NS_PER_S)
 #define DESTROY_NS (3 * CLOCK_NS_PER_S)
@@ -154,7 +154,8 @@ static bool give(struct queue *q, struct virtq_chain *c)
 	uint64_t copy_gpa = OUR_GPA + (uint64_t)(copy - f->memory);
 	size_t n = 0;
 
-	if (!alive(f) || c->out_bytes < sizeof(struct fuse_in)) {
+	/* Of a chain that is as long as the ring, the copy of a request may need one piece more. */
+	if (!alive(f) || c->out_bytes < sizeof(struct fuse_in) || c->n_out + c->n_in >= RING) {
 		f->n_failed++;
 		answer(c, alive(f) ? EINVAL : ENOTCONN);
 		return true;
@@ -285,8 +286,13 @@ static void ring_on(struct queue *q)
 static void ring_off(struct queue *q)
 {
 	struct fs *f = q->fs;
+	bool waits = false;
 
 	q->on = q->stopping = false;
+	for (unsigned i = 0; i < QUEUES; i++)
+		waits |= f->queue[i].stopping;
+	if (!waits)
+		loop_timer_cancel(&f->timer);
 	if (q->queue_stop) {
 		q->queue_stop = false;
 		virtio_queue_stopped(&f->v, virtio_q(&f->v, q->index));
@@ -297,7 +303,6 @@ static void ring_off(struct queue *q)
 		if (f->queue[i].on)
 			return;
 	f->stopping = false;
-	loop_timer_cancel(&f->timer);
 	virtio_stopped(&f->v);
 }
 
@@ -467,20 +472,22 @@ static void dump(const struct virtio_dev *d, struct text *t)
 {
 	const struct fs *f = container_of(d, struct fs, v);
 
-	text_print(t, " share \"%s\"%s: server %s\n", f->cfg.tag,
-		   f->cfg.read_only ? " read-only" : "", alive(f) ? "there" : "gone");
+	text_print(t, " share \"%s\"%s: server %s%s\n", f->cfg.tag,
+		   f->cfg.read_only ? " read-only" : "", alive(f) ? "there" : "gone",
+		   loop_timer_armed(&f->timer) ? ", is to stop" : "");
 }
 
 /* Waits until the server has let go of the rings, or for its end. */
 static void stop_now(struct fs *f)
 {
 	uint64_t limit = clock_ns() + DESTROY_NS, now;
-	unsigned index, left = 0;
+	unsigned index;
+	uint32_t left = 0; /* bit: ring */
 
 	for (unsigned i = 0; i < QUEUES; i++) {
 		if (!f->queue[i].on)
 			continue;
-		left++;
+		left |= (uint32_t)BIT(i);
 		if (!f->queue[i].stopping && vhost_user_stop_ring(f->cfg.server, i) < 0)
 			return;
 	}
@@ -489,12 +496,12 @@ static void stop_now(struct fs *f)
 		struct pollfd p = {.fd = vhost_user_fd(f->cfg.server), .events = POLLIN};
 		int r = vhost_user_take(f->cfg.server, &index);
 
-		if (r > 0) {
-			left--;
+		if (r > 0 && index < QUEUES && left & BIT(index)) {
+			left &= ~(uint32_t)BIT(index);
 			continue;
 		}
 		now = clock_ns();
-		if (r < 0 || now >= limit ||
+		if (r || now >= limit ||
 		    (poll(&p, 1, (int)((limit - now) / 1000000) + 1) < 0 && errno != EINTR)) {
 			vhost_user_end(f->cfg.server);
 			return;

@@ -288,12 +288,106 @@ static void test_queue_reset(void **st)
 	fix_free(f);
 }
 
+static bool waits_for_server(void)
+{
+	char text[1024];
+	struct text t = {text, sizeof(text), 0};
+
+	f->d->class->dump(f->d, &t);
+	return strstr(text, "is to stop");
+}
+
+/* The time that a server has to stop ends when it has stopped, whatever was stopped. */
+static void test_stop_time(void **st)
+{
+	(void)st;
+	for (unsigned all = 0; all < 2; all++) {
+		begin(false);
+		fix_up(f, BASE, 16);
+		ask(OPEN, 1, 0);
+		server.mute = true;
+		fix_set(f, C_Q_SELECT, 1, 2);
+		fix_set(f, C_Q_RESET, 1, 2);
+		if (all)
+			fix_set(f, C_STATUS, 0, 1);
+		fix_run(f);
+		assert_true(waits_for_server());
+		fs_server_read(&server);
+		for (uint64_t i = 0; i <= all; i++) {
+			assert_true(waits_for_server());
+			fs_server_send(&server, 11, &(uint64_t){all - i ? 0 : 1}, 8);
+			fix_run(f);
+		}
+		assert_false(waits_for_server());
+		assert_true(vhost_user_alive(client));
+		fix_free(f);
+	}
+}
+
+/* The device goes, and its server lies about what it has stopped, or says nothing that makes sense. */
+static void test_destroy(void **st)
+{
+	(void)st;
+	for (uint64_t how = 0; how < 4; how++) {
+		begin(false);
+		fix_up(f, BASE, 16);
+		fix_kick(f, 0);
+		fix_run(f);
+		fs_server_read(&server);
+		ask(OPEN, 1, 0);
+		fs_server_send(&server, how == 3 ? 12 : 11, &(uint64_t){how == 2 ? 7 : 0}, 8);
+		fs_server_send(&server, 11, &(uint64_t){how == 1}, 8);
+		device_destroy(&f->d->pci.dev);
+		assert_int_equal(vhost_user_alive(client), how == 1);
+		f->d = NULL;
+		fix_free(f);
+	}
+}
+
+/* A request of as many pieces as a chain can have. */
+static void test_long_chain(void **st)
+{
+	static struct fs_desc table[1024];
+	const gpa_t at = FIX_DATA + 0x100000;
+	uint32_t len = sizeof(table);
+	struct fs_desc d[8];
+	unsigned head;
+
+	(void)st;
+	for (unsigned i = 0; i < 1024; i++)
+		table[i] = (struct fs_desc){i ? ANSWER + i * 16 : REQUEST, i ? 16 : 40,
+					    (i ? 2 : 0) | (i < 1023), (uint16_t)(i + 1)};
+	for (unsigned ro = 0; ro < 2; ro++) {
+		struct drv_seg s[2] = {{REQUEST, 40, false}, {ANSWER, 16, true}};
+		int id;
+
+		begin(ro);
+		fix_up(f, BASE | VIRTIO_F_INDIRECT, 16);
+		assert_int_equal(gmem_write(f->mem, at, table, sizeof(table)), 0);
+		id = drv_add(&f->q[1], s, 2, true);
+		assert_true(id >= 0);
+		/* The driver's own table is shorter. */
+		assert_int_equal(gmem_write(f->mem, f->q[1].set.desc + 16 * (gpa_t)id, &at, 8), 0);
+		assert_int_equal(gmem_write(f->mem, f->q[1].set.desc + 16 * (gpa_t)id + 8, &len, 4),
+				 0);
+		fix_kick(f, 1);
+		fix_run(f);
+		assert_int_equal(drv_get(&f->q[1], &len), id); /* answered */
+		len = sizeof(table);
+		ask(OPEN, 5, 0); /* and what comes after it is served */
+		assert_int_equal(fs_server_next(&server, 1, d, 8, &head), 3);
+		fix_free(f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hello),	  cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_read_only), cmocka_unit_test(test_bad_server),
-		cmocka_unit_test(test_reset),	  cmocka_unit_test(test_queue_reset),
+		cmocka_unit_test(test_hello),	   cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_read_only),  cmocka_unit_test(test_bad_server),
+		cmocka_unit_test(test_reset),	   cmocka_unit_test(test_queue_reset),
+		cmocka_unit_test(test_stop_time),  cmocka_unit_test(test_destroy),
+		cmocka_unit_test(test_long_chain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,7 +121,8 @@ static inline void fix_add(struct fix *f, struct virtio_dev *d)
 
 static inline void fix_free(struct fix *f)
 {
-	device_destroy(&f->d->pci.dev);
+	if (f->d)
+		device_destroy(&f->d->pci.dev);
 	if (f->free_backend)
 		f->free_backend(f);
 	pci_root_destroy(f->root);
