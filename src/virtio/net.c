@@ -12,105 +12,23 @@
  * kick of the receive queue asks for it again. With several queue pairs a packet goes to the pair that its flow's hash
  * says, so that a flow stays in order.
  *
- * The control queue (§5.1.6.5): receive modes and the table of addresses, the card's address, how many pairs are used,
- * offloads, and the answer to an announcement. Every command is copied before it is looked at.
- *
- * Saved state is what the driver chose by those commands. Nothing is with the card when it is paused: what could not
+ * What the driver chooses by commands, and what of it is saved: net_ctrl.c. Nothing is with the card when it is paused: what could not
  * be sent is in the queue again, and a packet that the port keeps is lost, as in any network. After a load the guest is asked to
  * tell the network where it is now (§5.1.6.5.4).
- *
- * The address filter is for the guest's convenience; who may send what to whom is decided by the other side.
  */
-#include "virtio/net.h"
+#include "virtio/net_int.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "state/state.h"
-#include "util/buf.h"
 #include "util/log.h"
 
-/* Feature bits; §5.1.3. */
-#define F_CSUM BIT(0)
-#define F_GUEST_CSUM BIT(1)
-#define F_CTRL_GUEST_OFFLOADS BIT(2)
-#define F_MTU BIT(3)
-#define F_MAC BIT(5)
-#define F_GUEST_TSO4 BIT(7)
-#define F_GUEST_TSO6 BIT(8)
-#define F_GUEST_ECN BIT(9)
-#define F_HOST_TSO4 BIT(11)
-#define F_HOST_TSO6 BIT(12)
-#define F_HOST_ECN BIT(13)
-#define F_MRG_RXBUF BIT(15)
-#define F_STATUS BIT(16)
-#define F_CTRL_VQ BIT(17)
-#define F_CTRL_RX BIT(18)
-#define F_CTRL_RX_EXTRA BIT(20)
-#define F_GUEST_ANNOUNCE BIT(21)
-#define F_MQ BIT(22)
-#define F_CTRL_MAC_ADDR BIT(23)
-#define F_GUEST_OFFLOADS (F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN)
-
-/* Device configuration; §5.1.4. */
-#define CFG_MAC 0u
-#define CFG_STATUS 6u
-#define CFG_PAIRS 8u
-#define CFG_MTU 10u
-#define CFG_SIZE 12u
-#define STATUS_LINK_UP 1u
-#define STATUS_ANNOUNCE 2u
-
-/* Control commands; §5.1.6.5. */
-#define CTRL_RX 0u
-#define CTRL_MAC 1u
-#define CTRL_ANNOUNCE 3u
-#define CTRL_MQ 4u
-#define CTRL_GUEST_OFFLOADS 5u
-#define CTRL_OK 0u
-#define CTRL_ERR 1u
-#define CTRL_DATA_MAX 4096u /* more than any command needs */
-
-#define MAC_TABLE_MAX 64u /* more addresses: as with all of their kind */
 #define QUEUE_SIZE 256u
 #define CTRL_QUEUE_SIZE 64u
 #define TX_BATCH 256u
-#define CTRL_BATCH 64u
 #define RX_CHAINS_MAX 64u /* of one packet */
-
-struct mac_table {
-	unsigned n;
-	bool overflow;
-	uint8_t mac[MAC_TABLE_MAX][6];
-};
-
-struct virtio_net {
-	struct virtio_dev v;
-	char id[VIRTIO_NET_ID_MAX];
-	struct net_port *port;
-	unsigned pairs_max, mtu;
-	uint8_t first_mac[6];
-
-	/* The loop's. */
-	bool plugged;	/* the operator's cable */
-	bool peer_gone; /* for ever */
-	bool announcing;
-	bool loaded;		/* start() goes on with what was loaded... */
-	uint64_t loaded_resets; /* ...unless the driver has reset the card since */
-	unsigned pairs;		/* in use */
-	uint8_t mac[6];
-	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
-	struct mac_table uni, multi;
-	uint64_t offloads;    /* F_GUEST_OFFLOADS that are on */
-	uint64_t tx_waiting;  /* bit of each pair whose transmit queue waits for room */
-	uint64_t rx_touched;  /* pairs with packets that are not shown to the driver yet */
-	uint64_t n_filtered;  /* packets for other addresses */
-	uint64_t n_no_buffer; /* packets that had to wait for receive buffers */
-	uint64_t n_too_large; /* that no buffer of the driver's can take */
-	uint64_t n_ctrl, n_ctrl_refused;
-};
 
 static struct virtio_net *from_v(struct virtio_dev *d)
 {
@@ -201,32 +119,6 @@ static void port_writable(void *ctx)
 }
 
 /* ---- to the guest ---- */
-
-static bool in_table(const struct mac_table *t, const uint8_t *mac)
-{
-	if (t->overflow)
-		return true;
-	for (unsigned i = 0; i < t->n; i++)
-		if (!memcmp(t->mac[i], mac, 6))
-			return true;
-	return false;
-}
-
-/* §5.1.6.5.1 and .2 */
-static bool for_us(const struct virtio_net *n, const uint8_t *dst)
-{
-	static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-
-	if (n->promisc)
-		return true;
-	if (!memcmp(dst, broadcast, 6))
-		return !n->nobcast;
-	if (dst[0] & 1)
-		return !n->nomulti && (n->allmulti || in_table(&n->multi, dst));
-	if (n->nouni)
-		return false;
-	return n->alluni || !memcmp(dst, n->mac, 6) || in_table(&n->uni, dst);
-}
 
 /* The same number for all packets of a flow: addresses, protocol and ports, as far as they are there. */
 static uint32_t flow_hash(const uint8_t *f, size_t len)
@@ -340,7 +232,7 @@ static bool port_receive(void *ctx, uint8_t *packet, size_t len)
 
 	if (!virtio_running(&n->v))
 		return false;
-	if (!for_us(n, frame) || !fit_header(n, packet)) {
+	if (!net_ctrl_wants(n, frame) || !fit_header(n, packet)) {
 		n->n_filtered++;
 		return true;
 	}
@@ -366,7 +258,7 @@ bool virtio_net_link(const struct virtio_dev *d)
 	return n->plugged && !n->peer_gone;
 }
 
-static void show_status(struct virtio_net *n, bool tell)
+void net_show_status(struct virtio_net *n, bool tell)
 {
 	uint8_t s[2] = {(uint8_t)((virtio_net_link(&n->v) ? STATUS_LINK_UP : 0) |
 				  (n->announcing ? STATUS_ANNOUNCE : 0)),
@@ -383,7 +275,7 @@ void virtio_net_set_cable(struct virtio_dev *d, bool plugged)
 		return;
 	n->plugged = plugged;
 	net_port_set_link(n->port, plugged);
-	show_status(n, true);
+	net_show_status(n, true);
 }
 
 void virtio_net_set_limit(struct virtio_dev *d, const struct bucket_config *bytes,
@@ -398,7 +290,7 @@ void virtio_net_cut(struct virtio_dev *d)
 
 	net_port_cut(n->port);
 	n->peer_gone = true;
-	show_status(n, true);
+	net_show_status(n, true);
 }
 
 void virtio_net_stats(const struct virtio_dev *d, struct net_stats *out)
@@ -413,7 +305,7 @@ static void port_link_lost(void *ctx)
 	log_warn("%s: the other end of the network cable is gone: the guest's link is down",
 		 n->v.pci.dev.id);
 	n->peer_gone = true;
-	show_status(n, true);
+	net_show_status(n, true);
 }
 
 /* All of the device configuration. */
@@ -425,7 +317,7 @@ static void set_config(struct virtio_net *n)
 
 	memcpy(config + CFG_MAC, n->mac, 6);
 	virtio_set_config(&n->v, 0, config, sizeof(config), false);
-	show_status(n, false);
+	net_show_status(n, false);
 }
 
 static const struct net_port_ops port_ops = {
@@ -435,159 +327,7 @@ static const struct net_port_ops port_ops = {
 	.link_lost = port_link_lost,
 };
 
-/* ---- control queue ---- */
-
-static bool ctrl_rx(struct virtio_net *n, uint8_t cmd, const uint8_t *data, size_t len)
-{
-	bool *mode[] = {&n->promisc, &n->allmulti, &n->alluni, &n->nomulti, &n->nouni, &n->nobcast};
-
-	if (len < 1 || cmd >= ARRAY_SIZE(mode) || data[0] > 1)
-		return false;
-	*mode[cmd] = data[0];
-	return true;
-}
-
-/* One table of a MAC_TABLE_SET; returns the bytes it takes, 0 if it is cut. */
-static size_t read_table(struct mac_table *t, const uint8_t *data, size_t len)
-{
-	uint32_t count;
-
-	if (len < 4)
-		return 0;
-	count = buf_le32(data);
-	if (count > (len - 4) / 6)
-		return 0;
-	t->overflow = count > MAC_TABLE_MAX;
-	t->n = t->overflow ? 0 : count;
-	memcpy(t->mac, data + 4, t->n * 6u);
-	return 4 + count * 6u;
-}
-
-static bool ctrl_mac(struct virtio_net *n, uint8_t cmd, const uint8_t *data, size_t len)
-{
-	struct mac_table uni, multi;
-	size_t used;
-
-	if (cmd == 1) {
-		if (len < 6 || data[0] & 1)
-			return false;
-		memcpy(n->mac, data, 6);
-		virtio_set_config(&n->v, CFG_MAC, data, 6, false);
-		return true;
-	}
-	if (cmd != 0)
-		return false;
-	used = read_table(&uni, data, len);
-	if (!used || !read_table(&multi, data + used, len - used))
-		return false;
-	n->uni = uni;
-	n->multi = multi;
-	return true;
-}
-
-static void apply_offloads(struct virtio_net *n, uint64_t offloads)
-{
-	unsigned o = 0;
-
-	n->offloads = offloads;
-	o |= offloads & F_GUEST_CSUM ? NET_OFFLOAD_CSUM : 0;
-	o |= offloads & F_GUEST_TSO4 ? NET_OFFLOAD_TSO4 : 0;
-	o |= offloads & F_GUEST_TSO6 ? NET_OFFLOAD_TSO6 : 0;
-	o |= offloads & F_GUEST_ECN ? NET_OFFLOAD_TSO_ECN : 0;
-	if (net_port_set_offloads(n->port, o) < 0)
-		log_warn_limited("%s: the tap device does not take the guest's offloads",
-				 n->v.pci.dev.id);
-}
-
-static bool ctrl_offloads(struct virtio_net *n, uint8_t cmd, const uint8_t *data, size_t len)
-{
-	uint64_t want;
-
-	if (cmd != 0 || len < 8)
-		return false;
-	want = buf_le32(data) | (uint64_t)buf_le32(data + 4) << 32;
-	if (want & ~(n->v.features & F_GUEST_OFFLOADS))
-		return false;
-	apply_offloads(n, want);
-	return true;
-}
-
-static bool ctrl_pairs(struct virtio_net *n, uint8_t cmd, const uint8_t *data, size_t len)
-{
-	unsigned pairs = len >= 2 ? buf_le16(data) : 0;
-
-	if (cmd != 0 || !pairs || pairs > n->pairs_max)
-		return false;
-	n->pairs = pairs;
-	return true;
-}
-
-static bool ctrl(struct virtio_net *n, const uint8_t *cmd, size_t len)
-{
-	const uint8_t *data = cmd + 2;
-
-	if (len < 2)
-		return false;
-	len -= 2;
-	switch (cmd[0]) {
-	case CTRL_RX: return virtio_has(&n->v, F_CTRL_RX) && ctrl_rx(n, cmd[1], data, len);
-	case CTRL_MAC: return ctrl_mac(n, cmd[1], data, len);
-	case CTRL_ANNOUNCE:
-		if (!virtio_has(&n->v, F_GUEST_ANNOUNCE) || cmd[1] != 0)
-			return false;
-		n->announcing = false;
-		show_status(n, false);
-		return true;
-	case CTRL_MQ: return virtio_has(&n->v, F_MQ) && ctrl_pairs(n, cmd[1], data, len);
-	case CTRL_GUEST_OFFLOADS:
-		return virtio_has(&n->v, F_CTRL_GUEST_OFFLOADS) &&
-		       ctrl_offloads(n, cmd[1], data, len);
-	default: return false;
-	}
-}
-
-static void serve_ctrl(struct virtio_net *n, struct virtq *q)
-{
-	uint8_t cmd[CTRL_DATA_MAX], ack;
-	struct virtq_chain *c;
-	unsigned k = 0;
-
-	do {
-		virtq_disable_kicks(q);
-		for (; k < CTRL_BATCH && (c = virtq_pop(q)); k++) {
-			size_t len = virtq_chain_read(c, 0, cmd, sizeof(cmd));
-
-			n->n_ctrl++;
-			ack = CTRL_ERR;
-			if (c->out_bytes <= sizeof(cmd) && ctrl(n, cmd, len))
-				ack = CTRL_OK;
-			else
-				n->n_ctrl_refused++;
-			virtq_push(q, c, virtq_chain_write(c, 0, &ack, 1));
-		}
-		virtq_flush(q);
-		if (k == CTRL_BATCH) {
-			virtio_kick(&n->v, q->index);
-			return;
-		}
-	} while (virtq_enable_kicks(q));
-}
-
 /* ---- life ---- */
-
-/* As after a reset, §5.1.5. */
-static void first_modes(struct virtio_dev *d)
-{
-	struct virtio_net *n = from_v(d);
-
-	n->pairs = 1;
-	/* Without modes to choose the driver wants everything (§5.1.6.5.1: it cannot say less). */
-	n->promisc = !virtio_has(d, F_CTRL_VQ | F_CTRL_RX);
-	n->allmulti = n->alluni = n->nomulti = n->nouni = n->nobcast = false;
-	memset(&n->uni, 0, sizeof(n->uni));
-	memset(&n->multi, 0, sizeof(n->multi));
-	n->offloads = d->features & F_GUEST_OFFLOADS;
-}
 
 static void start(struct virtio_dev *d)
 {
@@ -597,13 +337,13 @@ static void start(struct virtio_dev *d)
 	n->loaded = false;
 	n->tx_waiting = n->rx_touched = 0;
 	if (!again)
-		first_modes(d);
-	apply_offloads(n, n->offloads);
+		net_ctrl_reset(n);
+	net_ctrl_offloads(n, n->offloads);
 	net_port_receive(n->port, true);
 	if (!again)
 		return;
 	n->announcing = virtio_has(d, F_GUEST_ANNOUNCE) && virtio_net_link(d);
-	show_status(n, true); /* the link may be another than before, too */
+	net_show_status(n, true); /* the link may be another than before, too */
 }
 
 static void stop(struct virtio_dev *d)
@@ -612,7 +352,7 @@ static void stop(struct virtio_dev *d)
 
 	net_port_receive(n->port, false);
 	n->announcing = false;
-	show_status(n, false);
+	net_show_status(n, false);
 	memcpy(n->mac, n->first_mac, 6);
 	virtio_set_config(d, CFG_MAC, n->mac, 6, false);
 	virtio_stopped(d);
@@ -629,38 +369,6 @@ static void resume(struct virtio_dev *d)
 
 	n->tx_waiting = 0;
 	net_port_receive(n->port, true);
-}
-
-static void table_state(struct mac_table *t, struct state *s)
-{
-	uint32_t count = t->n;
-
-	state_bool(s, &t->overflow);
-	state_u32_max(s, &count, MAC_TABLE_MAX);
-	t->n = count;
-	for (unsigned i = 0; i < t->n; i++)
-		state_bytes(s, t->mac[i], 6);
-}
-
-static int state(struct virtio_dev *d, struct state *s)
-{
-	struct virtio_net *n = from_v(d);
-	uint32_t pairs = n->pairs;
-
-	state_begin(s, "virtio-net", d->pci.dev.id, 1);
-	state_u32_max(s, &pairs, n->pairs_max);
-	n->pairs = pairs;
-	state_bytes(s, n->mac, 6);
-	state_bool(s, &n->promisc);
-	state_bool(s, &n->allmulti);
-	state_bool(s, &n->alluni);
-	state_bool(s, &n->nomulti);
-	state_bool(s, &n->nouni);
-	state_bool(s, &n->nobcast);
-	table_state(&n->uni, s);
-	table_state(&n->multi, s);
-	state_u64(s, &n->offloads);
-	return state_end(s);
 }
 
 static int loaded(struct virtio_dev *d, struct err *e)
@@ -681,7 +389,7 @@ static void notify(struct virtio_dev *d, struct virtq *q)
 	struct virtio_net *n = from_v(d);
 
 	if (q->index == ctrl_queue(n))
-		serve_ctrl(n, q);
+		net_ctrl_serve(n, q);
 	else if (q->index & 1)
 		serve_tx(n, q->index / 2);
 	else
@@ -740,7 +448,7 @@ const struct virtio_class virtio_net_class = {
 	.stop = stop,
 	.pause = pause_,
 	.resume = resume,
-	.state = state,
+	.state = net_ctrl_state,
 	.loaded = loaded,
 	.stats = stats,
 	.dump = dump,

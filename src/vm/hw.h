@@ -144,6 +144,11 @@ bool hw_leaving(struct hw *hw, const struct virtio_dev *d);
 /* hw_plug.c, for hw.c: the ports; which slots there are, when all devices are made. VM lock held. */
 int hw_plug_create(struct hw *hw, struct err *e);
 void hw_plug_slots(struct hw *hw);
+/* hw_boot.c, for hw.c: tables, kernel and initrd into guest memory; then the first state of the processors. */
+int hw_boot_load(struct hw *hw, struct err *e);
+int hw_boot_start(struct hw *hw, struct err *e);
+/* Of physical addresses, as the guest is told. */
+unsigned hw_phys_bits(void);
 /* Connects the console to its virtio port, if it has one. Loop thread, VM lock not held. */
 void hw_virtio_attach(struct hw *hw);
 /* Ends the vCPU threads first. Accepts NULL and a half-built one. Loop thread, VM lock not held. */
