@@ -39,10 +39,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "util/clock.h"
+
 #define GUARD (2 * MIB)
 #define BY_FILE (16 * KIB)
-#define REST_PIECE (16 * MIB)	    /* given back by one gmem_clear_rest(): a few milliseconds */
-#define MEM_MAX (UINT64_C(1) << 46) /* below the host's user address space */
+#define REST_PIECE (16 * MIB) /* given back by one gmem_clear_rest(): a few milliseconds */
+#define FILL_SLOW_NS (3 * CLOCK_NS_PER_MS) /* for 2 MiB; one that is there takes less than 1 ms */
+#define MEM_MAX (UINT64_C(1) << 46)	   /* below the host's user address space */
 
 static uint64_t n_pages(const struct gmem *m)
 {
@@ -302,6 +305,7 @@ void gmem_fill(struct gmem *m, gpa_t gpa, uint64_t len)
 {
 	uint8_t *p = m->thp && !m->from_file ? gmem_at(m, gpa, len) : NULL;
 	uint64_t from, to;
+	bool slow = false;
 
 	if (!p)
 		return;
@@ -309,9 +313,15 @@ void gmem_fill(struct gmem *m, gpa_t gpa, uint64_t len)
 	to = ALIGN_DOWN((uint64_t)(p - m->base) + len, 2 * MIB);
 	if (from >= to || madvise(m->base + from, to - from, MADV_HUGEPAGE) < 0)
 		return;
-	if (madvise(m->base + from, to - from, MADV_POPULATE_WRITE) == 0) {
-		m->filled_from = from;
-		m->filled_to = to;
+	m->filled_from = m->filled_to = from;
+	/* A host without free huge pages makes them by moving others, which takes longer than small ones do. */
+	while (m->filled_to < to && !slow) {
+		uint64_t began = clock_ns();
+
+		if (madvise(m->base + m->filled_to, 2 * MIB, MADV_POPULATE_WRITE) < 0)
+			break;
+		m->filled_to += 2 * MIB;
+		slow = clock_ns() - began > FILL_SLOW_NS;
 	}
 	(void)madvise(m->base + from, to - from,
 		      MADV_NOHUGEPAGE); /* one mapping again; the pages stay */

@@ -314,8 +314,10 @@ static void test_stop_time(void **st)
 		assert_true(waits_for_server());
 		fs_server_read(&server);
 		for (uint64_t i = 0; i <= all; i++) {
+			uint64_t ring = i == all; /* that of the queue last */
+
 			assert_true(waits_for_server());
-			fs_server_send(&server, 11, &(uint64_t){all - i ? 0 : 1}, 8);
+			fs_server_send(&server, 11, &ring, 8);
 			fix_run(f);
 		}
 		assert_false(waits_for_server());
@@ -328,15 +330,19 @@ static void test_stop_time(void **st)
 static void test_destroy(void **st)
 {
 	(void)st;
-	for (uint64_t how = 0; how < 4; how++) {
+	for (unsigned how = 0; how < 4; how++) {
+		uint64_t first, second;
+
 		begin(false);
 		fix_up(f, BASE, 16);
 		fix_kick(f, 0);
 		fix_run(f);
 		fs_server_read(&server);
 		ask(OPEN, 1, 0);
-		fs_server_send(&server, how == 3 ? 12 : 11, &(uint64_t){how == 2 ? 7 : 0}, 8);
-		fs_server_send(&server, 11, &(uint64_t){how == 1}, 8);
+		first = how == 2 ? 7 : 0;
+		second = how == 1;
+		fs_server_send(&server, how == 3 ? 12 : 11, &first, 8);
+		fs_server_send(&server, 11, &second, 8);
 		device_destroy(&f->d->pci.dev);
 		assert_int_equal(vhost_user_alive(client), how == 1);
 		f->d = NULL;
