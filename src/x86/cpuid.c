@@ -84,6 +84,13 @@
 /* Leaf 0xd: the XSAVE area of x87, SSE, AVX. */
 #define XCR0_OURS (X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX)
 #define XSAVE_LEGACY 576u
+/* AVX-512: F, DQ, IFMA, CD, BW, VL; VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ; VP2INTERSECT, FP16. */
+#define F7_EBX_AVX512F BIT(16)
+#define F7_EBX_AVX512 (F7_EBX_AVX512F | BIT(17) | BIT(21) | BIT(28) | BIT(30) | BIT(31))
+#define F7_ECX_AVX512 (BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14))
+#define F7_EDX_AVX512 (BIT(8) | BIT(23))
+#define AVX512_FIRST 5u /* its components in XCR0, and sub-leaves of leaf 0xd */
+#define AVX512_PARTS 3u
 #define FD1_EAX_XSAVEOPT BIT(0)
 #define FD1_EAX_XSAVEC BIT(1)
 #define FD1_EAX_XGETBV1 BIT(2)
@@ -338,6 +345,41 @@ static void add_hypervisor(struct cpuid_table *t)
 	add_regs(t, KVM_LEAF + 1,
 		 (uint32_t)(KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE), 0, 0, 0);
 	add_regs(t, KVM_TSC_LEAF, t->tsc_khz, 1000000 /* APIC timer, kHz */, 0, 0);
+}
+
+static struct cpuid_entry *find(struct cpuid_table *t, uint32_t leaf, uint32_t sub)
+{
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->entry[i].leaf == leaf && t->entry[i].sub == sub)
+			return &t->entry[i];
+	return NULL;
+}
+
+void cpuid_add_avx512(struct cpuid_table *t, cpuid_source host)
+{
+	struct cpuid_entry *e7 = find(t, 7, 0), *ed = find(t, 0xd, 0), *e;
+	uint32_t host7[4], hostd[4], part[4], end = X86_FX_SIZE;
+
+	host(7, 0, host7);
+	host(0xd, 0, hostd);
+	if (!e7 || !ed || !(t->xcr0_valid & X86_XCR0_AVX) ||
+	    !(host7[CPUID_EBX] & (uint32_t)F7_EBX_AVX512F) ||
+	    (hostd[CPUID_EAX] & X86_XCR0_AVX512) != X86_XCR0_AVX512 ||
+	    t->n + AVX512_PARTS > CPUID_MAX_ENTRIES)
+		return;
+	e7->reg[CPUID_EBX] |= host7[CPUID_EBX] & (uint32_t)F7_EBX_AVX512;
+	e7->reg[CPUID_ECX] |= host7[CPUID_ECX] & (uint32_t)F7_ECX_AVX512;
+	e7->reg[CPUID_EDX] |= host7[CPUID_EDX] & (uint32_t)F7_EDX_AVX512;
+	for (uint32_t sub = AVX512_FIRST; sub < AVX512_FIRST + AVX512_PARTS; sub++) {
+		host(0xd, sub, part);
+		e = add(t, 0xd, sub, false);
+		e->reg[CPUID_EAX] = part[CPUID_EAX];
+		e->reg[CPUID_EBX] = part[CPUID_EBX];
+		end = MAX(end, part[CPUID_EBX] + part[CPUID_EAX]);
+	}
+	t->xcr0_valid |= X86_XCR0_AVX512;
+	ed->reg[CPUID_EAX] |= X86_XCR0_AVX512;
+	ed->reg[CPUID_ECX] = end;
 }
 
 void cpuid_add_pv(struct cpuid_table *t, unsigned n_vcpus, uint32_t have)

@@ -210,6 +210,55 @@ static void test_features(void **st)
 	assert_int_equal(table.efer_valid & X86_EFER_NXE, 0);
 }
 
+/* An AMD processor's places in the XSAVE area. */
+static void with_avx512(uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	static const uint32_t part[3][2] = {{64, 832}, {512, 896}, {1024, 1408}};
+
+	pretend(leaf, sub, out);
+	if (leaf == 0xd && sub >= 5 && sub <= 7) {
+		out[CPUID_EAX] = part[sub - 5][0];
+		out[CPUID_EBX] = part[sub - 5][1];
+	}
+}
+
+static void without_its_state(uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	with_avx512(leaf, sub, out);
+	if (leaf == 0xd && sub == 0)
+		out[CPUID_EAX] &= ~0x40u;
+}
+
+static void test_avx512(void **st)
+{
+	struct regs r;
+
+	(void)st;
+	set_vendor("AuthenticAMD");
+	bits = ~0u;
+	cpuid_build(&table, with_avx512, CPUID_MODEL_HOST, 1, 2100000);
+	cpuid_add_avx512(&table, without_its_state);
+	assert_int_equal(table.xcr0_valid, 7);
+	assert_int_equal(get(&table, 7, 0, 0).b & BIT(16), 0);
+	cpuid_add_avx512(&table, with_avx512);
+	assert_int_equal(table.xcr0_valid, 0xe7);
+	r = get(&table, 7, 0, 0);
+	assert_int_equal(r.b & 0xd0230000, 0xd0230000);
+	assert_int_equal(r.b & BIT(26), 0); /* AVX512PF, of other processors */
+	assert_int_equal(r.c & (BIT(1) | BIT(8) | BIT(11) | BIT(16)), BIT(1) | BIT(11));
+	r = get(&table, 0xd, 0, 0);
+	assert_int_equal(r.a, 0xe7);
+	assert_int_equal(r.c, 2432);
+	r = get(&table, 0xd, 7, 0);
+	assert_int_equal(r.a, 1024);
+	assert_int_equal(r.b, 1408);
+	/* Not without AVX: the model's. */
+	cpuid_build(&table, with_avx512, CPUID_MODEL_V2, 1, 2100000);
+	cpuid_add_avx512(&table, with_avx512);
+	assert_int_equal(table.xcr0_valid, 0);
+	assert_int_equal(get(&table, 0xd, 5, 0).a, 0);
+}
+
 static void test_vendors(void **st)
 {
 	struct regs r;
@@ -316,10 +365,15 @@ static void test_subset_of_host(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reset),	       cmocka_unit_test(test_init_and_sipi),
-		cmocka_unit_test(test_copy),	       cmocka_unit_test(test_print),
-		cmocka_unit_test(test_features),       cmocka_unit_test(test_vendors),
-		cmocka_unit_test(test_topology),       cmocka_unit_test(test_clock_and_hypervisor),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_init_and_sipi),
+		cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_print),
+		cmocka_unit_test(test_features),
+		cmocka_unit_test(test_avx512),
+		cmocka_unit_test(test_vendors),
+		cmocka_unit_test(test_topology),
+		cmocka_unit_test(test_clock_and_hypervisor),
 		cmocka_unit_test(test_subset_of_host),
 	};
 

@@ -32,12 +32,6 @@
 #define FX21_EAX_OURS \
 	(BIT(2) | BIT(6) | FX21_EAX_AUTO_IBRS | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31))
 
-/* AVX-512: F, DQ, IFMA, CD, BW, VL; VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ; VP2INTERSECT, FP16. */
-#define F7_EBX_AVX512F BIT(16)
-#define F7_EBX_AVX512 (F7_EBX_AVX512F | BIT(17) | BIT(21) | BIT(28) | BIT(30) | BIT(31))
-#define F7_ECX_AVX512 (BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14))
-#define F7_EDX_AVX512 (BIT(8) | BIT(23))
-
 /* What the processor, not an engine, decides. */
 static void take_real(struct engine *en, struct cpuid_entry *c)
 {
@@ -73,44 +67,15 @@ static void take_real(struct engine *en, struct cpuid_entry *c)
 	}
 }
 
-/*
- * AVX-512, which the software engine does not have and no named model contains: all of it that KVM has, if KVM has its state
- * too, in a form that we can move.
- */
+/* AVX-512, which the software engine does not have and no named model contains, if we can move its state. */
 static void add_avx512(struct engine *en)
 {
-	struct cpuid_table *t = &en->cpuid;
-	struct cpuid_entry *e7 = NULL, *ed = NULL;
-	uint32_t k7[4], kd[4], leaf[KVM_XSAVE_WIDE][4], end = X86_FX_SIZE;
+	uint32_t leaf[KVM_XSAVE_WIDE][4];
 
-	kvm_support_source(7, 0, k7);
-	kvm_support_source(0xd, 0, kd);
 	for (unsigned i = 0; i < KVM_XSAVE_WIDE; i++)
 		kvm_support_source(0xd, 5 + i, leaf[i]);
-	for (unsigned i = 0; i < t->n; i++) {
-		if (t->entry[i].leaf == 7 && t->entry[i].sub == 0)
-			e7 = &t->entry[i];
-		else if (t->entry[i].leaf == 0xd && t->entry[i].sub == 0)
-			ed = &t->entry[i];
-	}
-	if (en->cfg.cpu_model != CPUID_MODEL_HOST || !e7 || !ed ||
-	    !(t->xcr0_valid & X86_XCR0_AVX) || !(k7[CPUID_EBX] & (uint32_t)F7_EBX_AVX512F) ||
-	    (kd[CPUID_EAX] & X86_XCR0_AVX512) != X86_XCR0_AVX512 ||
-	    t->n + KVM_XSAVE_WIDE > CPUID_MAX_ENTRIES || !kvm_xsave_layout(&en->xsave, leaf))
-		return;
-	e7->reg[CPUID_EBX] |= k7[CPUID_EBX] & (uint32_t)F7_EBX_AVX512;
-	e7->reg[CPUID_ECX] |= k7[CPUID_ECX] & (uint32_t)F7_ECX_AVX512;
-	e7->reg[CPUID_EDX] |= k7[CPUID_EDX] & (uint32_t)F7_EDX_AVX512;
-	for (unsigned i = 0; i < KVM_XSAVE_WIDE; i++) {
-		t->entry[t->n++] = (struct cpuid_entry){
-			.leaf = 0xd,
-			.sub = 5 + i,
-			.reg = {[CPUID_EAX] = leaf[i][CPUID_EAX], [CPUID_EBX] = leaf[i][CPUID_EBX]}};
-		end = MAX(end, leaf[i][CPUID_EBX] + leaf[i][CPUID_EAX]);
-	}
-	t->xcr0_valid |= X86_XCR0_AVX512;
-	ed->reg[CPUID_EAX] |= X86_XCR0_AVX512;
-	ed->reg[CPUID_ECX] = end;
+	if (en->cfg.cpu_model == CPUID_MODEL_HOST && kvm_xsave_layout(&en->xsave, leaf))
+		cpuid_add_avx512(&en->cpuid, kvm_support_source);
 }
 
 int kvm_cpuid_init(struct engine *en, struct err *e)
