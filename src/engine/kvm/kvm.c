@@ -146,9 +146,10 @@ static void reserve_pages(struct engine *en)
 }
 
 /*
- * vCPUs get the frequency that the host's TSC has now. Without it they get the one that was known when KVM's module was loaded; if that is
- * off by more than 250 ppm, and the processor does not scale, a vCPU has no frequency at all (each TSC deadline has passed at once, and
- * the guest drowns in timer interrupts) or has its TSC moved at each entry. On the VM since Linux 5.19, on each vCPU before that.
+ * vCPUs get the frequency that the host's TSC has now. Without it, on processors that do not say that theirs is constant, they get the
+ * one that was known when KVM's module was loaded; if that is off by more than 250 ppm, and the processor does not scale, a vCPU has no
+ * frequency at all (each TSC deadline has passed at once, and the guest drowns in timer interrupts) or has its TSC moved at each
+ * entry. On the VM since Linux 5.19, on each vCPU before that.
  */
 static void take_host_tsc_rate(struct engine *en)
 {
