@@ -46,7 +46,7 @@ static void healthy(void **state)
 	check("{" RUNS ",\"looks\":[" LOOK("\"agent\":\"closed\",", SLEEPS) "]}",
 	      "it has no agent that runs");
 	/* Nothing known is nothing wrong. */
-	check("{" RUNS "}", "web is as it should be");
+	check("{" RUNS "}", "web is running, and its process says no more of it");
 	check("{" RUNS ",\"looks\":[{}]}", "web");
 }
 
