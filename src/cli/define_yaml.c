@@ -442,7 +442,7 @@ int define_load(const char *path, json_t *defs, struct err *e)
 	if (ret == 0)
 		ret = folder_of(path, folder, e);
 	if (ret == 0)
-		ret = parse(&r, (const char *)b.data, b.len);
+		ret = parse(&r, b.len ? (const char *)b.data : "", b.len);
 	buf_fini(&b);
 	if (ret == 0 && json_array_size(defs) == before)
 		ret = err_set(e, EINVAL, "\"%s\" has no definition in it", shown);

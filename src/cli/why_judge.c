@@ -142,9 +142,16 @@ char *why_sentence(const json_t *facts, const json_t *findings)
 	char busy[64] = "", *out = NULL;
 	json_int_t s = why_number(json_array_get(looks, 0), "uptime_ms") / 1000;
 
+	/* A VM process of another version may not know the question. */
+	if (!f && !json_array_size(looks)) {
+		if (asprintf(&out, "%s is %s, and its process says no more of it", name,
+			     why_text(vm, "state")) < 0)
+			return NULL;
+		return out;
+	}
 	if (!fine || !json_array_size(looks)) {
-		if (asprintf(&out, "%s %s%s%s", name, f ? why_text(f, "text") : "is as it should be",
-			     *to_do ? ": " : "", to_do) < 0)
+		if (asprintf(&out, "%s %s%s%s", name, why_text(f, "text"), *to_do ? ": " : "",
+			     to_do) < 0)
 			return NULL;
 		return out;
 	}

@@ -302,7 +302,7 @@ static int opt_unknown_key(const char *option, const struct opt_def *table, unsi
 			   const char *key, struct err *e)
 {
 	const char *names[OPT_MAX + 1];
-	char shown[64], list[96] = "";
+	char shown[64], list[200] = "";
 	const char *near;
 	size_t used = 0;
 	unsigned k = 0;
