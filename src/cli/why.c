@@ -236,6 +236,7 @@ static int why_vm(struct rundir *r, const struct vm_options *o, struct err *e)
 	if (!vm)
 		return err_set(e, ENOMEM, "out of memory");
 	add_lodged(r->name, facts);
+	add_console(r, facts);
 	if (rundir_alive(r)) {
 		p = process_facts(why_number(vm, "vm"));
 		if (p)
@@ -244,7 +245,6 @@ static int why_vm(struct rundir *r, const struct vm_options *o, struct err *e)
 		if (p)
 			json_object_set_new(facts, "keeper", p);
 		add_looks(r, facts, why_number(vm, "vm"));
-		add_console(r, facts);
 		p = json_array_get(json_object_get(facts, "looks"), 0);
 		if (!strcmp(why_text(p, "state"), "running") &&
 		    !strcmp(why_text(p, "agent"), "open"))

@@ -55,6 +55,8 @@ json_int_t why_rise(const struct why *w, const char *list, const char *id, const
 /* why_host.c: the VM's processes, its end, pauses, what lodged does. */
 void why_host_rules(struct why *w);
 /* why_guest.c: what the guest says on its console and what its processors do. */
+/* The rest of the line behind the last place of `what`, without control characters; NULL: it does not say that. */
+const char *why_last_said(const char *console, const char *what, char *out, size_t size);
 void why_console_rules(struct why *w);
 void why_cpu_rules(struct why *w);
 /* why_device.c: disks, network cards, agent, memory. */

@@ -13,8 +13,7 @@
 
 /* ---- console ---- */
 
-/* The rest of the line behind the last place of `what`, without control characters; NULL: it does not say that. */
-static const char *last_said(const char *console, const char *what, char *out, size_t size)
+const char *why_last_said(const char *console, const char *what, char *out, size_t size)
 {
 	const char *found = NULL;
 	char line[160];
@@ -116,7 +115,7 @@ void why_console_rules(struct why *w)
 	for (unsigned i = 0; i < ARRAY_SIZE(signs); i++) {
 		const struct sign *s = &signs[i];
 
-		found = last_said(s->at_end ? last : console, s->words, rest, sizeof(rest));
+		found = why_last_said(s->at_end ? last : console, s->words, rest, sizeof(rest));
 		if (!found)
 			continue;
 		for (size_t n = strlen(rest); n && rest[n - 1] == '.'; n--)

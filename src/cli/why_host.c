@@ -58,7 +58,7 @@ static void rule_ended(struct why *w)
 {
 	const char *state = why_text(w->vm, "state"), *text;
 	const json_t *exit = json_object_get(w->vm, "exit");
-	char shown[200];
+	char shown[200], panic[160];
 
 	if (strcmp(state, "stopped") != 0 && strcmp(state, "crashed") != 0 &&
 	    strcmp(state, "failed") != 0 && strcmp(state, "dead") != 0)
@@ -68,6 +68,11 @@ static void rule_ended(struct why *w)
 		why_find(w, WHY_STUCK, "end", again,
 			 "ended because its keeper (process %lld) was killed, and the VM with it",
 			 (long long)why_number(w->vm, "keeper"));
+	else if (!strcmp(state, "crashed") &&
+		 why_last_said(why_text(w->facts, "console"), "Kernel panic - not syncing: ", panic,
+			       sizeof(panic)))
+		why_find(w, WHY_STUCK, "end", "`lodge logs @` has the rest",
+			 "ended because its kernel panicked: %s", panic);
 	else if (!strcmp(state, "crashed"))
 		why_find(w, WHY_STUCK, "end", "`lodge logs @` has its last words", "crashed: %s",
 			 *text ? text : "a triple fault");

@@ -85,6 +85,9 @@ static void ended(void **state)
 				 cases[i].state, cases[i].exit) > 0);
 		check(facts, cases[i].wanted);
 	}
+	check("{\"vm\":{\"name\":\"web\",\"state\":\"crashed\",\"exit\":{\"status\":3}},"
+	      "\"console\":\"[1.0] Kernel panic - not syncing: Attempted to kill init!\\nmore\"}",
+	      "web ended because its kernel panicked: Attempted to kill init!: `lodge logs web`");
 }
 
 static void lodged(void **state)
