@@ -82,6 +82,8 @@ def main(source, out):
             name = op["operationId"]
             if "responses" not in op or "summary" not in op:
                 die(f"{where} has no summary or no responses")
+            if op.get("x-lodge-websocket") and (method != "get" or "requestBody" in op):
+                die(f"{where}: a WebSocket begins with a GET without a body")
             ws = str(op.get("x-lodge-websocket", False)).lower()
             query = []
             for p in op.get("parameters", []):

@@ -242,6 +242,7 @@ int main(int argc, char **argv)
 		return argc == 2 && !strcmp(argv[1], "--help") ? 0 : EXIT_USAGE;
 	}
 	umask(077);
+	unsetenv("LODGE_HOST"); /* the programs that we start work here */
 	r = run(&d, &e);
 	if (r < 0)
 		log_error("%s", e.msg);
