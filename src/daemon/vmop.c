@@ -134,8 +134,11 @@ static void op_result(struct op *op, unsigned code)
 	/* Gone already: that is what was wanted. */
 	bool well = code == 0 || (!op->starting && (code == 4 || code == 5));
 
-	if (op->cancelled && op->starting && unit_used() && !op->undone) {
+	if (op->cancelled && op->starting && !op->undone) {
+		/* It may have come up in the moment before it heard of that. */
 		op->undone = true;
+		op->force = true;
+		op->starting = unit_used();
 		if (op_spawn(op, NULL) < 0)
 			op_end(op, "cancelled", "cancelled", "it was cancelled");
 	} else if (op->cancelled) {
@@ -383,7 +386,7 @@ int vms_cancel(struct vms *v, uint64_t id, struct err *e)
 		return -e->code;
 	if (!op->pid)
 		op_end(op, "cancelled", "cancelled", "it was cancelled");
-	else
+	else if (!op->undone)
 		kill(op->pid,
 		     SIGTERM); /* a start: its keeper then finds nobody waiting, and ends the VM */
 	return 0;

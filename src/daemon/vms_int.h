@@ -21,7 +21,7 @@ struct op {
 	char text[1024]; /* the last of what the program said */
 	size_t len;
 	bool cancelled;
-	bool undone;   /* a start that was cancelled under systemd: the unit is being stopped */
+	bool undone;   /* a start that was cancelled: what may have come up is being stopped */
 	bool starting; /* its program is `lodge run`, else `lodge stop` */
 };
 
