@@ -261,20 +261,14 @@ void vm_info_options(FILE *f)
 	opt_print_help(info_table, ARRAY_SIZE(info_table), f);
 }
 
-/* How its process is locked in: {"seccomp":"on",..}. */
-static void add_sandbox(const struct rundir *r, json_t *j)
+/* The layers of a sandbox: {"seccomp":"on",..}. */
+static json_t *layers_text(const json_t *layers)
 {
-	_autojson json_t *answer = NULL;
-	_autoclose int fd = rundir_alive(r) ? rundir_connect(r, "control", SOCK_SEQPACKET, NULL) :
-					      -1;
-	json_t *all;
+	json_t *all = json_object();
 	const json_t *l;
 	size_t i;
 
-	if (fd < 0 || control_call(fd, CONTROL_INFO, clock_ns() + LOOK_NS, &answer, NULL) < 0)
-		return;
-	all = json_object();
-	json_array_foreach(json_object_get(answer, "sandbox"), i, l)
+	json_array_foreach((json_t *)(uintptr_t)layers, i, l)
 	{
 		const char *name = json_string_value(json_object_get(l, "layer"));
 		const char *note = json_string_value(json_object_get(l, "note"));
@@ -286,7 +280,27 @@ static void add_sandbox(const struct rundir *r, json_t *j)
 							 more ? " (" : "", more ? note : "",
 							 more ? ")" : ""));
 	}
-	json_object_set_new(j, "sandbox", all);
+	return all;
+}
+
+/* How its process is locked in, and its network helpers ("sandbox-nat0", by the card). */
+static void add_sandbox(const struct rundir *r, json_t *j)
+{
+	_autojson json_t *info = rundir_read(r, "info.json"), *answer = NULL;
+	_autoclose int fd = rundir_alive(r) ? rundir_connect(r, "control", SOCK_SEQPACKET, NULL) :
+					      -1;
+	const char *card;
+	json_t *layers;
+	char key[32];
+
+	if (fd < 0 || control_call(fd, CONTROL_INFO, clock_ns() + LOOK_NS, &answer, NULL) < 0)
+		return;
+	json_object_set_new(j, "sandbox", layers_text(json_object_get(answer, "sandbox")));
+	json_object_foreach(json_object_get(info, "nat"), card, layers)
+	{
+		snprintf(key, sizeof(key), "sandbox-nat%.8s", card);
+		json_object_set_new(j, key, layers_text(layers));
+	}
 }
 
 static int info_one(struct rundir *r, const struct vm_options *o, int *status, struct err *e)

@@ -177,6 +177,21 @@ static json_t *run_info(const struct run_options *o, const struct vm_config *c, 
 	return j;
 }
 
+/* What is known only then: its process, and how its network helpers are locked in, by the number of the card. */
+static void run_tell_started(json_t *info, pid_t pid, const struct run_nets *nets)
+{
+	json_t *helpers = json_object();
+	char card[16];
+
+	(void)json_object_set_new(info, "vm", json_integer(pid));
+	for (unsigned i = 0; i < nets->n; i++) {
+		snprintf(card, sizeof(card), "%u", i);
+		if (nets->net[i].sandbox)
+			(void)json_object_set(helpers, card, nets->net[i].sandbox);
+	}
+	(void)json_object_set_new(info, "nat", helpers);
+}
+
 /* state_fd: of --restore, or -1; consumed. */
 static int run_vm(struct run_options *o, const struct vm_config *c, const char *console_path,
 		  int state_fd, const struct rundir *run, struct detach *detach, const json_t *words)
@@ -221,7 +236,7 @@ static int run_vm(struct run_options *o, const struct vm_config *c, const char *
 	rundisk_keep(&o->disks, &fds);
 	config_fds_close(&fds);
 	if (!r)
-		(void)json_object_set_new(info, "vm", json_integer(at.pid));
+		run_tell_started(info, at.pid, &o->nets);
 	if (r) {
 		base_close_fd(&at.console);
 		base_close_fd(&at.opener);

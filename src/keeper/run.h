@@ -46,7 +46,8 @@ struct run_net {
 	const char *path; /* socket: of its name; NULL: fd */
 	bool listen;
 	int fd;
-	pid_t pid; /* lodge-nat; -1: none */
+	pid_t pid;	 /* lodge-nat; -1: none */
+	json_t *sandbox; /* how that is locked in; NULL: it has not said */
 };
 
 struct run_nets {

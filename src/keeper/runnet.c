@@ -26,7 +26,7 @@
 
 #define NET_USER_MTU 32000u  /* libslirp offers a window of 64 KiB and no more: two packets of it */
 #define NET_VNET_HDR_SIZE 12 /* virtio_net_hdr_v1 */
-#define NET_ERROR_TEXT 4096u
+#define NET_ERROR_TEXT 8192u
 
 struct net_words {
 	const char *kind, *id, *mac, *ifname, *network, *hostname, *path;
@@ -377,8 +377,8 @@ static int open_tap(const struct run_net *n, struct err *e)
 	return r;
 }
 
-/* What the helper says of its start: nothing if all is well. */
-static int nat_result(int fd, struct err *e)
+/* What the helper says of its start: how it is locked in, or an error. Nothing is one, too: it has ended. */
+static int nat_result(int fd, json_t **sandbox, struct err *e)
 {
 	char text[NET_ERROR_TEXT];
 	size_t len = 0;
@@ -388,11 +388,12 @@ static int nat_result(int fd, struct err *e)
 	       ((n = read(fd, text + len, sizeof(text) - len)) > 0 || (n < 0 && errno == EINTR)))
 		len += n > 0 ? (size_t)n : 0;
 	if (!len)
-		return 0;
+		return err_set(e, EPROTO, "lodge-nat does not start");
 	_autojson json_t *j = NULL;
 	if (json_parse(text, len, sizeof(text), "lodge-nat's answer", &j, e) < 0)
 		return err_set(e, EPROTO, "lodge-nat does not start");
-	return control_error_parse(j, e);
+	*sandbox = json_incref(json_object_get(j, "sandbox"));
+	return *sandbox ? 0 : control_error_parse(j, e);
 }
 
 static int start_nat(struct run_net *n, const struct config_net *c, const char *forward, bool stay,
@@ -451,7 +452,7 @@ static int start_nat(struct run_net *n, const struct config_net *c, const char *
 		goto fail;
 	n->pid = pid;
 	base_close_fd(&status_w);
-	r = nat_result(status_r, e);
+	r = nat_result(status_r, &n->sandbox, e);
 	if (r)
 		goto fail;
 	return pair[0];
@@ -486,6 +487,8 @@ void runnet_end(struct run_nets *nets)
 	for (unsigned i = 0; i < nets->n; i++) {
 		if (nets->net[i].pid > 0)
 			launch_end(nets->net[i].pid);
+		json_decref(nets->net[i].sandbox);
+		nets->net[i].sandbox = NULL;
 		free(nets->net[i].text);
 	}
 	nets->n = 0;

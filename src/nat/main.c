@@ -8,7 +8,7 @@
  *   3. Listen on the forwarded ports.
  *   4. Lock in (sandbox/sandbox.h): all layers but the network namespace; of files only /etc/resolv.conf, to read it. libslirp looks at it again and
  *      again for the host's name servers; a file that takes its place later is not seen.
- *   5. Say how it went on the status pipe: nothing, and it closes, when all is well; else one JSON error object.
+ *   5. Say how it went on the status pipe, which then closes: a JSON object with the layers of the sandbox, or an error object.
  *   6. Move packets until the other end of the network socket is closed, or SIGTERM comes.
  *
  * The network socket (SOCK_SEQPACKET or a pair of datagram sockets) carries one frame a packet, with a virtio_net_hdr_v1 in
@@ -128,7 +128,7 @@ static void close_others(unsigned a, unsigned b)
 }
 
 /* 4. */
-static int lock_in(const struct options *o, struct err *e)
+static int lock_in(const struct options *o, struct sandbox *s, struct err *e)
 {
 	const struct sandbox_config sc = {.filter = &sandbox_filter_nat,
 					  .network = true,
@@ -140,7 +140,6 @@ static int lock_in(const struct options *o, struct err *e)
 					  .trap = o->sandbox == CONFIG_SANDBOX_TRACE};
 	struct sigaction ignore = {.sa_handler = SIG_IGN}, term = {.sa_handler = on_term};
 	int death = o->stay ? 0 : SIGKILL;
-	struct sandbox s;
 
 	if (o->stay) {
 		(void)prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
@@ -154,12 +153,14 @@ static int lock_in(const struct options *o, struct err *e)
 	sigaction(SIGTERM, &term, NULL);
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, death, 0, 0, 0);
-	if (o->sandbox == CONFIG_SANDBOX_OFF)
+	if (o->sandbox == CONFIG_SANDBOX_OFF) {
+		sandbox_none(s, "--sandbox off");
 		return 0;
-	sandbox_isolate(&s, &sc);
+	}
+	sandbox_isolate(s, &sc);
 	(void)prctl(PR_SET_PDEATHSIG, death, 0, 0, 0); /* a change of user has cleared it */
-	sandbox_seal(&s, &sc);
-	return o->sandbox == CONFIG_SANDBOX_STRICT ? sandbox_missing(&s, e) : 0;
+	sandbox_seal(s, &sc);
+	return o->sandbox == CONFIG_SANDBOX_STRICT ? sandbox_missing(s, e) : 0;
 }
 
 /* 5. */
@@ -173,12 +174,23 @@ static int report(int status_fd, const struct err *e)
 	return 1;
 }
 
+/* {"sandbox":[...]}: it runs, and this is how it is locked in. */
+static void report_sandbox(int status_fd, const struct sandbox *s)
+{
+	_autojson json_t *j = json_pack("{s:o*}", "sandbox", sandbox_json(s));
+	_autofree char *text = j ? json_text(j) : NULL;
+
+	if (text && write(status_fd, text, strlen(text)) < 0)
+		log_warn("cannot tell of the sandbox");
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {.mtu = 65520, .network = "10.0.2.0/24"};
 	struct opt_result res = {0};
 	struct nat_config cfg;
 	struct nat *nat = NULL;
+	struct sandbox sandbox;
 	struct err e = {0};
 
 	log_init("lodge-nat", NULL);
@@ -199,8 +211,9 @@ int main(int argc, char **argv)
 	}
 	close_others((unsigned)o.fd, (unsigned)o.status_fd);
 	if (configure(&o, &cfg, &e) < 0 || nat_create(&nat, &cfg, (int)o.fd, &e) < 0 ||
-	    lock_in(&o, &e) < 0)
+	    lock_in(&o, &sandbox, &e) < 0)
 		return report((int)o.status_fd, &e);
+	report_sandbox((int)o.status_fd, &sandbox);
 	close((int)o.status_fd);
 	while (!ended && nat_round(nat))
 		;
