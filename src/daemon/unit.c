@@ -55,12 +55,25 @@ static int open_file(const char *name, const char *end, int flags, bool make, st
 	if (make)
 		(void)mkdirat(base.dir, FOLDER, 0700);
 	snprintf(path, sizeof(path), FOLDER "/%s.%s", name, end);
-	if (make)
-		(void)unlinkat(base.dir, path, 0);
 	fd = openat(base.dir, path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 	r = fd < 0 ? err_errno(e, errno, "cannot open \"%s\" in the run directory", path) : fd;
 	rundir_close(&base);
 	return r;
+}
+
+void unit_forget(const char *name)
+{
+	static const char *const ends[] = {"words", "err"};
+	char path[CONFIG_NAME_MAX + 24];
+	struct rundir base;
+
+	if (rundir_open_base(&base, NULL) < 0)
+		return;
+	for (unsigned i = 0; i < ARRAY_SIZE(ends); i++) {
+		snprintf(path, sizeof(path), FOLDER "/%s.%s", name, ends[i]);
+		(void)unlinkat(base.dir, path, 0);
+	}
+	rundir_close(&base);
 }
 
 /* "lodge", "run", ...: the first of them is where the program is. */
@@ -68,10 +81,12 @@ int unit_tell(const char *name, const char *folder, const char *lodge, const cha
 	      struct err *e)
 {
 	const char *head[] = {"-C", *folder ? folder : "/", "LODGE_DIRECT=1", lodge};
-	_autoclose int fd = open_file(name, "words", O_WRONLY | O_CREAT | O_EXCL, true, e);
+	_autoclose int fd = -1;
 	FILE *f;
 	int r;
 
+	unit_forget(name);
+	fd = open_file(name, "words", O_WRONLY | O_CREAT | O_EXCL, true, e);
 	if (fd < 0)
 		return fd;
 	f = fdopen(fd, "w");

@@ -162,8 +162,18 @@ static void op_ended(void *ctx, int fd, uint32_t events)
 	(void)events;
 	if (waitpid(op->pid, &status, WNOHANG) != op->pid)
 		return;
-	if (op->starting && unit_used())
-		op->len = unit_said(op->vm->name, op->text, sizeof(op->text));
+	if (op->starting && unit_used()) {
+		/* systemctl has only to say that it failed. */
+		char said[sizeof(op->text)];
+		size_t len = unit_said(op->vm->name, said, sizeof(said));
+
+		if (len) {
+			memcpy(op->text, said, len);
+			op->len = len;
+			loop_fd_del(op->w_said);
+			op->w_said = NULL;
+		}
+	}
 	while (op->w_said && op->said >= 0) { /* what is still in the pipe; its writers may live on */
 		size_t before = op->len;
 

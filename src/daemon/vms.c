@@ -501,6 +501,8 @@ int vms_remove(struct vms *v, const char *name, uint64_t revision, struct err *e
 	if (rundir_open(&run, vm->name, NULL) == 0 && rundir_claim(&run, NULL) == 0)
 		rundir_remove(&run);
 	rundir_close(&run);
+	if (unit_used())
+		unit_forget(vm->name);
 	v->calls.vm_changed(v->calls.ctx, vm->name, "removed");
 	drop(vm);
 	return 0;

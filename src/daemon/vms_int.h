@@ -76,6 +76,8 @@ void unit_words(struct unit_words *w, const char *verb, const char *name);
 /* Leaves for the unit of `name` what it is to run: argv, which is lodge's, in `folder`. */
 int unit_tell(const char *name, const char *folder, const char *lodge, const char *const argv[],
 	      struct err *e);
+/* Nothing is left of that. */
+void unit_forget(const char *name);
 /* What it said at the end, without a line break; its length. */
 size_t unit_said(const char *name, char *text, size_t size);
 
