@@ -8,7 +8,7 @@ build_release=$top/build/release
 # What a build needs, and what the tests and comparisons need on top of it.
 packages_build=(gcc libc6-dev meson ninja-build pkgconf zlib1g-dev liblzma-dev libzstd-dev
 	liblz4-dev libbz2-dev libjansson-dev libslirp-dev libext2fs-dev liburing-dev libsqlite3-dev libssl-dev libyaml-dev)
-packages_test=(libcmocka-dev libzydis-dev binutils clang-format-14 cppcheck e2fsprogs jq curl sqlite3 python3 openssl systemd
+packages_test=(procps libcmocka-dev libzydis-dev binutils clang-format-14 cppcheck e2fsprogs jq curl sqlite3 python3 openssl systemd
 	libopenapi-client-perl)
 packages_fuzz=(clang libclang-rt-dev)
 packages_bench=(qemu-system-x86 iperf3 jq curl python3-minimal)
