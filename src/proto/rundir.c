@@ -30,6 +30,7 @@
 
 #define CREATE_TRIES 200
 #define PROC_PATH_MAX 64u
+#define FOLDERS_MS 5000u
 
 void rundir_init(struct rundir *r)
 {
@@ -267,8 +268,10 @@ static int lock_is_there(const struct rundir *r)
 
 /* ---- life of a folder ---- */
 
-void rundir_remove_folders(const struct rundir *r)
+/* `ms`: how long it may take until the processes of a keeper that was killed are gone. */
+static void remove_folders(const struct rundir *r, unsigned ms)
 {
+	const struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
 	_autojson json_t *j = rundir_read(r, RUNDIR_FOLDERS_FILE);
 	json_t *folder;
 	size_t i;
@@ -277,9 +280,16 @@ void rundir_remove_folders(const struct rundir *r)
 	{
 		const char *path = json_string_value(folder);
 
-		if (path)
-			(void)rmdir(path);
+		while (path && rmdir(path) < 0 && errno == EBUSY && ms) {
+			nanosleep(&pause, NULL);
+			ms -= MIN(ms, 5u);
+		}
 	}
+}
+
+void rundir_remove_folders(const struct rundir *r)
+{
+	remove_folders(r, 0);
 }
 
 /* All but the lock. What is not a file or a socket was put there by somebody else, and stays. */
@@ -289,7 +299,7 @@ static void clear(const struct rundir *r)
 	struct dirent *d;
 	DIR *dir;
 
-	rundir_remove_folders(r);
+	remove_folders(r, FOLDERS_MS);
 	if (fd < 0)
 		return;
 	dir = fdopendir(fd);

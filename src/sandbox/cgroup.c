@@ -9,23 +9,28 @@
  *   1. in the group of this process, which goes on into a group "keeper" beside it if it is alone there: a scope, or a group
  *      that was handed to it (systemd calls that Delegate=yes);
  *   2. else in the one above, beside that of this process.
- * Which of the two can be had is found out by trying. The folders are named lodge-VM-PID after the process that makes them.
+ * Which of the two can be had is found out by trying. The folders are named lodge-VM-PID after the process that makes them; those of
+ * keepers that were killed go with the VM's run directory (proto/rundir.c), or when the next group is made beside them.
  *
  * A limit of memory covers what the processes in the group were the first to touch: the guest's memory, their own, page tables, and the
  * page cache of the disks, which the kernel takes back before it ends anybody.
  */
 #include "sandbox/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#define YOUNG_SECONDS 60
 #define PERIOD_US 100000u /* of a quota, as the kernel's default */
 #define WEIGHT_V1 1024u	  /* what a weight of 100 is called in version 1 */
 
@@ -188,6 +193,38 @@ void cgroup_plan(struct cgroup *g, const char *name, bool stay)
 		plan_v2(g, name);
 }
 
+/* ---- what others left ---- */
+
+/*
+ * Removes empty groups beside ours whose keepers were killed, and whose run directory went without `lodge rm`. One that is young may
+ * belong to a keeper that is about to fill it, and that this process cannot see.
+ */
+static void sweep(const char *folder)
+{
+	char parent[PATH_MAX];
+	struct dirent *d;
+	DIR *dir;
+
+	strcpy(parent, folder);
+	*strrchr(parent, '/') = '\0';
+	dir = opendir(parent);
+	while (dir && (d = readdir(dir))) {
+		const char *dash = strrchr(d->d_name, '-');
+		long pid = dash ? strtol(dash + 1, NULL, 10) : 0;
+		struct stat st;
+
+		if (strncmp(d->d_name, "lodge-", 6) != 0 || pid <= 0 || pid > INT_MAX ||
+		    kill((pid_t)pid, 0) == 0 || errno != ESRCH ||
+		    fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    st.st_mtime + YOUNG_SECONDS > time(NULL))
+			continue;
+		(void)unlinkat(dirfd(dir), d->d_name,
+			       AT_REMOVEDIR); /* not if there is anybody in it */
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* ---- making one ---- */
 
 static int put(const char *folder, const char *file, const char *text)
@@ -340,6 +377,8 @@ void cgroup_make(struct cgroup *g, const struct cgroup_limits *l)
 
 	if (!g->n)
 		return;
+	for (unsigned i = 0; i < g->n; i++)
+		sweep(g->folder[i]);
 	r = g->v2 ? make_v2(g, l) : make_v1(g, l);
 	if (r < 0) {
 		char why[CGROUP_NOTE_SIZE];
