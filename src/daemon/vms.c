@@ -291,9 +291,14 @@ int vms_admit(struct vm *vm, struct err *e)
 
 static json_t *describe(struct vm *vm)
 {
-	json_t *j = json_deep_copy(vm->def);
-	bool runs = vm->keeper >= 0;
+	json_t *j;
+	bool runs;
 
+	/* It may have come up without us: by a program of a lodged that was killed, or of somebody's. */
+	if (!vm->op && vm->keeper < 0)
+		vms_refresh(vm);
+	runs = vm->keeper >= 0;
+	j = json_deep_copy(vm->def);
 	json_object_set_new(j, "name", json_string(vm->name));
 	json_object_set_new(j, "state", json_string(state_of(vm)));
 	if (vm->op)
