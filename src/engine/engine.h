@@ -67,6 +67,9 @@ struct engine_exit {
 	char why[400];
 };
 
+/* How the KVM engine notes the pages that vCPUs write: a log of each memory slot, or a ring for each vCPU (engine/kvm/dirty.c). */
+enum kvm_dirty { KVM_DIRTY_AUTO, KVM_DIRTY_LOG, KVM_DIRTY_RING };
+
 enum soft_mode { SOFT_MODE_TRANSLATE, SOFT_MODE_REFERENCE, SOFT_MODE_LOCKSTEP, SOFT_MODE_CHAOS };
 
 struct engine_config {
@@ -86,6 +89,7 @@ struct engine_config {
 	 * but before any other access of any vCPU. */
 	uint16_t latch_port[2];
 	unsigned n_latch_ports;
+	enum kvm_dirty kvm_dirty; /* a ring that KVM here does not have is an error of open() */
 	int kvm_fd; /* /dev/kvm, open for reading and writing; borrowed. -1: it opens it itself */
 };
 

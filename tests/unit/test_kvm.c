@@ -23,6 +23,10 @@
 #define MEMORY (2 * MIB)
 #define CODE 0x1000u
 #define PORT 0x42u
+/* Of the test in which two vCPUs write pages: more than fit into a ring. */
+#define WRITERS_MEMORY (96 * MIB)
+#define WRITERS_FIRST (16 * MIB / GMEM_PAGE)
+#define WRITERS_PAGES 6000u
 
 struct fixture {
 	struct gmem *mem;
@@ -36,6 +40,7 @@ struct fixture {
 	uint64_t mmio_gpa, mmio_value;
 	unsigned mmio_size;
 	bool kick_on_out;
+	bool done[2]; /* each vCPU's: it has written to PORT */
 };
 
 static uint32_t port_in(void *ctx, unsigned vcpu, uint16_t port, unsigned size)
@@ -52,6 +57,7 @@ static void port_out(void *ctx, unsigned vcpu, uint16_t port, uint32_t value, un
 	(void)size;
 	if (port == PORT && f->n_out < ARRAY_SIZE(f->out))
 		f->out[f->n_out++] = value;
+	f->done[vcpu] = true;
 	if (f->kick_on_out)
 		engine_kvm.kick(f->v[vcpu], true);
 }
@@ -75,10 +81,10 @@ static void mmio_write(void *ctx, unsigned vcpu, gpa_t gpa, uint64_t value, unsi
 	engine_kvm.kick(f->v[0], true);
 }
 
-static int setup_n(void **state, unsigned n)
+static int setup_n(void **state, unsigned n, uint64_t memory, enum kvm_dirty dirty)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct gmem_range range = {0, MEMORY};
+	struct gmem_range range = {0, memory};
 	struct err e = {0};
 	int r;
 
@@ -97,6 +103,7 @@ static int setup_n(void **state, unsigned n)
 					  .host = &f->host,
 					  .n_vcpus = n,
 					  .tsc_khz = clock_tsc_khz(),
+					  .kvm_dirty = dirty,
 					  .kvm_fd = -1};
 
 		r = engine_kvm.open(&f->en, &c, &e);
@@ -112,12 +119,27 @@ static int setup_n(void **state, unsigned n)
 
 static int setup(void **state)
 {
-	return setup_n(state, 1);
+	return setup_n(state, 1, MEMORY, KVM_DIRTY_AUTO);
 }
 
 static int setup_two(void **state)
 {
-	return setup_n(state, 2);
+	return setup_n(state, 2, MEMORY, KVM_DIRTY_AUTO);
+}
+
+static int setup_ring(void **state)
+{
+	return setup_n(state, 1, MEMORY, KVM_DIRTY_RING);
+}
+
+static int setup_two_log(void **state)
+{
+	return setup_n(state, 2, WRITERS_MEMORY, KVM_DIRTY_LOG);
+}
+
+static int setup_two_ring(void **state)
+{
+	return setup_n(state, 2, WRITERS_MEMORY, KVM_DIRTY_RING);
 }
 
 static int teardown(void **state)
@@ -500,6 +522,152 @@ static void test_dirty(void **state)
 	engine_kvm.dirty_sync(f->en);
 }
 
+/* The vCPU writes to WRITERS_PAGES pages, each second one from WRITERS_FIRST + its number on. */
+static void start_writer(struct fixture *f, unsigned vcpu)
+{
+	static const uint8_t code[] = {
+		0x88, 0x06, /* 1: mov [esi], al */
+		0x01, 0xd6, /* add esi, edx */
+		0x49,	    /* dec ecx */
+		0x75, 0xf9, /* jnz 1b */
+		0xe6, PORT, /* out PORT, al */
+		0xeb, 0xfe,
+	};
+	const struct x86_seg data = {.sel = 0x18, .limit = 0xffffffff, .attr = 0xc093};
+	struct x86_state s;
+
+	memcpy(gmem_at(f->mem, CODE, sizeof(code)), code, sizeof(code));
+	x86_state_reset(&s, true);
+	s.cr0 = X86_CR0_PE | X86_CR0_ET | X86_CR0_NE;
+	for (unsigned i = 0; i < X86_SREGS; i++)
+		s.seg[i] = data;
+	s.seg[X86_CS] = (struct x86_seg){.sel = 0x10, .limit = 0xffffffff, .attr = 0xc09b};
+	s.rip = CODE;
+	s.gpr[X86_RSI] = (WRITERS_FIRST + vcpu) * GMEM_PAGE;
+	s.gpr[X86_RDX] = 2 * GMEM_PAGE;
+	s.gpr[X86_RCX] = WRITERS_PAGES;
+	f->done[vcpu] = false;
+	assert_int_equal(engine_kvm.set_state(f->v[vcpu], X86_STATE_ALL, &s), 0);
+}
+
+struct writer {
+	struct fixture *f;
+	unsigned vcpu;
+};
+
+/* NULL: it has done its work. */
+static void *writer(void *arg)
+{
+	struct engine_exit exit = {.why = ""};
+	struct writer *w = arg;
+	struct err e = {0};
+
+	if (engine_kvm.vcpu_attach(w->f->v[w->vcpu], &e) < 0)
+		return w;
+	while (!w->f->done[w->vcpu] && exit.reason == ENGINE_EXIT_KICK)
+		engine_kvm.run(w->f->v[w->vcpu], &exit);
+	return exit.reason == ENGINE_EXIT_KICK ? NULL : w;
+}
+
+static uint64_t writers_map[WRITERS_MEMORY / GMEM_PAGE / 64]; /* what the log named */
+
+/* Pages in a part of it, from WRITERS_FIRST on: what is below may be written by how the processor is made. */
+static uint64_t count_pages(const uint64_t *map)
+{
+	uint64_t n = 0;
+
+	for (uint64_t k = WRITERS_FIRST / 64; k < ARRAY_SIZE(writers_map); k++)
+		n += (uint64_t)__builtin_popcountll(map[k]);
+	return n;
+}
+
+/* Both vCPUs write; n_harvests times while they do and once after it the log is read, into writers_map. Returns the pages named
+ * there; *sum: how often pages were named. */
+static uint64_t write_pages(struct fixture *f, unsigned n_harvests, uint64_t *sum)
+{
+	static uint64_t part[ARRAY_SIZE(writers_map)];
+	struct writer w[2] = {{f, 0}, {f, 1}};
+	void *bad[2] = {NULL, NULL};
+	pthread_t t[2];
+
+	*sum = 0;
+	memset(writers_map, 0, sizeof(writers_map));
+	for (unsigned i = 0; i < 2; i++)
+		start_writer(f, i);
+	gmem_dirty_harvest(f->mem, part); /* what was before */
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, writer, &w[i]), 0);
+	for (unsigned i = 0; i <= n_harvests; i++) {
+		for (unsigned k = 0; i == n_harvests && k < 2; k++)
+			pthread_join(t[k], &bad[k]);
+		gmem_dirty_harvest(f->mem, part);
+		*sum += count_pages(part);
+		for (unsigned k = 0; k < ARRAY_SIZE(part); k++)
+			writers_map[k] |= part[k];
+	}
+	assert_true(!bad[0] && !bad[1]);
+	return count_pages(writers_map);
+}
+
+static unsigned long times_full(struct fixture *f)
+{
+	unsigned long n = 0;
+	char text[1024];
+	const char *at;
+
+	engine_kvm.stats(f->en, text, sizeof(text));
+	at = strstr(text, "kvm.ring_full ");
+	assert_non_null(at);
+	assert_int_equal(sscanf(at, "kvm.ring_full %lu", &n), 1);
+	return n;
+}
+
+/* Whatever way the kernel notes them: two vCPUs write pages, and these are what the log has, also when it is read meanwhile. */
+static void two_write(struct fixture *f, bool ring)
+{
+	uint64_t sum = 0;
+
+	f->kick_on_out = true;
+	assert_int_equal(gmem_dirty_start(f->mem), 0);
+	engine_kvm.dirty_sync(f->en);
+	for (unsigned n_harvests = 0; n_harvests <= 20; n_harvests += 20) {
+		assert_int_equal(write_pages(f, n_harvests, &sum), 2 * WRITERS_PAGES);
+		for (uint64_t p = WRITERS_FIRST; p < WRITERS_FIRST + 2 * WRITERS_PAGES; p++)
+			assert_true(writers_map[p / 64] & BIT(p % 64));
+		if (n_harvests)
+			continue;
+		assert_int_equal(sum, 2 * WRITERS_PAGES);
+		assert_int_equal(times_full(f) > 0, ring);
+	}
+	/* Off and on again: nothing of before is left. */
+	gmem_dirty_stop(f->mem);
+	engine_kvm.dirty_sync(f->en);
+	assert_int_equal(write_pages(f, 0, &sum), 0);
+	assert_int_equal(gmem_dirty_start(f->mem), 0);
+	engine_kvm.dirty_sync(f->en);
+	gmem_dirty_harvest(f->mem, writers_map);
+	assert_int_equal(count_pages(writers_map), 0);
+	assert_int_equal(write_pages(f, 0, &sum), 2 * WRITERS_PAGES);
+}
+
+static void test_dirty_two_log(void **state)
+{
+	two_write(fixture(state), false);
+}
+
+/* (A KVM that emulates whole stretches of guest code lets a ring run over.) */
+static void test_dirty_two_ring(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct kvm_probe probe;
+
+	kvm_probe(&probe);
+	if (kvm_probe_usable(&probe))
+		two_write(f, true);
+	else
+		skip();
+}
+
 static void test_refusals(void **state)
 {
 	struct fixture *f = fixture(state);
@@ -532,6 +700,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_chips, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dirty, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dirty, setup_ring, teardown),
+		cmocka_unit_test_setup_teardown(test_dirty_two_log, setup_two_log, teardown),
+		cmocka_unit_test_setup_teardown(test_dirty_two_ring, setup_two_ring, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 	};
 

@@ -187,6 +187,8 @@ static void kvm_close(struct engine *en)
 		en->cfg.mem->hook = (struct gmem_hook){0};
 	pthread_mutex_destroy(&en->ring_lock);
 	pthread_mutex_destroy(&en->dirty_lock);
+	pthread_mutex_destroy(&en->out_lock);
+	pthread_cond_destroy(&en->out);
 	free(en->supported);
 	base_close_fd(&en->vm);
 	if (en->own_kvm)
@@ -206,12 +208,16 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 	en->kvm = en->vm = -1;
 	pthread_mutex_init(&en->ring_lock, NULL);
 	pthread_mutex_init(&en->dirty_lock, NULL);
+	pthread_mutex_init(&en->out_lock, NULL);
+	pthread_cond_init(&en->out, NULL);
 	en->tsc_khz = cfg->tsc_khz;
 	r = open_kvm(en, e);
 	if (r == 0)
 		r = look(en, e);
 	if (r == 0)
 		r = kvm_irqchip_create(en, e);
+	if (r == 0)
+		r = kvm_dirty_init(en, e);
 	if (r == 0)
 		r = add_memory(en, e);
 	if (r < 0) {
@@ -235,6 +241,7 @@ static void kvm_vcpu_destroy(struct engine_vcpu *v)
 		return;
 	if (v->index == 0)
 		v->en->ring = NULL;
+	kvm_dirty_unmap(v);
 	if (v->run)
 		munmap(v->run, v->en->run_size);
 	base_close_fd(&v->fd);
@@ -271,7 +278,9 @@ static int kvm_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu
 	if (index == 0 && en->caps.coalesced)
 		en->ring = (void *)((uint8_t *)run +
 				    en->caps.coalesced * (size_t)sysconf(_SC_PAGESIZE));
-	r = index == 0 ? kvm_cpuid_init(en, e) : 0;
+	r = kvm_dirty_map(v, e);
+	if (r == 0 && index == 0)
+		r = kvm_cpuid_init(en, e);
 	if (r == 0)
 		r = kvm_cpuid_set(v, e);
 	if (r < 0)
@@ -326,15 +335,16 @@ static int kvm_stats_text(struct engine *en, char *buf, size_t size)
 		ADD(n_msr);
 		ADD(n_kicks);
 		ADD(n_other);
+		ADD(n_ring_full);
 #undef ADD
 	}
 	return snprintf(buf, size,
 			"kvm.exits %" PRIu64 "\nkvm.late_writes %" PRIu64 "\nkvm.port_in %" PRIu64
 			"\nkvm.port_out %" PRIu64 "\nkvm.mmio_read %" PRIu64
 			"\nkvm.mmio_write %" PRIu64 "\nkvm.msr %" PRIu64 "\nkvm.kicks %" PRIu64
-			"\nkvm.other %" PRIu64 "\n",
-			sum.n_exits, sum.n_coalesced, sum.n_port_in, sum.n_port_out,
-			sum.n_mmio_read, sum.n_mmio_write, sum.n_msr, sum.n_kicks, sum.n_other);
+			"\nkvm.other %" PRIu64 "\nkvm.ring_full %" PRIu64 "\n",
+			sum.n_exits, sum.n_coalesced, sum.n_port_in, sum.n_port_out, sum.n_mmio_read,
+			sum.n_mmio_write, sum.n_msr, sum.n_kicks, sum.n_other, sum.n_ring_full);
 }
 
 const struct engine_class engine_kvm = {

@@ -8,7 +8,7 @@
  *   xsave.c    ... of its XSAVE area
  *   irqchip.c  the kernel's interrupt controllers: lines, messages, pause
  *   chips.c    their state
- *   dirty.c    the log of written pages
+ *   dirty.c    the pages that vCPUs have written: a log of each slot, or a ring for each vCPU
  *   cpuid.c    what CPUID tells the guest
  *   support.c  what processor KVM can give
  *
@@ -43,7 +43,7 @@ struct kvm_caps {
 /* Counters; each is written by one vCPU's thread. */
 struct kvm_stats {
 	uint64_t n_coalesced, n_exits, n_port_in, n_port_out, n_mmio_read, n_mmio_write, n_msr,
-		n_kicks, n_other;
+		n_kicks, n_other, n_ring_full;
 };
 
 struct engine_vcpu {
@@ -52,8 +52,12 @@ struct engine_vcpu {
 	int fd;
 	struct kvm_run *run; /* shared with the kernel; en->run_size bytes */
 	pthread_t thread;
-	bool attached;		  /* `thread` is valid; atomic */
-	bool in_kernel;		  /* in KVM_RUN, or about to be; atomic */
+	bool attached;	/* `thread` is valid; atomic */
+	bool in_kernel; /* in KVM_RUN, or about to be; atomic */
+	bool awaited;	/* kvm_run_out() waits until it is not; atomic */
+	struct kvm_dirty_gfn
+		*dirty_ring;	  /* en->ring_entries of them, shared with the kernel; NULL: none */
+	uint32_t dirty_next;	  /* the first that was not looked at; en->dirty_lock */
 	uint64_t tsc_offset;	  /* as last set or read */
 	uint64_t paused_deadline; /* TSC deadline that was armed when the pause began */
 	struct kvm_stats stats;
@@ -75,8 +79,11 @@ struct engine {
 	struct kvm_coalesced_mmio_ring *ring; /* late writes, in vCPU 0's mapping; NULL: none */
 	pthread_mutex_t ring_lock;	      /* of who empties it */
 	uint32_t ioapic_line;		      /* levels of its inputs; atomic */
+	uint32_t ring_entries; /* of each vCPU's ring of written pages, a power of two; 0: the slots have a log */
 	pthread_mutex_t dirty_lock;
-	bool dirty_on;	     /* the kernel's log is on; dirty_lock */
+	bool dirty_on; /* the kernel notes; dirty_lock */
+	pthread_mutex_t out_lock;
+	pthread_cond_t out;  /* a vCPU that was `awaited` has come out */
 	int64_t clock_delta; /* kvmclock less the time that the TSC shows, as set_clock() left it */
 	uint64_t paused_clock; /* kvmclock when the pause began */
 	bool paused;
@@ -126,6 +133,13 @@ int kvm_chips_deadline(struct engine_vcpu *v, uint64_t *tsc, bool set);
 
 /* ---- dirty.c ---- */
 
+/* Chooses between log and ring; before the first vCPU is made. */
+int kvm_dirty_init(struct engine *en, struct err *e);
+/* Maps a new vCPU's ring, and takes it away. */
+int kvm_dirty_map(struct engine_vcpu *v, struct err *e);
+void kvm_dirty_unmap(struct engine_vcpu *v);
+/* The vCPU's ring is full. Its own thread. */
+void kvm_dirty_full(struct engine_vcpu *v);
 void kvm_dirty_sync(struct engine *en);
 void kvm_dirty_collect(void *ctx);
 
@@ -135,6 +149,8 @@ int kvm_run_attach(struct engine_vcpu *v, struct err *e);
 void kvm_run_loop(struct engine_vcpu *v, struct engine_exit *exit);
 void kvm_run_kick(struct engine_vcpu *v, bool out);
 void kvm_run_nmi(struct engine_vcpu *v);
+/* Returns when each vCPU has been out of the kernel since the call. Any thread; no lock held that a vCPU waits for in the kernel. */
+void kvm_run_out(struct engine *en);
 /* Tells the writes that the kernel has kept back. No vCPU of the VM running, or vcpu's own thread. */
 void kvm_run_late_writes(struct engine *en, unsigned vcpu);
 

@@ -15,7 +15,8 @@
  * anything else is told: half of the accesses to CMOS are no exits then. Whoever is first out of the kernel empties it.
  *
  * The thread says in `in_kernel` that a signal would do something; it sets it before it enters the kernel, and the kicker
- * looks at it after it has set immediate_exit. One of them sees the other.
+ * looks at it after it has set immediate_exit. One of them sees the other. The same way round with `awaited`, by which kvm_run_out()
+ * hears that a vCPU has come out.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -64,6 +65,31 @@ void kvm_run_kick(struct engine_vcpu *v, bool out)
 	store(&v->run->immediate_exit, 1);
 	if (load(&v->in_kernel) && load(&v->attached) && !pthread_equal(pthread_self(), v->thread))
 		pthread_kill(v->thread, SIG_KICK);
+}
+
+void kvm_run_out(struct engine *en)
+{
+	for (unsigned i = 0; i < en->n_vcpus; i++) {
+		store(&en->vcpu[i]->awaited, true);
+		if (load(&en->vcpu[i]->in_kernel))
+			kvm_run_kick(en->vcpu[i], true);
+		else
+			store(&en->vcpu[i]->awaited, false);
+	}
+	pthread_mutex_lock(&en->out_lock);
+	for (unsigned i = 0; i < en->n_vcpus; i++)
+		while (load(&en->vcpu[i]->awaited))
+			pthread_cond_wait(&en->out, &en->out_lock);
+	pthread_mutex_unlock(&en->out_lock);
+}
+
+/* The vCPU has come out, and somebody waits for that. */
+static void tell_out(struct engine_vcpu *v)
+{
+	pthread_mutex_lock(&v->en->out_lock);
+	store(&v->awaited, false);
+	pthread_cond_broadcast(&v->en->out);
+	pthread_mutex_unlock(&v->en->out_lock);
 }
 
 void kvm_run_nmi(struct engine_vcpu *v)
@@ -280,6 +306,8 @@ void kvm_run_loop(struct engine_vcpu *v, struct engine_exit *exit)
 		r = ioctl(v->fd, KVM_RUN, 0);
 		code = errno;
 		store(&v->in_kernel, false);
+		if (load(&v->awaited))
+			tell_out(v);
 		kvm_run_late_writes(v->en, v->index);
 		if (r < 0) {
 			if (run_failed(v, code, exit))
@@ -297,6 +325,7 @@ void kvm_run_loop(struct engine_vcpu *v, struct engine_exit *exit)
 		case KVM_EXIT_MMIO: mmio(v, run); break;
 		case KVM_EXIT_X86_RDMSR:
 		case KVM_EXIT_X86_WRMSR: msr(v, run); break;
+		case KVM_EXIT_DIRTY_RING_FULL: kvm_dirty_full(v); break;
 		default:
 			if (leave(v, run, exit))
 				return;
