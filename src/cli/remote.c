@@ -378,12 +378,6 @@ struct console {
 
 static void act(struct console *c, enum escape_action action)
 {
-	static const char help[] = "\nCtrl-A d or x  leave the console; the VM goes on\n"
-				   "Ctrl-A s       press the power button\n"
-				   "Ctrl-A r       reset\n"
-				   "Ctrl-A p       pause, or go on\n"
-				   "Ctrl-A a       send Ctrl-A to the guest\n"
-				   "Ctrl-A h       this help\n";
 	struct err e = {0};
 	int r = 0;
 
@@ -391,7 +385,7 @@ static void act(struct console *c, enum escape_action action)
 	case ESCAPE_NONE: break;
 	case ESCAPE_QUIT:
 	case ESCAPE_LEAVE: c->leave = true; break;
-	case ESCAPE_HELP: fputs(help, stderr); break;
+	case ESCAPE_HELP: fputs(escape_help_attached, stderr); break;
 	case ESCAPE_PAUSE:
 		r = post(c->name, c->paused ? "resume" : "pause", &e);
 		c->paused = r == 0 ? !c->paused : c->paused;

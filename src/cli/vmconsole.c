@@ -81,12 +81,6 @@ static int ask(struct link *l, const char *want, uint64_t tail, char answer[ANSW
 
 static void act(struct link *l, enum escape_action action, bool *leave)
 {
-	static const char help[] = "\nCtrl-A d or x  leave the console; the VM goes on\n"
-				   "Ctrl-A s       press the power button\n"
-				   "Ctrl-A r       reset\n"
-				   "Ctrl-A p       pause, or go on\n"
-				   "Ctrl-A a       send Ctrl-A to the guest\n"
-				   "Ctrl-A h       this help\n";
 	enum control_cmd cmd = CONTROL_CMDS;
 	struct err e = {0};
 
@@ -94,7 +88,7 @@ static void act(struct link *l, enum escape_action action, bool *leave)
 	case ESCAPE_NONE: return;
 	case ESCAPE_QUIT:
 	case ESCAPE_LEAVE: *leave = true; return;
-	case ESCAPE_HELP: fputs(help, stderr); return;
+	case ESCAPE_HELP: fputs(escape_help_attached, stderr); return;
 	case ESCAPE_PAUSE:
 		cmd = l->paused ? CONTROL_RESUME : CONTROL_PAUSE;
 		l->paused = !l->paused;

@@ -23,6 +23,7 @@
 
 #define STOP_SECONDS 30u
 #define QUIT_NS (5 * CLOCK_NS_PER_S)
+#define PRESS_NS CLOCK_NS_PER_S
 #define KILL_NS (5 * CLOCK_NS_PER_S)
 
 static int not_running(const struct rundir *r, struct err *e)
@@ -103,14 +104,19 @@ static int kill_keeper(const struct rundir *r, struct err *e)
 /* The power button: 1 when it is off, 0 when it was asked in vain. */
 static int press(const struct rundir *r, uint64_t seconds, struct err *e)
 {
+	uint64_t end_ns = clock_ns() + seconds * CLOCK_NS_PER_S;
 	struct err inner = {0};
 	int got;
 
-	/* A paused guest does not see the button. It may be off as soon as it is pressed, so nothing is asked behind it. */
-	if (vmsock_call(r, CONTROL_RESUME, NULL, &inner) < 0 ||
-	    vmsock_call(r, CONTROL_POWERDOWN, NULL, &inner) < 0)
-		seconds = MIN(seconds, 1); /* perhaps it ends just now */
-	got = rundir_wait(r, clock_ns() + seconds * CLOCK_NS_PER_S);
+	do {
+		/* A paused guest does not see the button. It may be off as soon as it is pressed, so nothing is asked behind it. */
+		if (vmsock_call(r, CONTROL_RESUME, NULL, &inner) < 0 ||
+		    vmsock_call(r, CONTROL_POWERDOWN, NULL, &inner) < 0)
+			end_ns = MIN(end_ns,
+				     clock_ns() + CLOCK_NS_PER_S); /* perhaps it ends just now */
+		got = rundir_wait(r, MIN(end_ns, clock_ns() + PRESS_NS));
+		/* A guest that has not come up yet knows no button: it is pressed again. */
+	} while (got == -ETIMEDOUT && clock_ns() < end_ns);
 	if (got < 0 && got != -ETIMEDOUT)
 		return err_errno(e, -got, "cannot wait for the end of \"%s\"", r->name);
 	return got == 0;

@@ -11,6 +11,13 @@ const char escape_help[] = "Ctrl-A x  quit the VM at once\n"
 			   "Ctrl-A a  send Ctrl-A to the guest\n"
 			   "Ctrl-A h  this help\n";
 
+const char escape_help_attached[] = "\nCtrl-A d or x  leave the console; the VM goes on\n"
+				    "Ctrl-A s       press the power button\n"
+				    "Ctrl-A r       reset\n"
+				    "Ctrl-A p       pause, or go on\n"
+				    "Ctrl-A a       send Ctrl-A to the guest\n"
+				    "Ctrl-A h       this help\n";
+
 enum escape_action escape_filter(struct escape *s, const uint8_t *in, size_t n, size_t *used,
 				 uint8_t *out, size_t *out_len)
 {

@@ -31,7 +31,7 @@ struct escape {
  */
 enum escape_action escape_filter(struct escape *s, const uint8_t *in, size_t n, size_t *used,
 				 uint8_t *out, size_t *out_len);
-/* The help text, lines separated by '\n'. */
-extern const char escape_help[];
+/* The help texts, lines separated by '\n': of the console that `lodge run` has; of `lodge console`, which comes and goes. */
+extern const char escape_help[], escape_help_attached[];
 
 #endif

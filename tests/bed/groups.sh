@@ -6,26 +6,7 @@
 set -u
 tree=/sys/fs/cgroup
 export LODGE_RUN=/tmp/run
-bad=0
-
-expect() { # WHAT GOT WANTED
-	if [ "$2" = "$3" ]; then
-		echo "ok   $1"
-	else
-		echo "FAIL $1: $2, not $3"
-		bad=1
-	fi
-}
-
-wait_for() { # TENTHS COMMAND...: until it succeeds
-	n=$1
-	shift
-	until "$@"; do
-		n=$((n - 1))
-		[ $n -gt 0 ] || return 1
-		sleep 0.1
-	done
-}
+. "$JOB/lib.sh"
 
 # start NAME [COMMAND...]: a VM in the background, by the command; keeper is its keeper, group its control group.
 start() {
@@ -34,7 +15,7 @@ start() {
 	"$@" "$LODGE" run --name "$name" --console none --engine kvm --no-probe --sandbox strict --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M \
 		--cpu-quota 50 --cpu-weight 200 --cmdline "console=ttyS0 quiet panic=-1 lodge.mode=idle" </dev/null &
 	run=$!
-	wait_for 400 [ -s "$LODGE_RUN/vms/$name/info.json" ] || exit 1
+	wait_for 40 [ -s "$LODGE_RUN/vms/$name/info.json" ] || exit 1
 	keeper=$(sed 's/.*"keeper": *\([0-9]*\).*/\1/' "$LODGE_RUN/vms/$name/info.json")
 	group=
 	for g in $(sed 's/.*\[//; s/\].*//; s/[",]/ /g' "$LODGE_RUN/vms/$name/folders.json"); do
@@ -76,7 +57,7 @@ expect "alone: its keeper" "$(cat $tree/mine/keeper/cgroup.procs)" "$keeper"
 kill -KILL "$keeper"
 wait $run
 empty() { ! grep -q . "$group/cgroup.procs"; }
-wait_for 100 empty
+wait_for 10 empty
 expect "a killed keeper leaves the group" "$(ls -d "$group")" "$group"
 "$LODGE" rm alone
 expect "and rm removes it" "$(ls -d "$group" 2>/dev/null)" ""

@@ -4,19 +4,8 @@
 # lifecycle.sh - machines on KVM begin, pause, go on, reset and end; run by tests/bed/lifecycle with busybox's shell, where
 # LODGE, GUEST_KERNEL and GUEST_INITRD are set.
 set -u
-. "$JOB/wait.sh"
+. "$JOB/lib.sh"
 work=$(mktemp -d)
-bad=0
-
-expect() { # WHAT GOT WANTED
-	if [ "$2" = "$3" ]; then
-		echo "ok   $1"
-	else
-		echo "FAIL $1: $2, not $3"
-		tail -n 5 "$work"/*.err "$work"/*.out
-		bad=1
-	fi
-}
 
 start() { # NAME MODE OPTION...
 	name=$1 mode=$2

@@ -4,15 +4,14 @@
 # move.sh [CPUS ENGINE...] - one guest moves from engine to engine (KVM, the software engine and back), by saved state, while it counts
 # and checks what it counted; run by tests/bed/move with busybox's shell, where LODGE, GUEST_KERNEL and GUEST_INITRD are set.
 set -u
-. "$JOB/wait.sh"
+. "$JOB/lib.sh"
 cpus=${1:-1}
 shift $(($# > 0))
 [ $# -gt 0 ] || set -- kvm soft kvm
 work=$(mktemp -d)
 
-fail() {
-	echo "FAIL $*"
-	tail -n 5 "$work"/*.err "$work"/out.* 2>/dev/null
+die() {
+	fail "$@"
 	exit 1
 }
 
@@ -34,24 +33,24 @@ part=0
 for engine; do
 	wait_for 100 counted $part 3 || {
 		"$LODGE" ctl "$work/c" dump
-		fail "no counting in part $part"
+		die "no counting in part $part"
 	}
-	"$LODGE" ctl "$work/c" save "$work/state" --stop || fail "save after part $part"
-	wait $pid || fail "the machine of part $part ended with $?"
+	"$LODGE" ctl "$work/c" save "$work/state" --stop || die "save after part $part"
+	wait $pid || die "the machine of part $part ended with $?"
 	next=$((part + 1))
 	vm $next --restore "$work/state" --engine "$engine"
 	part=$next
 	echo "ok   moved to $engine"
 done
-wait_for 100 counted $part 3 || fail "no counting in the last part"
+wait_for 100 counted $part 3 || die "no counting in the last part"
 echo q >&5
 status=0
 wait $pid || status=$?
 # The guest's word counts: its write to the test device does not arrive in the bed, where QEMU checks a program's port accesses against
 # the task state segment only if that is not marked busy, as a processor marks it and as it is restored.
-tr -d '\r' <"$work/out.$part" | grep -q '^count-ok ' || fail "the guest says that it counted wrong: exit status $status"
+tr -d '\r' <"$work/out.$part" | grep -q '^count-ok ' || die "the guest says that it counted wrong: exit status $status"
 cat "$work"/out.* | tr -d '\r' | sed -n 's/^count \([0-9]*\)$/\1/p' >"$work/seen"
 wrong=$(awk 'NR > 1 && $1 != last + 16 {print "after", last, "comes", $1} {last = $1}' "$work/seen")
-[ -z "$wrong" ] || fail "$wrong"
+[ -z "$wrong" ] || die "$wrong"
 echo "ok   counted to $(tail -n 1 "$work/seen"), nothing lost, nothing twice"
 
