@@ -7,31 +7,28 @@
  * others in between. Lodge's own agent gives output as it comes, with a bound on what it keeps; qemu-guest-agent gives it at the
  * end, at most 16 MiB of each stream.
  *
- * When the time is over, or we are told to end, the program in the guest is killed.
+ * When the time is over, or we are told to end, the program in the guest is killed. With --frames lodged runs us for a client of
+ * its API (proto/frames.h): when the socket is closed nobody wants to know any more, which is the same.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/daemon.h"
+#include "cli/guestio.h"
+#include "cli/remote.h"
 #include "keeper/guest.h"
 #include "util/clock.h"
 
 #define POLL_MIN_NS (2 * CLOCK_NS_PER_MS)
 #define POLL_MAX_NS (100 * CLOCK_NS_PER_MS)
 
-/* Ours, not the program's: as env(1) and timeout(1) have it. */
-#define EXIT_OWN ((enum status)125)
-#define EXIT_CANNOT_RUN ((enum status)126)
-#define EXIT_NOT_FOUND ((enum status)127)
-
 struct exec_options {
 	uint64_t timeout_s, wait_s;
-	bool no_input, json_errors, help;
+	bool no_input, frames, json_errors, help;
 };
 
 #define AT(field) offsetof(struct exec_options, field)
@@ -42,6 +39,7 @@ static const struct opt_def table[] = {
 	{"wait", 0, OPT_UINT, AT(wait_s), "SECONDS",
 	 "wait this long for the agent of a guest that has just begun (5)", 0, 86400, NULL},
 	{"no-input", 'n', OPT_FLAG, AT(no_input), "", "do not read standard input", 0, 0, NULL},
+	{"frames", 0, OPT_FLAG, AT(frames), "", NULL, 0, 0, NULL}, /* by lodged */
 	{"json-errors", 0, OPT_FLAG, AT(json_errors), "", "errors as JSON objects", 0, 0, NULL},
 	{"help", 'h', OPT_FLAG, AT(help), "", "this help", 0, 0, NULL},
 };
@@ -57,36 +55,28 @@ void cli_exec_options(FILE *f)
 		"126 cannot be run, 125 anything else that failed, 2 usage.\n");
 }
 
-static volatile sig_atomic_t told_to_end;
-
-static void on_signal(int sig)
-{
-	told_to_end = sig;
-}
-
-static int read_input(uint8_t **data, size_t *len, struct err *e)
+static int read_input(const struct guestio *io, uint8_t **data, size_t *len, struct err *e)
 {
 	size_t cap = 0;
 
 	for (;;) {
 		ssize_t n;
 
-		if (*len == cap) {
+		if (cap - *len < FRAME_MAX) {
 			uint8_t *more;
 
-			cap = cap ? 2 * cap : 64 * KIB;
+			cap = cap ? 2 * cap : 2 * FRAME_MAX;
 			more = realloc(*data, cap);
 			if (!more)
 				return err_set(e, ENOMEM, "out of memory");
 			*data = more;
 		}
-		n = read(STDIN_FILENO, *data + *len, cap - *len);
+		n = guestio_read(io, *data + *len, cap - *len);
 		if (n == 0)
 			return 0;
-		if (n < 0 && (errno != EINTR || told_to_end))
-			return err_errno(e, errno, "cannot read standard input");
-		if (n > 0)
-			*len += (size_t)n;
+		if (n < 0)
+			return err_errno(e, (int)-n, "cannot read standard input");
+		*len += (size_t)n;
 		if (*len > AGENT_INPUT_MAX) {
 			err_set(e, EFBIG,
 				"standard input is longer than the %u MiB that a guest agent takes",
@@ -96,22 +86,23 @@ static int read_input(uint8_t **data, size_t *len, struct err *e)
 	}
 }
 
-static int show_output(const struct agent_exit *x, struct err *e)
-{
-	int r = guest_write_all(STDOUT_FILENO, x->out, x->out_len);
-
-	if (!r)
-		r = guest_write_all(STDERR_FILENO, x->err, x->err_len);
-	return r ? err_errno(e, -r, "cannot write what the command says") : 0;
-}
-
 /* What is running. */
 struct exec {
 	const char *path;
+	struct guestio io;
 	struct agent a;
 	uint64_t pid, deadline_ns, interval_ns;
 	bool unread; /* nobody reads our output any more */
 };
+
+static int show_output(struct exec *x, const struct agent_exit *now, struct err *e)
+{
+	int r = guestio_write(&x->io, FRAME_OUTPUT, now->out, now->out_len, &x->a);
+
+	if (!r)
+		r = guestio_write(&x->io, FRAME_ERROR, now->err, now->err_len, &x->a);
+	return r ? err_errno(e, -r, "cannot write what the command says") : 0;
+}
 
 /* Another program that ends this one; nobody waits for it. */
 static void kill_it(struct exec *x)
@@ -121,6 +112,7 @@ static void kill_it(struct exec *x)
 	char *argv[] = {program, how, number, NULL};
 
 	snprintf(number, sizeof(number), "%llu", (unsigned long long)x->pid);
+	guestio_finish();
 	agent_fini(&x->a); /* an answer may be on its way there */
 	if (guest_connect(x->path, deadline, &x->a, NULL) == 0)
 		(void)agent_exec(&x->a, argv, NULL, 0, false, deadline, &killer, NULL);
@@ -131,14 +123,13 @@ static int follow(struct exec *x, struct err *e)
 {
 	for (;;) {
 		struct agent_exit now;
-		struct timespec t;
 		int r = x->a.fd >= 0 ? 0 : guest_connect(x->path, guest_call_deadline(), &x->a, e);
 
 		if (!r)
 			r = agent_exec_status(&x->a, x->pid, guest_call_deadline(), &now, e);
 		if (r)
 			return r;
-		r = show_output(&now, e);
+		r = show_output(x, &now, e);
 		x->unread = r == -EPIPE;
 		if (now.out_len || now.err_len)
 			x->interval_ns = POLL_MIN_NS;
@@ -155,65 +146,75 @@ static int follow(struct exec *x, struct err *e)
 			return -ETIMEDOUT;
 		if (x->interval_ns >= POLL_MAX_NS)
 			agent_fini(&x->a);
-		t = (struct timespec){.tv_nsec = (long)x->interval_ns};
+		x->unread = !guestio_pause(&x->io, x->interval_ns);
+		if (x->unread)
+			return -EPIPE;
 		x->interval_ns = MIN(2 * x->interval_ns, POLL_MAX_NS);
-		if (!told_to_end)
-			nanosleep(&t, NULL);
-		if (told_to_end)
-			return -EINTR;
 	}
 }
 
 /* The agent's own words for why a program did not start. */
-static int start_failed(int r, const struct err *e)
+static unsigned start_status(int r, const struct err *e)
 {
 	if (r == -EREMOTEIO && strstr(e->msg, "No such file or directory"))
-		return status_fail(e, EXIT_NOT_FOUND);
+		return EXIT_NOT_FOUND;
 	if (r == -EREMOTEIO && strstr(e->msg, "Permission denied"))
-		return status_fail(e, EXIT_CANNOT_RUN);
-	return status_fail(e, EXIT_OWN);
+		return EXIT_CANNOT_RUN;
+	return EXIT_OWN;
+}
+
+/* The exit status; e says why it is ours. */
+static unsigned run_in_guest(struct exec *x, const struct exec_options *o, char *const argv[],
+			     struct err *e)
+{
+	_autofree uint8_t *input = NULL;
+	size_t input_len = 0;
+	int r = 0, stream;
+
+	if (!o->no_input)
+		r = read_input(&x->io, &input, &input_len, e);
+	if (r)
+		return EXIT_OWN;
+	r = guest_connect(x->path, clock_ns() + (o->wait_s + 1) * CLOCK_NS_PER_S, &x->a, e);
+	stream = r ? r : agent_can_stream(&x->a, guest_call_deadline(), e);
+	if (stream < 0)
+		return EXIT_OWN;
+	if (o->timeout_s)
+		x->deadline_ns = clock_ns() + o->timeout_s * CLOCK_NS_PER_S;
+	r = agent_exec(&x->a, argv, input, input_len, stream, guest_call_deadline(), &x->pid, e);
+	if (r)
+		return start_status(r, e);
+	r = follow(x, e);
+	if (guestio_told() || x->unread || (r == -ETIMEDOUT && clock_ns() >= x->deadline_ns)) {
+		kill_it(x);
+		*e = (struct err){0};
+		if (guestio_told())
+			return STATUS_INTERRUPTED;
+		if (x->unread)
+			return EXIT_OWN;
+		if (x->io.frames)
+			err_set(e, ETIMEDOUT, "the command was killed after %llu s",
+				(unsigned long long)o->timeout_s);
+		return STATUS_TIMEOUT;
+	}
+	return r < 0 ? EXIT_OWN : (unsigned)r;
 }
 
 static int run(const struct exec_options *o, const char *path, char *const argv[])
 {
 	struct exec x = {.path = path, .interval_ns = POLL_MIN_NS, .deadline_ns = UINT64_MAX};
-	_autofree uint8_t *input = NULL;
-	size_t input_len = 0;
 	struct err e = {0};
-	int r = 0, stream;
+	unsigned status;
 
+	guestio_standard(&x.io, o->frames);
 	agent_init(&x.a);
-	if (!o->no_input && !isatty(STDIN_FILENO))
-		r = read_input(&input, &input_len, &e);
-	if (r)
-		return status_fail(&e, EXIT_OWN);
-	r = guest_connect(path, clock_ns() + o->wait_s * CLOCK_NS_PER_S + CLOCK_NS_PER_S, &x.a, &e);
-	stream = r ? r : agent_can_stream(&x.a, guest_call_deadline(), &e);
-	if (stream < 0) {
-		agent_fini(&x.a);
-		return status_fail(&e, EXIT_OWN);
-	}
-	if (o->timeout_s)
-		x.deadline_ns = clock_ns() + o->timeout_s * CLOCK_NS_PER_S;
-	r = agent_exec(&x.a, argv, input, input_len, stream, guest_call_deadline(), &x.pid, &e);
-	if (r) {
-		agent_fini(&x.a);
-		return start_failed(r, &e);
-	}
-	r = follow(&x, &e);
-	if (told_to_end || x.unread || (r == -ETIMEDOUT && clock_ns() >= x.deadline_ns)) {
-		kill_it(&x);
-		r = told_to_end ? STATUS_INTERRUPTED : x.unread ? EXIT_OWN : STATUS_TIMEOUT;
-	} else if (r < 0) {
-		r = status_fail(&e, EXIT_OWN);
-	}
+	status = run_in_guest(&x, o, argv, &e);
 	agent_fini(&x.a);
-	return r;
+	return guestio_end(&x.io, status, &e);
 }
 
 int cli_exec(int argc, char **argv)
 {
-	const struct sigaction act = {.sa_handler = on_signal};
 	struct exec_options o = {.wait_s = GUEST_WAIT_S};
 	struct opt_result res = {0};
 	struct err e = {0};
@@ -228,9 +229,10 @@ int cli_exec(int argc, char **argv)
 		return status_fail(&e, STATUS_USAGE);
 	}
 	res.arg[res.n_args] = NULL; /* argv has room: its own end, or a word that is an option */
-	signal(SIGPIPE, SIG_IGN);
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
-	sigaction(SIGHUP, &act, NULL);
+	guestio_catch();
+	if (!o.frames)
+		o.no_input = o.no_input || isatty(STDIN_FILENO);
+	if (daemon_remote())
+		return remote_exec(res.arg[0], res.arg + 1, !o.no_input, o.timeout_s, o.wait_s);
 	return run(&o, res.arg[0], res.arg + 1);
 }

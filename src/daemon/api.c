@@ -219,6 +219,7 @@ static void request(void *ctx, const struct http_request *rq)
 	call.body = body;
 	call.query = query;
 	call.role = has;
+	call.first = r->first;
 	r->handle(&call);
 }
 
@@ -237,6 +238,7 @@ static void closed(void *ctx, struct http_conn *conn)
 {
 	apivm_closed(ctx, conn);
 	apilive_closed(ctx, conn);
+	apiguest_closed(ctx, conn);
 }
 
 int api_create(struct api **out, struct loop *l, const struct settings *set, int listen_fd,
@@ -285,6 +287,7 @@ void api_destroy(struct api *a)
 	http_destroy(a->remote);
 	apivm_end(a);
 	apilive_end(a);
+	apiguest_end(a);
 	events_destroy(a->events);
 	free(a);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * api_int.h - what the files of the API share: api.c (routes, rights, life), apicheck.c (bodies and queries), apivm.c (definitions and
- * operations), apilive.c (VMs that run).
+ * operations), apilive.c (VMs that run), apiguest.c (inside of them).
  */
 #ifndef LODGE_DAEMON_API_INT_H
 #define LODGE_DAEMON_API_INT_H
@@ -27,6 +27,8 @@ struct api_call {
 	json_t *query;	   /* object */
 	uint64_t revision; /* If-Match; 0: none */
 	enum role role;	   /* the caller's */
+	/* Of a WebSocket: what its client's first message may have. NULL: it is not wanted. */
+	const struct api_field *first;
 };
 
 struct api_route {
@@ -36,6 +38,7 @@ struct api_route {
 	void (*handle)(struct api_call *call);
 	const struct api_field *body;
 	bool body_required;
+	const struct api_field *first; /* of a WebSocket: its client's first message */
 	const struct api_field *query;
 };
 
@@ -50,6 +53,8 @@ struct api {
 	struct events *events;
 	struct waiter *waiters;
 	struct live *live;
+	struct talk *talks;
+	unsigned n_talks;
 };
 
 void api_error(struct http_conn *c, unsigned status, const char *id, const char *message,
@@ -68,7 +73,9 @@ enum role apicheck_role(const struct api_field *fields, const json_t *query);
 /* A connection that was not answered is gone. */
 void apivm_closed(struct api *a, const struct http_conn *conn);
 void apilive_closed(struct api *a, const struct http_conn *conn);
+void apiguest_closed(struct api *a, const struct http_conn *conn);
 void apivm_end(struct api *a);
 void apilive_end(struct api *a);
+void apiguest_end(struct api *a);
 
 #endif

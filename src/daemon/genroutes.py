@@ -64,6 +64,15 @@ def main(source, out):
         text.extend(rows)
         text.append("\t{NULL, API_TEXT, false, 0, 0, NULL, NULL},\n};")
 
+    def of_schema(node):
+        """The table of an object that comes from a client; its name."""
+        ref = node["$ref"].rsplit("/", 1)[1]
+        schema = schemas[ref]
+        if schema.get("additionalProperties") is not False:
+            die(f"{ref}: additionalProperties is not false")
+        table(ref, [field(ref, k, v, k in schema.get("required", [])) for k, v in schema["properties"].items()])
+        return f"fields_{ref}"
+
     for path, methods in api["paths"].items():
         if path.count("{") > 1:
             die(f"{path}: more than one parameter")
@@ -91,17 +100,17 @@ def main(source, out):
                     die(f"{where}: only query parameters are known")
                 query.append(field(where, p["name"], p["schema"], p.get("required", False)))
             table(name + "_query", query)
-            body, body_required = "NULL", "false"
+            body, body_required, first = "NULL", "false", "NULL"
             if "requestBody" in op:
-                ref = op["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
-                schema = schemas[ref]
-                if schema.get("additionalProperties") is not False:
-                    die(f"{ref}: additionalProperties is not false")
-                table(ref, [field(ref, k, v, k in schema.get("required", [])) for k, v in schema["properties"].items()])
-                body, body_required = f"fields_{ref}", str(op["requestBody"]["required"]).lower()
+                body = of_schema(op["requestBody"]["content"]["application/json"]["schema"])
+                body_required = str(op["requestBody"]["required"]).lower()
+            if "x-lodge-first" in op:
+                if ws == "false":
+                    die(f"{where}: x-lodge-first is of a WebSocket")
+                first = of_schema(op["x-lodge-first"])
             handlers.append(f"void api_{name}(struct api_call *call);")
             routes.append(f"\t{{{c_string(method.upper())}, {c_string(path)}, ROLE_{role.upper()}, {ws}, api_{name}, "
-                          f"{body}, {body_required}, fields_{name}_query}},")
+                          f"{body}, {body_required}, {first}, fields_{name}_query}},")
     text[1:1] = handlers + ["#ifdef API_TABLES"]
     text.append("static const struct api_route api_routes[] = {")
     text += routes

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/child.h"
 #include "daemon/vms_int.h"
 #include "util/clock.h"
 #include "util/fault.h"
@@ -228,26 +229,9 @@ static _Noreturn void op_exec(const struct op *op, const char *const argv[], int
 {
 	const char *folder = op->starting && !unit_used() ? vms_text(op->vm->def, "folder") : "";
 	int null = open("/dev/null", O_RDWR);
-	sigset_t none;
 
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
-	setsid();
-	dup2(null, STDIN_FILENO);
-	dup2(null, STDOUT_FILENO);
-	dup2(said, STDERR_FILENO);
-	close_range(3, ~0u, 0);
-	if (chdir(*folder ? folder : "/") < 0) {
-		dprintf(STDERR_FILENO, "lodge: cannot go to the folder \"%s\"\n", folder);
-		_exit(1);
-	}
-	unsetenv("NOTIFY_SOCKET");
-	setenv("LODGE_DIRECT", "1", 1); /* what it does is for us, not by us */
-	if (!strcmp(argv[0], "systemctl"))
-		execvp(argv[0], (char *const *)(uintptr_t)argv);
-	execv(op->vms->lodge, (char *const *)(uintptr_t)argv);
-	_exit(127);
+	child_exec(!strcmp(argv[0], "lodge") ? op->vms->lodge : argv[0], argv,
+		   *folder ? folder : "/", (int[]){null, null, said});
 }
 
 static int op_spawn(struct op *op, struct err *e)

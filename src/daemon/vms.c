@@ -341,6 +341,11 @@ const struct rundir *vms_run(struct vms *v, const char *name, struct err *e)
 	return vm ? &vm->run : NULL;
 }
 
+const char *vms_program(const struct vms *v)
+{
+	return v->lodge;
+}
+
 uint64_t vms_revision(struct vms *v, const char *name)
 {
 	struct vm *vm = vms_find(v, name);

@@ -47,6 +47,9 @@ int vms_remove(struct vms *v, const char *name, uint64_t revision, struct err *e
 /* The run directory of one that runs; valid until the loop goes on. NULL: with the error. */
 const struct rundir *vms_run(struct vms *v, const char *name, struct err *e);
 
+/* Path of the program `lodge`. */
+const char *vms_program(const struct vms *v);
+
 enum vms_verb { VMS_START, VMS_STOP, VMS_RESTART, VMS_VERBS };
 /* Begins an operation. stop, restart: timeout_s for the guest; `force`: at once. */
 int vms_begin(struct vms *v, const char *name, enum vms_verb verb, uint64_t timeout_s, bool force,

@@ -7,7 +7,8 @@
  * wait the program waits too, so nothing is lost however much it says. Without it a status has output only when all is
  * over, as the protocol wants it, and what is beyond KEEP_ALL is dropped and said to be.
  *
- * A program is forgotten when its end was told. A status says "exited" when the program is over and both pipes are at
+ * A program is forgotten when its end was told, or when it is over and its place is needed: not everybody who killed one asks how it
+ * ended. A status says "exited" when the program is over and both pipes are at
  * their end, or half a second after the program's end: something it left behind may hold the pipes open for ever.
  */
 #include <errno.h>
@@ -117,6 +118,18 @@ void agent_reap(void)
 	}
 }
 
+/* One is over: the one that began first goes. */
+static void make_place(void)
+{
+	struct program *oldest = NULL;
+
+	for (struct program *x = programs; x; x = x->next)
+		if (x->over)
+			oldest = x;
+	if (oldest)
+		forget(oldest);
+}
+
 /* ---- start ---- */
 
 /* argv or an environment: malloc'd, of strings that belong to the list. first: NULL or what comes before. */
@@ -218,7 +231,9 @@ json_t *agent_exec(json_t *args, struct why *why)
 	     base64_decode(json_string_value(input), json_string_length(input), &bytes, &len) < 0))
 		return refuse(why, "guest-exec: the input is no base64");
 	if (n_programs == PROGRAMS_MAX)
-		return refuse(why, "%u programs run, or nobody asked how they ended", PROGRAMS_MAX);
+		make_place();
+	if (n_programs == PROGRAMS_MAX)
+		return refuse(why, "%u programs run already", PROGRAMS_MAX);
 	x = calloc(1, sizeof(*x));
 	if (!x)
 		return refuse(why, "out of memory");

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "util/clock.h"
@@ -35,9 +36,11 @@ int vmsock_call(const struct rundir *r, enum control_cmd cmd, json_t **result, s
 int vmsock_connect(const char *where, struct err *e)
 {
 	struct rundir r;
+	struct stat st;
 	int got;
 
-	if (strchr(where, '/') || access(where, F_OK) == 0 || config_check_name(where, NULL) < 0)
+	if (strchr(where, '/') || config_check_name(where, NULL) < 0 ||
+	    (stat(where, &st) == 0 && S_ISSOCK(st.st_mode)))
 		return control_connect(where, e);
 	got = rundir_open(&r, where, e);
 	if (got == 0)

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* remote.h - what commands do with VMs of another host (`lodge --host`), beyond what every command for VMs has (vm.h). */
+#ifndef LODGE_CLI_REMOTE_H
+#define LODGE_CLI_REMOTE_H
+
+#include "cli/guestio.h"
+
+/* remote_guest.c. `lodge exec`: the exit status. */
+int remote_exec(const char *name, char *const argv[], bool input, uint64_t timeout_s,
+		uint64_t wait_s);
+/* As guestfile_put() and guestfile_get(). */
+int remote_put(const char *name, uint64_t wait_s, const char *path, mode_t mode,
+	       const struct guestio *from, struct err *e);
+int remote_get(const char *name, uint64_t wait_s, const char *path, const struct guestio *to,
+	       struct err *e);
+
+#endif
