@@ -51,10 +51,6 @@ int cli_guest(int argc, char **argv); /* guestcmd.c */
 void cli_guest_options(FILE *f);
 /* ctldev.c: a request of the words behind "disk" or "net"; NULL: an error. */
 json_t *ctldev_request(const char *device, int argc, char **argv, struct err *e);
-/* ctlplug.c: does it do that? It does; *result is the caller's, or NULL. */
-bool ctlplug_is(const char *device, const char *verb);
-int ctlplug_run(int sock, const char *device, const char *verb, const char *word, bool force,
-		uint64_t deadline_ns, json_t **result, struct err *e);
 int cli_doctor(int argc, char **argv); /* doctor.c */
 void cli_doctor_options(FILE *f);
 

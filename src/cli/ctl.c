@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/daemon.h"
+#include "cli/remote.h"
 #include "cli/vm.h"
+#include "keeper/plug.h"
 #include "util/clock.h"
 
 struct ctl_options {
@@ -217,8 +220,8 @@ static int ctl_plug(int sock, const struct opt_result *res, const struct ctl_opt
 {
 	uint64_t deadline = clock_ns() + o->timeout_s * CLOCK_NS_PER_S;
 	_autojson json_t *result = NULL;
-	int r = ctlplug_run(sock, res->arg[1], res->arg[2], res->arg[3], o->force, deadline,
-			    &result, e);
+	int r = plug_run(sock, res->arg[1], res->arg[2], res->arg[3], o->force, deadline, &result,
+			 e);
 
 	if (r < 0 || !result)
 		return r;
@@ -265,6 +268,30 @@ static int ctl_size(const struct opt_result *res, unsigned cmd, struct ctl_optio
 	return r ? err_field(e, "size", o->size_text) : 0;
 }
 
+static int ctl_remote(const struct opt_result *res, const json_t *req, const struct ctl_options *o)
+{
+	const struct remote_ctl c = {.vm = res->arg[0],
+				     .command = res->arg[1],
+				     .verb = res->n_args > 2 ? res->arg[2] : NULL,
+				     .word = res->n_args > 3 ? res->arg[3] : NULL,
+				     .request = req,
+				     .force = o->force,
+				     .has_size = o->size_text,
+				     .size = o->size};
+	const struct vm_options none = {0};
+	_autojson json_t *result = NULL;
+	struct err e = {0};
+	int r, status;
+
+	if (!strcmp(c.command, control_cmd_names[CONTROL_EVENTS]))
+		r = remote_events(c.vm, &none, &status, &e);
+	else
+		r = remote_ctl(&c, &result, &e);
+	if (r == 0 && result)
+		ctl_show(result, o);
+	return r < 0 ? status_fail(&e, status_of(&e)) : STATUS_OK;
+}
+
 int cli_ctl(int argc, char **argv)
 {
 	struct ctl_options o = {0};
@@ -287,7 +314,7 @@ int cli_ctl(int argc, char **argv)
 				"`lodge ctl VM save` needs the file to save to: lodge ctl VM save FILE");
 			return status_fail(&e, STATUS_USAGE);
 		}
-	} else if (res.n_args >= 3 && ctlplug_is(res.arg[1], res.arg[2])) {
+	} else if (res.n_args >= 3 && plug_is(res.arg[1], res.arg[2])) {
 		plug = true;
 		if (res.n_args != 4) {
 			err_set(&e, EINVAL, "lodge ctl VM %s %s needs %s", res.arg[1], res.arg[2],
@@ -321,6 +348,8 @@ int cli_ctl(int argc, char **argv)
 		err_field(&e, "--force", NULL);
 		return status_fail(&e, STATUS_USAGE);
 	}
+	if (daemon_remote())
+		return ctl_remote(&res, req, &o);
 	if (!o.timeout_s)
 		o.timeout_s = save ? 600 : 10;
 	sock = vmsock_connect(res.arg[0], &e);

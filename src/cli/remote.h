@@ -4,6 +4,7 @@
 #define LODGE_CLI_REMOTE_H
 
 #include "cli/guestio.h"
+#include "util/json.h"
 
 /* remote_guest.c. `lodge exec`: the exit status. */
 int remote_exec(const char *name, char *const argv[], bool input, uint64_t timeout_s,
@@ -13,5 +14,16 @@ int remote_put(const char *name, uint64_t wait_s, const char *path, mode_t mode,
 	       const struct guestio *from, struct err *e);
 int remote_get(const char *name, uint64_t wait_s, const char *path, const struct guestio *to,
 	       struct err *e);
+
+/* remote_ctl.c. `lodge ctl`: what is wanted, as far as there is something. */
+struct remote_ctl {
+	const char *vm, *command;
+	const char *verb, *word; /* "add", and what is added */
+	const json_t *request;	 /* of disk and net: as for the control socket */
+	bool force, has_size;
+	uint64_t size; /* balloon */
+};
+/* *result is the caller's, or NULL. -errno: for status_of(). */
+int remote_ctl(const struct remote_ctl *c, json_t **result, struct err *e);
 
 #endif

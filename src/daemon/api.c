@@ -214,6 +214,11 @@ static void request(void *ctx, const struct http_request *rq)
 		forbid(rq, has);
 		return;
 	}
+	if (strstr(r->path, "{name}") &&
+	    vms_check_revision(call.api->vms, call.param, call.revision, &e) < 0) {
+		api_err(rq->conn, &e);
+		return;
+	}
 	if (r->ws && !api_may_hold(&call))
 		return;
 	call.body = body;

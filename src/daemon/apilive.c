@@ -40,8 +40,12 @@ struct live {
 	struct loop_fd *watch;
 	struct loop_timer timer;
 	/* asking */
+	bool opens;		   /* the keeper is to open something */
 	bool nothing;		   /* of the answer, only that it is there */
 	unsigned asked, got, need; /* requests; answers; the first so many must be good */
+	int until;		   /* an event is waited for, too; -1: none */
+	const char *device;	   /* "disk" or "net", that it tells of; and which */
+	char id[CONFIG_ID_MAX + 1];
 	json_t *result;
 	struct err err;
 	/* console */
@@ -100,6 +104,7 @@ static struct live *live_open(struct api_call *call, const char *name, int type,
 	}
 	v->api = call->api;
 	v->conn = call->conn;
+	v->until = -1;
 	v->fd = r = rundir_connect(run, name, type | SOCK_NONBLOCK, &why);
 	if (r >= 0)
 		r = loop_fd_add(call->api->loop, v->fd, EPOLLIN, ready, v, &v->watch);
@@ -122,8 +127,8 @@ static struct live *live_open(struct api_call *call, const char *name, int type,
 
 /* ---- asking ---- */
 
-/* The id of an error that the VM process gave. */
-static const char *error_id(int code)
+/* The id of an error that the VM process or its keeper gave. */
+static const char *error_id(const struct live *v, int code)
 {
 	switch (code) {
 	case ENOENT:
@@ -134,7 +139,8 @@ static const char *error_id(int code)
 	case ENOSPC:
 	case EOPNOTSUPP: return "bad-value";
 	case ETIMEDOUT: return "no-answer";
-	default: return "internal";
+	/* The keeper's reasons are the host's, about what was to be opened. */
+	default: return v->opens ? "bad-value" : "internal";
 	}
 }
 
@@ -144,12 +150,13 @@ static void ask_end(struct live *v)
 	json_t *result = v->result;
 	struct err e = v->err;
 	bool nothing = v->nothing;
+	const char *id = error_id(v, e.code);
 
 	v->result = NULL;
 	live_drop(v);
 	if (e.code) {
 		*e.field = '\0';
-		err_field(&e, error_id(e.code), NULL);
+		err_field(&e, id, NULL);
 		json_decref(result);
 		api_err(c, &e);
 	} else if (nothing) {
@@ -164,8 +171,21 @@ static void ask_late(void *ctx)
 {
 	struct live *v = ctx;
 
-	err_set(&v->err, ETIMEDOUT, "the VM's process does not answer");
+	if (v->until >= 0 && v->got == v->asked)
+		err_set(&v->err, ETIMEDOUT,
+			"the guest has not let go of %s yet: it is gone when it does, or at a reset; by force what is behind it is closed at once",
+			v->id);
+	else
+		err_set(&v->err, ETIMEDOUT, "the VM's process does not answer");
 	ask_end(v);
+}
+
+/* Is it what is waited for? */
+static bool ask_event(const struct live *v, const json_t *msg)
+{
+	const char *id = v->until < 0 ? NULL : json_string_value(json_object_get(msg, v->device));
+
+	return id && control_parse_event(msg) == v->until && !strcmp(id, v->id);
 }
 
 static void ask_ready(void *ctx, int fd, uint32_t events)
@@ -187,27 +207,29 @@ static void ask_ready(void *ctx, int fd, uint32_t events)
 			json_object_update(v->result, result);
 		else if (r < 0 && v->got <= v->need && !v->err.code)
 			v->err = e;
+		else if (r == 0 && ask_event(v, m.json))
+			v->until = -1;
 	} else if (r == 0 || (r != -EAGAIN && r != -EINVAL && r != -EMSGSIZE)) {
 		err_set(&v->err, EBUSY, "the VM has just ended");
 		v->got = v->asked;
 	}
 	control_msg_fini(&m);
-	if (v->got == v->asked)
+	if (v->got == v->asked && (v->until < 0 || v->err.code))
 		ask_end(v);
 }
 
-/* `more`: members of the first request. The first `need` must be answered well. */
-static void ask(struct api_call *call, const enum control_cmd *cmds, unsigned n, unsigned need,
-		const json_t *more, bool nothing)
+/* Asks at `socket`. `more`: members of the last request. The first `need` must be answered well. NULL: the call is answered. */
+static struct live *ask_at(struct api_call *call, const char *socket, const enum control_cmd *cmds,
+			   unsigned n, unsigned need, const json_t *more, bool nothing)
 {
 	struct live *v;
 	int r = 0;
 
 	if (!api_may_hold(call))
-		return;
-	v = live_open(call, "control", SOCK_SEQPACKET, ask_ready);
+		return NULL;
+	v = live_open(call, socket, SOCK_SEQPACKET, ask_ready);
 	if (!v)
-		return;
+		return NULL;
 	v->asked = n;
 	v->need = need;
 	v->nothing = nothing;
@@ -216,12 +238,19 @@ static void ask(struct api_call *call, const enum control_cmd *cmds, unsigned n,
 	for (unsigned i = 0; i < n && r == 0; i++) {
 		_autojson json_t *req = control_request_json(i + 1, cmds[i]);
 
-		if (i == 0 && more && req)
+		if (i == n - 1 && more && req)
 			json_object_update(req, (json_t *)(uintptr_t)more);
 		r = control_send(v->fd, req, NULL, 0, CONTROL_NO_WAIT, &v->err);
 	}
 	/* By the timer also what went wrong already. */
 	(void)loop_timer_set(&v->timer, r < 0 ? 0 : clock_ns() + ANSWER_SECONDS * CLOCK_NS_PER_S);
+	return v;
+}
+
+static void ask(struct api_call *call, const enum control_cmd *cmds, unsigned n, unsigned need,
+		const json_t *more, bool nothing)
+{
+	(void)ask_at(call, "control", cmds, n, need, more, nothing);
 }
 
 static void tell(struct api_call *call, enum control_cmd cmd)
@@ -262,6 +291,52 @@ void api_limitNet(struct api_call *call)
 void api_linkNet(struct api_call *call)
 {
 	tell(call, CONTROL_NET_LINK);
+}
+
+/* The keeper opens what is behind a device: lodged may not. */
+static void add_device(struct api_call *call, enum control_cmd cmd, const char *key)
+{
+	const char *folder = json_string_value(json_object_get(call->body, "folder"));
+	_autojson json_t *more = json_pack("{s:O, s:s}", "word", json_object_get(call->body, key),
+					   "folder", folder ? folder : "/");
+
+	struct live *v = ask_at(call, "plug", &cmd, 1, 1, more, false);
+
+	if (v)
+		v->opens = true;
+}
+
+static void remove_device(struct api_call *call, enum control_cmd cmd, const char *key,
+			  enum control_event gone)
+{
+	const enum control_cmd cmds[] = {CONTROL_EVENTS, cmd};
+	struct live *v = ask_at(call, "control", cmds, 2, 2, call->body, true);
+
+	if (!v || json_is_true(json_object_get(call->body, "force")))
+		return;
+	v->until = (int)gone;
+	v->device = key;
+	snprintf(v->id, sizeof(v->id), "%s", json_string_value(json_object_get(call->body, key)));
+}
+
+void api_addDisk(struct api_call *call)
+{
+	add_device(call, CONTROL_DISK_ADD, "disk");
+}
+
+void api_addNet(struct api_call *call)
+{
+	add_device(call, CONTROL_NET_ADD, "net");
+}
+
+void api_removeDisk(struct api_call *call)
+{
+	remove_device(call, CONTROL_DISK_RM, "disk", CONTROL_EV_DISK_REMOVED);
+}
+
+void api_removeNet(struct api_call *call)
+{
+	remove_device(call, CONTROL_NET_RM, "net", CONTROL_EV_NET_REMOVED);
 }
 
 void api_growDisk(struct api_call *call)

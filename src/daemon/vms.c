@@ -451,6 +451,13 @@ static int check_revision(const struct vm *vm, uint64_t revision, struct err *e)
 	return err_field(e, "revision", NULL);
 }
 
+int vms_check_revision(struct vms *v, const char *name, uint64_t revision, struct err *e)
+{
+	const struct vm *vm = vms_find(v, name);
+
+	return vm ? check_revision(vm, revision, e) : 0;
+}
+
 int vms_set(struct vms *v, const char *name, const json_t *change, uint64_t revision, struct err *e)
 {
 	struct vm *vm = find(v, name, e);

@@ -37,6 +37,8 @@ json_t *vms_list(struct vms *v);
 /* NULL: not found, with the error. */
 json_t *vms_get(struct vms *v, const char *name, struct err *e);
 uint64_t vms_revision(struct vms *v, const char *name);
+/* Is its definition at this revision? 0: whichever. Also if there is none. */
+int vms_check_revision(struct vms *v, const char *name, uint64_t revision, struct err *e);
 /* def: {"name", "words", and what else a definition may have}; checked as the API's description says. */
 int vms_define(struct vms *v, const json_t *def, struct err *e);
 /* Changes some of it; revision 0: whatever it is now. What runs is not touched. */

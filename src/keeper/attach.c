@@ -27,6 +27,7 @@
 #include "keeper/attach_int.h"
 #include "keeper/detach.h"
 #include "keeper/guest.h"
+#include "keeper/plug.h"
 #include "keeper/term.h"
 #include "proto/opener.h"
 #include "sandbox/cgroup.h"
@@ -334,6 +335,8 @@ static int attach_watch(struct attach *a, struct err *e)
 		r = detach_watch(a->opt->detach, a->loop, a->opt->run->dir);
 	if (!r && a->opt->vsock)
 		r = loop_fd_add(a->loop, a->opt->opener, EPOLLIN, attach_on_opener, a, &a->w_opener);
+	if (!r && a->opt->run)
+		r = plugsock_create(&a->plug, a->loop, a->opt->run, e);
 	return r ? r : attach_console_watch(a, e);
 }
 
@@ -446,6 +449,7 @@ int attach_run(const struct attach_options *o)
 		status = attach_status(a);
 	}
 	hub_destroy(a->hub);
+	plugsock_destroy(a->plug);
 	(void)fault_point("vm-end", NULL);
 	if (o->run)
 		attach_write_end(a, status);

@@ -19,7 +19,8 @@ struct attach {
 	struct loop *loop;
 	int control, console, signals;
 	struct loop_fd *w_control, *w_console, *w_stdin, *w_stdout, *w_signals, *w_opener;
-	struct hub *hub; /* NULL: no run directory, or no console here */
+	struct plugsock *plug; /* NULL: no run directory */
+	struct hub *hub;       /* NULL: no run directory, or no console here */
 	struct stream typed, printed;
 	struct escape escape;
 	bool escape_on; /* stdin is a terminal in raw mode */

@@ -47,6 +47,30 @@ void launch_group_word(char *word, size_t size)
 		sandbox_group_word(word, size, launch_group->on, launch_group->note);
 }
 
+/* The smallest descriptor from `from` on that launch_close_others() keeps; -1: none. */
+static int next_kept(int from, int keep)
+{
+	int next = keep >= from ? keep : -1;
+
+	for (unsigned i = 0; launch_group && i < launch_group->n; i++) {
+		int fd = launch_group->procs[i];
+
+		if (fd >= from && (next < 0 || fd < next))
+			next = fd;
+	}
+	return next;
+}
+
+void launch_close_others(int keep)
+{
+	int from = STDERR_FILENO + 1, kept;
+
+	for (; (kept = next_kept(from, keep)) >= 0; from = kept + 1)
+		if (kept > from)
+			close_range((unsigned)from, (unsigned)kept - 1, 0);
+	close_range((unsigned)from, ~0u, 0);
+}
+
 int launch_find(const char *program, char *path, size_t size, struct err *e)
 {
 	static const char *const places[] = {"/", "/../libexec/lodge/"};

@@ -15,6 +15,9 @@ void launch_into(const struct cgroup *g);
 /* About it, for sandbox_config.group; "": there is none. */
 void launch_group_word(char *word, size_t size);
 
+/* In a child of the process that made the group: closes all descriptors but the standard ones, `keep` and the group's. */
+void launch_close_others(int keep);
+
 /* Where a program of ours is: beside this one, or in libexec. */
 int launch_find(const char *program, char *path, size_t size, struct err *e);
 /* Starts it with argv and `n` descriptors (at most 2), which it finds as numbers 3 and up; they stay the caller's. `sandbox`: it

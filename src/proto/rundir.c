@@ -539,7 +539,7 @@ int rundir_listen(const struct rundir *r, const char *file, int type, struct err
 	old = umask(0177);
 	got = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ? errno : 0;
 	umask(old);
-	if (got || listen(fd, 16) < 0)
+	if (got || listen(fd, 64) < 0)
 		return err_errno(e, got ? got : errno, "cannot make the socket \"%s\" of \"%s\"",
 				 file, r->name);
 	got = fd;

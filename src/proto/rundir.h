@@ -13,6 +13,7 @@
  *   control       control socket of the VM process (proto/control.h)
  *   agent         socket to the guest agent, with `--agent on`
  *   console       console socket of the keeper (keeper/hub.h), unless the console is elsewhere
+ *   plug          of the keeper: adds disks and network cards (keeper/plug.h)
  *   console.log, console.log.old    the last of what the guest said
  *   messages      what a detached VM's processes had to say
  *   folders.json  folders elsewhere (of control groups) that were made for it: removed, if empty, together with what is here

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ctlplug.c - `lodge ctl VM disk add|rm` and `net add|rm`.
+ * plug.c - disks and network cards for a VM that runs, and away from it: `lodge ctl VM disk add|rm` and `net add|rm`; declared in plug.h.
  *
  * What is added is opened here, by the options and checks of `lodge run`, and passed to the VM as open descriptors. A network of
  * its own (lodge-nat) is started here too and stays when we end, until the VM closes its socket.
@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "keeper/plug.h"
+#include "keeper/run.h"
 #include "proto/control.h"
 #include "util/clock.h"
 
@@ -109,26 +110,6 @@ static int add_net(int sock, const char *word, unsigned index, struct vm_config 
 	return r;
 }
 
-static int add_device(int sock, bool disk, const char *word, uint64_t deadline, json_t **result,
-		      struct err *e)
-{
-	struct config_fds fds;
-	struct vm_config c;
-	unsigned index;
-	int r = describe(sock, deadline, &c, e);
-
-	config_fds_init(&fds);
-	if (r == 0)
-		r = free_index(sock, disk ? CONTROL_DISKS : CONTROL_NETS, disk ? "disk" : "net",
-			       deadline, &index, e);
-	if (r == 0)
-		r = (disk ? add_disk : add_net)(sock, word, index, &c, &fds, deadline, e);
-	if (r == 0)
-		*result = json_pack("{s:s}", "id", disk ? c.disk[0].id : c.net[0].id);
-	config_fds_close(&fds);
-	return r;
-}
-
 /* Waits until the guest has let go of the device. */
 static int wait_removed(int sock, const char *device, const char *id, uint64_t deadline,
 			struct err *e)
@@ -172,17 +153,38 @@ static int remove_device(int sock, const char *device, const char *id, bool forc
 	return r < 0 || force ? r : wait_removed(sock, device, id, deadline, e);
 }
 
-bool ctlplug_is(const char *device, const char *verb)
+bool plug_is(const char *device, const char *verb)
 {
 	return (!strcmp(device, "disk") || !strcmp(device, "net")) &&
 	       (!strcmp(verb, "add") || !strcmp(verb, "rm"));
 }
 
-int ctlplug_run(int sock, const char *device, const char *verb, const char *word, bool force,
-		uint64_t deadline_ns, json_t **result, struct err *e)
+int plug_add(int sock, bool disk, const char *word, uint64_t deadline_ns, json_t **result,
+	     struct err *e)
+{
+	struct config_fds fds;
+	struct vm_config c;
+	unsigned index;
+	int r = describe(sock, deadline_ns, &c, e);
+
+	config_fds_init(&fds);
+	*result = NULL;
+	if (r == 0)
+		r = free_index(sock, disk ? CONTROL_DISKS : CONTROL_NETS, disk ? "disk" : "net",
+			       deadline_ns, &index, e);
+	if (r == 0)
+		r = (disk ? add_disk : add_net)(sock, word, index, &c, &fds, deadline_ns, e);
+	if (r == 0)
+		*result = json_pack("{s:s}", "id", disk ? c.disk[0].id : c.net[0].id);
+	config_fds_close(&fds);
+	return r;
+}
+
+int plug_run(int sock, const char *device, const char *verb, const char *word, bool force,
+	     uint64_t deadline_ns, json_t **result, struct err *e)
 {
 	*result = NULL;
 	if (!strcmp(verb, "rm"))
 		return remove_device(sock, device, word, force, deadline_ns, e);
-	return add_device(sock, !strcmp(device, "disk"), word, deadline_ns, result, e);
+	return plug_add(sock, !strcmp(device, "disk"), word, deadline_ns, result, e);
 }
