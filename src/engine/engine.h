@@ -70,6 +70,9 @@ struct engine_exit {
 /* How the KVM engine notes the pages that vCPUs write: a log of each memory slot, or a ring for each vCPU (engine/kvm/dirty.c). */
 enum kvm_dirty { KVM_DIRTY_AUTO, KVM_DIRTY_LOG, KVM_DIRTY_RING };
 
+/* Whose the interval timer is under KVM: the board's, the kernel's if KVM has one, or the kernel's or an error of open(). */
+enum kvm_pit { KVM_PIT_BOARD, KVM_PIT_TRY, KVM_PIT_KERNEL };
+
 enum soft_mode { SOFT_MODE_TRANSLATE, SOFT_MODE_REFERENCE, SOFT_MODE_LOCKSTEP, SOFT_MODE_CHAOS };
 
 struct engine_config {
@@ -90,6 +93,7 @@ struct engine_config {
 	uint16_t latch_port[2];
 	unsigned n_latch_ports;
 	enum kvm_dirty kvm_dirty; /* a ring that KVM here does not have is an error of open() */
+	enum kvm_pit kvm_pit;
 	int kvm_fd; /* /dev/kvm, open for reading and writing; borrowed. -1: it opens it itself */
 };
 
@@ -153,6 +157,8 @@ struct engine_class {
 	int (*set_ioapic)(struct engine *en, const struct irqchip_ioapic *io);
 	int (*get_pic)(struct engine *en, struct irqchip_pic *p);
 	int (*set_pic)(struct engine *en, const struct irqchip_pic *p);
+	/* Is the interval timer inside, too? NULL: no. get_pit and set_pit are called only if it is. */
+	bool (*has_pit)(const struct engine *en);
 	int (*get_pit)(struct engine *en, struct irqchip_pit *p);
 	int (*set_pit)(struct engine *en, const struct irqchip_pit *p);
 	/*

@@ -65,6 +65,8 @@ int restore_config(struct run_options *o, struct vm_config *c, int *fd, struct e
 		c->on_crash = given.on_crash;
 	if (o->given.soft_mode)
 		c->soft_mode = given.soft_mode;
+	if (o->given.kvm_pit)
+		c->kvm_pit = given.kvm_pit;
 	if (o->given.soft_cache)
 		c->soft_cache_bytes = given.soft_cache_bytes;
 	c->soft_trace = given.soft_trace;

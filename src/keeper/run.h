@@ -90,6 +90,7 @@ struct run_options {
 	unsigned cpu_model;		    /* enum config_cpu_model */
 	uint64_t soft_cache;
 	unsigned soft_mode; /* enum config_soft_mode */
+	unsigned kvm_pit;   /* enum config_kvm_pit */
 	const char *soft_trace;
 	bool perf_map;
 	unsigned rng, balloon;	 /* on_off */
@@ -110,7 +111,7 @@ struct run_options {
 	bool debug_exit, no_reboot, quiet, json_errors, help;
 	bool detach, remove;
 	struct {
-		bool engine, name, no_reboot, on_crash, soft_mode, soft_cache;
+		bool engine, name, no_reboot, on_crash, soft_mode, soft_cache, kvm_pit;
 	} given; /* on the command line; looked at with `restore` */
 };
 

@@ -42,6 +42,9 @@ static const struct opt_def run_options[] = {
 	 engine_words},
 	{"no-probe", 0, OPT_FLAG, AT(no_probe), "",
 	 "with --engine kvm: do not try out first whether KVM here runs guests", 0, 0, NULL},
+	{"kvm-pit", 0, OPT_CHOICE, AT(kvm_pit), "WORD",
+	 "KVM: whose interval timer the guest has: auto, board or kernel (auto)", 0, 0,
+	 config_kvm_pit_names},
 	{"soft-mode", 0, OPT_CHOICE, AT(soft_mode), "WORD",
 	 "software engine: translate, reference, lockstep or chaos", 0, 0, config_soft_mode_names},
 	{"soft-cache", 0, OPT_SIZE, AT(soft_cache), "SIZE",
@@ -221,7 +224,7 @@ static int runopt_restore(struct run_options *o, const struct opt_result *res, s
 		"console",     "control",   "timeout",	  "no-reboot",	"on-crash",   "quiet",
 		"json-errors", "help",	    "disk",	  "net",	"publish",    "sandbox",
 		"ssh-key",     "user",	    "hostname",	  "cloud-init", "huge-pages", "cpu-weight",
-		"cpu-quota",
+		"cpu-quota",   "kvm-pit",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {
@@ -245,6 +248,7 @@ static int runopt_restore(struct run_options *o, const struct opt_result *res, s
 	o->given.no_reboot = runopt_given(res, "no-reboot");
 	o->given.on_crash = runopt_given(res, "on-crash");
 	o->given.soft_mode = runopt_given(res, "soft-mode");
+	o->given.kvm_pit = runopt_given(res, "kvm-pit");
 	o->given.soft_cache = runopt_given(res, "soft-cache");
 	return *o->restore ? 0 : err_set(e, EINVAL, "--restore is empty: give the path of a file");
 }
@@ -330,6 +334,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->memory_bytes = o->memory;
 	c->memory_huge = (enum config_huge)o->memory_huge;
 	c->soft_mode = (enum config_soft_mode)o->soft_mode;
+	c->kvm_pit = (enum config_kvm_pit)o->kvm_pit;
 	c->soft_cache_bytes = o->soft_cache;
 	c->console_device = (enum config_console_device)o->console_device;
 	c->agent = !o->agent || strcmp(o->agent, "off") != 0;

@@ -13,6 +13,7 @@
 
 const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", "chaos", NULL};
+const char *const config_kvm_pit_names[] = {"auto", "board", "kernel", NULL};
 const char *const config_cpu_model_names[] = {"host", "x86-64", "x86-64-v2", "x86-64-v3", NULL};
 const char *const config_huge_names[] = {"no", "2M", "1G", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
@@ -60,6 +61,7 @@ const char *const config_fd_names[] = {"kernel",
 				       NULL};
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
+_Static_assert(ARRAY_SIZE(config_kvm_pit_names) == CONFIG_KVM_PITS + 1, "a name for each");
 _Static_assert(ARRAY_SIZE(config_cpu_model_names) == CONFIG_CPU_MODELS + 1, "a name for each model");
 _Static_assert(ARRAY_SIZE(config_huge_names) == CONFIG_HUGES + 1, "a name for each size");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
@@ -110,6 +112,7 @@ json_t *config_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "soft.trace",
 					 json_sprintf("%#llx",
 						      (unsigned long long)c->soft_trace_address));
+	r |= json_object_set_new(j, "kvm.pit", json_string(config_kvm_pit_names[c->kvm_pit]));
 	r |= json_object_set_new(j, "cpus", json_integer(c->cpus));
 	r |= json_object_set_new(j, "cpu.model", json_string(config_cpu_model_names[c->cpu_model]));
 	r |= json_object_set_new(j, "memory", json_u64(c->memory_bytes));
@@ -152,10 +155,10 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 		"boot.kernel", "boot.initrd", "boot.cmdline", "console",    "console.device",
 		"rng",	       "balloon",     "agent",	      "disk",	    "net",
 		"vsock.cid",   "debug_exit",  "no_reboot",    "on_crash",   "sandbox",
-		"share",       NULL,
+		"share",       "kvm.pit",     NULL,
 	};
 	unsigned engine = 0, mode = 0, model = 0, huge = 0, console = 0, device = 0, on_crash = 0,
-		 sandbox = 0;
+		 sandbox = 0, pit = 0;
 	uint64_t cpus = 0, cid = 0;
 	char trace[24] = "";
 
@@ -189,7 +192,8 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
 	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0 ||
 	    json_get_choice(j, "on_crash", true, config_on_crash_names, &on_crash, e) < 0 ||
-	    json_get_choice(j, "sandbox", false, config_sandbox_names, &sandbox, e) < 0)
+	    json_get_choice(j, "sandbox", false, config_sandbox_names, &sandbox, e) < 0 ||
+	    json_get_choice(j, "kvm.pit", false, config_kvm_pit_names, &pit, e) < 0)
 		return -EINVAL;
 	if (json_object_get(j, "boot.kernel") && !c->kernel_name[0]) {
 		err_set(e, EINVAL, "the kernel's name is empty");
@@ -201,6 +205,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 		return err_field(e, "soft.trace", trace);
 	c->engine = (enum config_engine)engine;
 	c->soft_mode = (enum config_soft_mode)mode;
+	c->kvm_pit = (enum config_kvm_pit)pit;
 	c->console = (enum config_console)console;
 	c->console_device = (enum config_console_device)device;
 	c->on_crash = (enum config_on_crash)on_crash;
@@ -221,7 +226,7 @@ static bool config_host_key(const char *key)
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
 		if (!strcmp(key, keys[i]))
 			return true;
-	return !strncmp(key, "soft.", 5);
+	return !strncmp(key, "soft.", 5) || !strncmp(key, "kvm.", 4);
 }
 
 /* The value of a key without what the guest does not see of disks and network cards. A new reference, NULL: out of memory. */
@@ -369,7 +374,7 @@ int config_check(const struct vm_config *c, struct err *e)
 		return err_field(e, "cpus", NULL);
 	}
 	if ((unsigned)c->engine >= CONFIG_ENGINES || (unsigned)c->soft_mode >= CONFIG_SOFT_MODES ||
-	    (unsigned)c->cpu_model >= CONFIG_CPU_MODELS ||
+	    (unsigned)c->kvm_pit >= CONFIG_KVM_PITS || (unsigned)c->cpu_model >= CONFIG_CPU_MODELS ||
 	    (unsigned)c->memory_huge >= CONFIG_HUGES || (unsigned)c->console >= CONFIG_CONSOLES ||
 	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES ||
 	    (unsigned)c->on_crash >= CONFIG_ON_CRASHES || (unsigned)c->sandbox >= CONFIG_SANDBOXES)

@@ -13,6 +13,7 @@
  *   soft.cache   integer  soft_cache_bytes
  *   soft.perf_map boolean soft_perf_map  names of translated code for `perf`; needs fd "perf-map"
  *   soft.trace   string   soft_trace     optional: guest address, config_parse_address()
+ *   kvm.pit      string   kvm_pit        optional: "auto", "board", "kernel": whose interval timer the guest has under KVM
  *   cpus         integer  cpus           1..CONFIG_CPUS_MAX
  *   cpu.model    string   cpu_model      "host", "x86-64", "x86-64-v2", "x86-64-v3"
  *   memory       integer  memory_bytes   whole pages, CONFIG_MEMORY_MIN..CONFIG_MEMORY_MAX
@@ -40,7 +41,7 @@
  *   on_crash     string   on_crash       triple fault or kernel panic: "stop" the VM, or "reset" it as a PC would
  *   sandbox      string   sandbox        optional: "on", "strict", "trace", "off"
  *
- * Of these the host's own are name, engine, soft.*, memory.huge, console, no_reboot, on_crash and sandbox; of a disk file, cache, full, aio, changed and the
+ * Of these the host's own are name, engine, soft.*, kvm.*, memory.huge, console, no_reboot, on_crash and sandbox; of a disk file, cache, full, aio, changed and the
  * limits; of a network card kind, the limits and unplugged. The others are what the guest sees; with a saved state (fd "state") they must be as
  * they were when it was saved. Then the fds "kernel" and "initrd" are not there.
  */
@@ -86,6 +87,13 @@ enum config_cpu_model {
 	CONFIG_CPU_MODELS
 };
 
+enum config_kvm_pit {
+	CONFIG_KVM_PIT_AUTO,
+	CONFIG_KVM_PIT_BOARD,
+	CONFIG_KVM_PIT_KERNEL,
+	CONFIG_KVM_PITS
+};
+
 /* Pages of the guest's memory: the host's ordinary ones, or hugetlbfs. */
 enum config_huge { CONFIG_HUGE_NO, CONFIG_HUGE_2M, CONFIG_HUGE_1G, CONFIG_HUGES };
 
@@ -114,6 +122,7 @@ enum config_on_crash { CONFIG_ON_CRASH_STOP, CONFIG_ON_CRASH_RESET, CONFIG_ON_CR
 /* Names, NULL-terminated, indexed by the enums. */
 extern const char *const config_engine_names[];
 extern const char *const config_soft_mode_names[];
+extern const char *const config_kvm_pit_names[];
 extern const char *const config_cpu_model_names[];
 extern const char *const config_huge_names[];
 extern const char *const config_console_names[];
@@ -195,6 +204,7 @@ struct vm_config {
 	bool soft_perf_map;
 	bool soft_trace;
 	uint64_t soft_trace_address; /* trace the translation of the code there */
+	enum config_kvm_pit kvm_pit;
 	unsigned cpus;
 	enum config_cpu_model cpu_model;
 	uint64_t memory_bytes;

@@ -294,7 +294,7 @@ static int build_devices(struct hw *hw, struct err *e)
 	struct uart_config uart = {.id = "com1", .port = LAYOUT_PORT_COM1, .gsi = LAYOUT_IRQ_COM1};
 	struct pm_config pm = {.timer_32bit = false};
 	struct pci_root_config pci = {0};
-	int r;
+	int r = 0;
 
 	for (unsigned i = 0; i < mem->n_regions; i++)
 		if (mem->region[i].gpa < LAYOUT_HIGH_RAM)
@@ -308,7 +308,8 @@ static int build_devices(struct hw *hw, struct err *e)
 		uart.backend = (struct uart_backend){calls.ctx, calls.tx, calls.rx_room};
 	}
 
-	r = pit_create(&hw->dev[HW_PIT], env, e);
+	if (!hw->cfg.engine->has_pit || !hw->cfg.engine->has_pit(hw->engine))
+		r = pit_create(&hw->dev[HW_PIT], env, e);
 	if (r == 0)
 		r = rtc_create(&hw->dev[HW_RTC], env, &rtc, e);
 	if (r == 0)
@@ -358,6 +359,27 @@ static void attach_console(struct hw *hw)
 		hw_virtio_attach(hw);
 }
 
+/*
+ * Whose the interval timer is under KVM. The kernel's costs a thread, and only a guest that lives by this timer has something of it:
+ * Linux does when it is told so.
+ */
+static enum kvm_pit choose_pit(const struct vm_config *vm)
+{
+	static const char *const words[] = {"clocksource=pit", "nolapic_timer", "noapictimer",
+					    "nolapic", "disableapic"};
+	const char *p = vm->cmdline;
+
+	if (vm->kvm_pit != CONFIG_KVM_PIT_AUTO)
+		return vm->kvm_pit == CONFIG_KVM_PIT_KERNEL ? KVM_PIT_KERNEL : KVM_PIT_BOARD;
+	for (size_t n; *(p += strspn(p, " ")); p += n) {
+		n = strcspn(p, " ");
+		for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+			if (n == strlen(words[i]) && !strncmp(p, words[i], n))
+				return KVM_PIT_TRY;
+	}
+	return KVM_PIT_BOARD;
+}
+
 static int open_engine(struct hw *hw, struct err *e)
 {
 	struct engine_config ec = {
@@ -374,6 +396,7 @@ static int open_engine(struct hw *hw, struct err *e)
 		.soft_cache_bytes = hw->cfg.vm->soft_cache_bytes,
 		.latch_port = {LAYOUT_PORT_RTC}, /* the index of CMOS */
 		.n_latch_ports = 1,
+		.kvm_pit = choose_pit(hw->cfg.vm),
 		.kvm_fd = hw->cfg.fds->fd[CONFIG_FD_KVM],
 	};
 

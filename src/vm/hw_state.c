@@ -355,7 +355,7 @@ int hw_state(struct hw *hw, struct state *s, uint64_t tsc_now, struct err *e)
 	clock_state(hw, s, tsc0);
 	pthread_mutex_lock(hw->cfg.lock);
 	chips_state(hw, s);
-	if (hw->cfg.engine->get_pit && !hw->dev[HW_PIT])
+	if (!hw->dev[HW_PIT])
 		engine_pit_state(hw, s);
 	for (unsigned i = 0; i < HW_DEVICES; i++)
 		device_state(hw->dev[i], s);

@@ -2,17 +2,29 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # move.sh [CPUS ENGINE...] - one guest moves from engine to engine (KVM, the software engine and back), by saved state, while it counts
-# and checks what it counted; run by tests/bed/move with busybox's shell, where LODGE, GUEST_KERNEL and GUEST_INITRD are set.
+# and checks what it counted. ENGINE is kvm, soft, or kvm+pit, KVM with the kernel's interval timer: then the guest lives by that. Run by tests/bed/move with busybox's shell, where LODGE, GUEST_KERNEL and GUEST_INITRD are set.
 set -u
 . "$JOB/lib.sh"
 cpus=${1:-1}
 shift $(($# > 0))
 [ $# -gt 0 ] || set -- kvm soft kvm
 work=$(mktemp -d)
+cmdline="console=ttyS0 quiet panic=-1 audit=0 lodge.mode=count lodge.cpus=$cpus"
+case " $* " in
+*+pit*) cmdline="$cmdline nolapic_timer lapic=notscdeadline" ;;
+esac
 
 die() {
 	fail "$@"
 	exit 1
+}
+
+options() { # ENGINE: those of `lodge run`
+	case $1 in
+	kvm) echo --engine kvm --kvm-pit board ;;
+	kvm+pit) echo --engine kvm --kvm-pit kernel ;;
+	*) echo --engine "$1" ;;
+	esac
 }
 
 vm() { # PART OPTION...: a machine in the background that reads the pipe
@@ -26,8 +38,8 @@ counted() { [ "$(grep -c '^count ' "$work/out.$1")" -ge "$2" ]; }
 
 mkfifo "$work/in"
 exec 5<>"$work/in"
-vm 0 --engine "$1" --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M -c "$cpus" --debug-exit --rng off --balloon off --agent off \
-	--cmdline "console=ttyS0 quiet panic=-1 audit=0 lodge.mode=count lodge.cpus=$cpus"
+vm 0 $(options "$1") --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M -c "$cpus" --debug-exit --rng off --balloon off --agent off \
+	--cmdline "$cmdline"
 shift
 part=0
 for engine; do
@@ -38,7 +50,7 @@ for engine; do
 	"$LODGE" ctl "$work/c" save "$work/state" --stop || die "save after part $part"
 	wait $pid || die "the machine of part $part ended with $?"
 	next=$((part + 1))
-	vm $next --restore "$work/state" --engine "$engine"
+	vm $next --restore "$work/state" $(options "$engine")
 	part=$next
 	echo "ok   moved to $engine"
 done

@@ -16,179 +16,36 @@
 
 #include <cmocka.h>
 
-#include "engine/engine.h"
-#include "engine/kvm/probe.h"
-#include "util/clock.h"
+#include "kvm_fixture.h"
 
-#define MEMORY (2 * MIB)
-#define CODE 0x1000u
-#define PORT 0x42u
 /* Of the test in which two vCPUs write pages: more than fit into a ring. */
 #define WRITERS_MEMORY (96 * MIB)
 #define WRITERS_FIRST (16 * MIB / GMEM_PAGE)
 #define WRITERS_PAGES 6000u
 
-struct fixture {
-	struct gmem *mem;
-	struct engine *en;
-	struct engine_vcpu *v[2];
-	struct engine_host host;
-	unsigned n;
-	/* What the guest did. */
-	uint32_t out[64];
-	unsigned n_out;
-	uint64_t mmio_gpa, mmio_value;
-	unsigned mmio_size;
-	bool kick_on_out;
-	bool done[2]; /* each vCPU's: it has written to PORT */
-};
-
-static uint32_t port_in(void *ctx, unsigned vcpu, uint16_t port, unsigned size)
-{
-	(void)ctx;
-	(void)vcpu;
-	return port == PORT ? 0x11223344u >> (32 - 8 * size) : ~0u;
-}
-
-static void port_out(void *ctx, unsigned vcpu, uint16_t port, uint32_t value, unsigned size)
-{
-	struct fixture *f = ctx;
-
-	(void)size;
-	if (port == PORT && f->n_out < ARRAY_SIZE(f->out))
-		f->out[f->n_out++] = value;
-	f->done[vcpu] = true;
-	if (f->kick_on_out)
-		engine_kvm.kick(f->v[vcpu], true);
-}
-
-static uint64_t mmio_read(void *ctx, unsigned vcpu, gpa_t gpa, unsigned size)
-{
-	(void)ctx;
-	(void)vcpu;
-	(void)size;
-	return gpa ^ 0x5a;
-}
-
-static void mmio_write(void *ctx, unsigned vcpu, gpa_t gpa, uint64_t value, unsigned size)
-{
-	struct fixture *f = ctx;
-
-	(void)vcpu;
-	f->mmio_gpa = gpa;
-	f->mmio_value = value;
-	f->mmio_size = size;
-	engine_kvm.kick(f->v[0], true);
-}
-
-static int setup_n(void **state, unsigned n, uint64_t memory, enum kvm_dirty dirty)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct gmem_range range = {0, memory};
-	struct err e = {0};
-	int r;
-
-	*state = f;
-	if (access("/dev/kvm", R_OK | W_OK) < 0)
-		return 0;
-	f->n = n;
-	f->host = (struct engine_host){.ctx = f,
-				       .port_in = port_in,
-				       .port_out = port_out,
-				       .mmio_read = mmio_read,
-				       .mmio_write = mmio_write};
-	r = gmem_create(&f->mem, &range, 1, -1, &e);
-	if (r == 0) {
-		struct engine_config c = {.mem = f->mem,
-					  .host = &f->host,
-					  .n_vcpus = n,
-					  .tsc_khz = clock_tsc_khz(),
-					  .kvm_dirty = dirty,
-					  .kvm_fd = -1};
-
-		r = engine_kvm.open(&f->en, &c, &e);
-	}
-	for (unsigned i = 0; i < n && r == 0; i++)
-		r = engine_kvm.vcpu_create(f->en, i, &f->v[i], &e);
-	if (r == 0)
-		r = engine_kvm.vcpu_attach(f->v[0], &e);
-	if (r < 0)
-		print_message("%s\n", e.msg);
-	return r;
-}
-
 static int setup(void **state)
 {
-	return setup_n(state, 1, MEMORY, KVM_DIRTY_AUTO);
+	return setup_n(state, 1, MEMORY, KVM_DIRTY_AUTO, KVM_PIT_BOARD);
 }
 
 static int setup_two(void **state)
 {
-	return setup_n(state, 2, MEMORY, KVM_DIRTY_AUTO);
+	return setup_n(state, 2, MEMORY, KVM_DIRTY_AUTO, KVM_PIT_BOARD);
 }
 
 static int setup_ring(void **state)
 {
-	return setup_n(state, 1, MEMORY, KVM_DIRTY_RING);
+	return setup_n(state, 1, MEMORY, KVM_DIRTY_RING, KVM_PIT_BOARD);
 }
 
 static int setup_two_log(void **state)
 {
-	return setup_n(state, 2, WRITERS_MEMORY, KVM_DIRTY_LOG);
+	return setup_n(state, 2, WRITERS_MEMORY, KVM_DIRTY_LOG, KVM_PIT_BOARD);
 }
 
 static int setup_two_ring(void **state)
 {
-	return setup_n(state, 2, WRITERS_MEMORY, KVM_DIRTY_RING);
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	if (f->en) {
-		for (unsigned i = 0; i < f->n; i++)
-			engine_kvm.vcpu_destroy(f->v[i]);
-		engine_kvm.close(f->en);
-	}
-	gmem_destroy(f->mem);
-	free(f);
-	return 0;
-}
-
-static struct fixture *fixture(void **state)
-{
-	struct fixture *f = *state;
-
-	if (!f->en) {
-		print_message("skipped: no /dev/kvm here that may be opened\n");
-		skip();
-	}
-	return f;
-}
-
-/* Real mode at CODE, where the bytes are. */
-static void start(struct fixture *f, const uint8_t *code, size_t len)
-{
-	struct x86_state s;
-
-	assert_int_equal(gmem_write(f->mem, CODE, code, len), 0);
-	x86_state_reset(&s, true);
-	s.seg[X86_CS].sel = 0;
-	s.seg[X86_CS].base = 0;
-	s.rip = CODE;
-	s.gpr[X86_RSP] = 0x8000;
-	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_ALL, &s), 0);
-}
-
-static enum engine_exit_reason run(struct fixture *f)
-{
-	struct engine_exit exit = {.why = ""};
-
-	engine_kvm.run(f->v[0], &exit);
-	if (exit.reason == ENGINE_EXIT_ERROR)
-		print_message("%s\n", exit.why);
-	return exit.reason;
+	return setup_n(state, 2, WRITERS_MEMORY, KVM_DIRTY_RING, KVM_PIT_BOARD);
 }
 
 static void test_ports(void **state)
@@ -395,89 +252,6 @@ static void test_wait_for_sipi(void **state)
 	assert_true(s.ev.wait_for_sipi);
 	engine_kvm.get_state(f->v[0], X86_STATE_EVENTS, &s);
 	assert_false(s.ev.wait_for_sipi);
-}
-
-/* The local APIC: what is set comes back, a periodic timer counts on, an armed deadline stays. */
-static void test_lapic(void **state)
-{
-	struct fixture *f = fixture(state);
-	struct irqchip_lapic l, one, two;
-
-	assert_int_equal(engine_kvm.get_lapic(f->v[0], &l), 0);
-	assert_int_equal(l.id, 0);
-	l.tpr = 0x20;
-	l.svr = 0x1ff;
-	l.irr[2] = BIT(5);
-	l.isr[3] = BIT(7);
-	l.tmr[2] = BIT(5);
-	l.lvt[IRQCHIP_LVT_TIMER] = 0x20000 | 0xec; /* periodic */
-	l.lvt[IRQCHIP_LVT_LINT0] = 0x10700;
-	l.timer_divide = 3; /* by 16 */
-	l.timer_initial = 1000000000;
-	l.timer_left_ns = UINT64_C(8000000000);
-	assert_int_equal(engine_kvm.set_lapic(f->v[0], &l), 0);
-	assert_int_equal(engine_kvm.get_lapic(f->v[0], &one), 0);
-	assert_int_equal(one.tpr, 0x20);
-	assert_int_equal(one.svr, 0x1ff);
-	assert_memory_equal(one.irr, l.irr, sizeof(l.irr));
-	assert_memory_equal(one.isr, l.isr, sizeof(l.isr));
-	assert_memory_equal(one.tmr, l.tmr, sizeof(l.tmr));
-	assert_memory_equal(one.lvt, l.lvt, sizeof(l.lvt));
-	assert_int_equal(one.timer_initial, l.timer_initial);
-	assert_true(one.timer_left_ns <= l.timer_left_ns);
-	assert_true(one.timer_left_ns > 0);
-	assert_int_equal(engine_kvm.set_lapic(f->v[0], &one), 0);
-	assert_int_equal(engine_kvm.get_lapic(f->v[0], &two), 0);
-	assert_true(two.timer_left_ns <= one.timer_left_ns);
-	two.timer_left_ns = one.timer_left_ns;
-	assert_memory_equal(&one, &two, sizeof(one));
-
-	l.lvt[IRQCHIP_LVT_TIMER] = 0x400ec; /* TSC-deadline: far away */
-	l.timer_left_ns = IRQCHIP_NEVER;
-	l.timer_initial = 0;
-	l.tsc_deadline = BIT(60);
-	assert_int_equal(engine_kvm.set_lapic(f->v[0], &l), 0);
-	assert_int_equal(engine_kvm.get_lapic(f->v[0], &one), 0);
-	assert_int_equal(one.tsc_deadline, BIT(60));
-	assert_int_equal(one.timer_left_ns, IRQCHIP_NEVER);
-	/* A pause takes it away from the kernel and brings it back. */
-	engine_kvm.irqchip->pause(f->en);
-	assert_int_equal(engine_kvm.get_lapic(f->v[0], &one), 0);
-	assert_int_equal(one.tsc_deadline, BIT(60));
-	engine_kvm.irqchip->resume(f->en);
-	assert_int_equal(engine_kvm.get_lapic(f->v[0], &one), 0);
-	assert_int_equal(one.tsc_deadline, BIT(60));
-}
-
-static void test_chips(void **state)
-{
-	struct fixture *f = fixture(state);
-	struct irqchip_ioapic io, io2;
-	struct irqchip_pic pic, pic2;
-
-	assert_int_equal(engine_kvm.get_ioapic(f->en, &io), 0);
-	for (unsigned i = 0; i < IRQCHIP_IOAPIC_PINS; i++)
-		io.rte[i] = 0x10000 | (0x30 + i); /* masked */
-	io.rte[16] |= 0x8000;			  /* level */
-	io.select = 0x12;
-	io.id = 5u << 24;
-	io.line = BIT(16);
-	assert_int_equal(engine_kvm.set_ioapic(f->en, &io), 0);
-	assert_int_equal(engine_kvm.get_ioapic(f->en, &io2), 0);
-	assert_memory_equal(&io, &io2, sizeof(io));
-	engine_kvm.irqchip->line(f->en, ENGINE_LINE_IOAPIC(16), false);
-	engine_kvm.irqchip->line(f->en, ENGINE_LINE_BOTH(4, 4), true);
-	assert_int_equal(engine_kvm.get_ioapic(f->en, &io2), 0);
-	assert_int_equal(io2.line, BIT(4));
-
-	memset(&pic, 0, sizeof(pic));
-	pic.chip[0] = (struct irqchip_8259){
-		.base = 0x20, .imr = 0xfb, .isr = 0x04, .lowest = 7, .special_mask = true};
-	pic.chip[1] = (struct irqchip_8259){
-		.base = 0x28, .imr = 0xff, .lowest = 3, .elcr = 0x0c, .read_isr = true, .icw = 3};
-	assert_int_equal(engine_kvm.set_pic(f->en, &pic), 0);
-	assert_int_equal(engine_kvm.get_pic(f->en, &pic2), 0);
-	assert_memory_equal(&pic, &pic2, sizeof(pic));
 }
 
 /* kvmclock goes by the TSC: what is set for a TSC value is what is read for it. */
@@ -696,8 +470,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_kick_from_outside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wait_for_sipi, setup_two, teardown),
-		cmocka_unit_test_setup_teardown(test_lapic, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_chips, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dirty, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dirty, setup_ring, teardown),

@@ -17,6 +17,7 @@ static void example(struct vm_config *c)
 	c->engine = CONFIG_ENGINE_KVM;
 	c->soft_mode = CONFIG_SOFT_LOCKSTEP;
 	c->soft_perf_map = true;
+	c->kvm_pit = CONFIG_KVM_PIT_BOARD;
 	c->soft_trace = true;
 	c->soft_trace_address = UINT64_C(0xffffffff81000000);
 	c->cpus = 4;
@@ -52,6 +53,7 @@ static void test_roundtrip(void **state)
 	assert_int_equal(a.soft_mode, b.soft_mode);
 	assert_int_equal(a.soft_cache_bytes, b.soft_cache_bytes);
 	assert_true(b.soft_perf_map && b.soft_trace);
+	assert_int_equal(a.kvm_pit, b.kvm_pit);
 	assert_true(a.soft_trace_address == b.soft_trace_address);
 	assert_int_equal(a.cpus, b.cpus);
 	assert_true(a.memory_bytes == b.memory_bytes);

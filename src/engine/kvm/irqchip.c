@@ -12,8 +12,7 @@
  * A level is kept per input and source in the kernel, and all of ours are one source: who drives an input with several
  * lines ORs them before (the board does).
  *
- * The interval timer stays the board's: a guest that has a TSC-deadline timer does not touch it, and the kernel's would
- * cost a kernel thread for each VM.
+ * The interval timer is pit.c, and the board's in most VMs: a guest that has a TSC-deadline timer does not touch it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +21,6 @@
 
 #include "engine/kvm/kvm.h"
 #include "util/log.h"
-#include "util/text.h"
 
 /*
  * seccomp vm: ioctl arg1=KVM_CREATE_IRQCHIP/KVM_SET_GSI_ROUTING/KVM_IRQ_LINE/KVM_SIGNAL_MSI/
@@ -158,6 +156,7 @@ static void irqchip_pause(struct engine *en)
 	if (en->paused || !en->n_vcpus)
 		return;
 	kvm_run_late_writes(en, 0);
+	kvm_pit_pause(en);
 	if (!en->caps.adjust_clock || kvm_ioctl(en->vm, KVM_GET_CLOCK, &clock) < 0)
 		return;
 	en->paused_clock = clock.clock;
@@ -175,6 +174,7 @@ static void irqchip_resume(struct engine *en)
 {
 	struct kvm_clock_data clock = {.clock = en->paused_clock};
 
+	kvm_pit_resume(en);
 	if (!en->paused)
 		return;
 	en->paused = false;
@@ -231,6 +231,7 @@ static int irqchip_dump(struct engine *en, unsigned vcpu, char *buf, size_t size
 					   (unsigned long long)rte);
 		}
 	}
+	kvm_pit_dump(en, &t);
 	return (int)t.len;
 }
 

@@ -217,6 +217,8 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 	if (r == 0)
 		r = kvm_irqchip_create(en, e);
 	if (r == 0)
+		r = kvm_pit_create(en, e);
+	if (r == 0)
 		r = kvm_dirty_init(en, e);
 	if (r == 0)
 		r = add_memory(en, e);
@@ -367,6 +369,9 @@ const struct engine_class engine_kvm = {
 	.set_ioapic = kvm_chips_set_ioapic,
 	.get_pic = kvm_chips_get_pic,
 	.set_pic = kvm_chips_set_pic,
+	.has_pit = kvm_pit_there,
+	.get_pit = kvm_pit_get,
+	.set_pit = kvm_pit_set,
 	.get_clock = kvm_state_get_clock,
 	.set_clock = kvm_state_set_clock,
 	.cpuid = kvm_cpuid,

@@ -8,6 +8,7 @@
  *   xsave.c    ... of its XSAVE area
  *   irqchip.c  the kernel's interrupt controllers: lines, messages, pause
  *   chips.c    their state
+ *   pit.c      the kernel's interval timer
  *   dirty.c    the pages that vCPUs have written: a log of each slot, or a ring for each vCPU
  *   cpuid.c    what CPUID tells the guest
  *   support.c  what processor KVM can give
@@ -24,6 +25,7 @@
 
 #include "engine/engine.h"
 #include "engine/kvm/xsave.h"
+#include "util/text.h"
 #include "x86/cpuid.h"
 
 /* Guest physical space that KVM may use for itself on old Intel processors: a page table and a TSS. In the reserved
@@ -87,6 +89,9 @@ struct engine {
 	int64_t clock_delta; /* kvmclock less the time that the TSC shows, as set_clock() left it */
 	uint64_t paused_clock; /* kvmclock when the pause began */
 	bool paused;
+	bool pit;			  /* the kernel has the interval timer */
+	bool pit_stands;		  /* it was stopped: its state is the next */
+	struct kvm_pit_state2 paused_pit; /* as it was, or shall be when it goes on */
 	uint8_t msr_ok[KVM_MSRS]; /* by index into the table of state.c: 0 not tried, 1 works, 2 does not */
 	unsigned n_vcpus;	  /* made so far */
 	struct engine_vcpu *vcpu[]; /* cfg.n_vcpus */
@@ -130,6 +135,16 @@ static inline void kvm_lapic_reg_set(struct kvm_lapic_state *l, unsigned reg, ui
 
 /* IA32_TSC_DEADLINE. */
 int kvm_chips_deadline(struct engine_vcpu *v, uint64_t *tsc, bool set);
+
+/* ---- pit.c ---- */
+
+int kvm_pit_create(struct engine *en, struct err *e);
+bool kvm_pit_there(const struct engine *en);
+int kvm_pit_get(struct engine *en, struct irqchip_pit *p);
+int kvm_pit_set(struct engine *en, const struct irqchip_pit *p);
+void kvm_pit_pause(struct engine *en);
+void kvm_pit_resume(struct engine *en);
+void kvm_pit_dump(struct engine *en, struct text *t);
 
 /* ---- dirty.c ---- */
 

@@ -524,6 +524,7 @@ static void probe_features(struct kvm_probe *p, int kvm)
 		{KVM_CAP_COALESCED_PIO, "late port writes"},
 		{KVM_CAP_X86_USER_SPACE_MSR, "MSRs of ours"},
 		{KVM_CAP_XSAVE, "AVX state"},
+		{KVM_CAP_PIT_STATE2, "interval timer"},
 		{KVM_CAP_DIRTY_LOG_RING, "dirty rings"},
 	};
 	int max = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
