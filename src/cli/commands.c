@@ -135,11 +135,17 @@ const struct cli_command *cli_find_command(const char *name, struct err *e)
 	return NULL;
 }
 
+static bool wants_help(int argc, char **argv)
+{
+	return argc == 1 && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"));
+}
+
 int cli_version(int argc, char **argv)
 {
 	struct err e = {0};
 
-	(void)argv;
+	if (wants_help(argc, argv))
+		return cli_own_help(cli_version);
 	if (argc) {
 		err_set(&e, EINVAL, "`lodge version` takes no arguments");
 		return status_fail(&e, STATUS_USAGE);
@@ -153,7 +159,7 @@ int cli_help(int argc, char **argv)
 	const struct cli_command *c;
 	struct err e = {0};
 
-	if (!argc) {
+	if (!argc || wants_help(argc, argv)) {
 		print_usage(stdout);
 		return STATUS_OK;
 	}

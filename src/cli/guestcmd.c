@@ -170,7 +170,7 @@ int cli_guest(int argc, char **argv)
 		r = ask(&a, rq, &result, &e);
 	agent_fini(&a);
 	if (r)
-		return status_fail(&e, STATUS_RUNTIME);
+		return status_fail(&e, status_of(&e));
 	if (o.json && result) {
 		_autofree char *text = json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY);
 

@@ -261,6 +261,8 @@ static int image_clone(const char *name, const char *file, struct err *e)
 	char path[PATH_MAX];
 	int r = image_path(name, path, e);
 
+	if (r == 0 && access(path, F_OK) < 0 && errno == ENOENT)
+		return no_image(name, e);
 	return r ? r : copy_file(path, file, e);
 }
 

@@ -2,6 +2,7 @@
 /*
  * runcmd.c - `lodge run`: the words, then the keeper (keeper/run.h) in this process or, detached, in one of its own.
  */
+#include <errno.h>
 #include <stdio.h>
 
 #include "cli/cli.h"
@@ -31,7 +32,7 @@ int cli_run(int argc, char **argv)
 	else if (o.help)
 		status = cli_own_help(cli_run);
 	else if (o.image && image_ensure(o.image, o.quiet, &e) < 0)
-		status = status_fail(&e, STATUS_RUNTIME);
+		status = status_fail(&e, e.code == ESRCH ? STATUS_NOT_FOUND : STATUS_RUNTIME);
 	else if (o.restore && restore_config(&o, &c, &state_fd, &e) < 0)
 		status = status_fail(&e, STATUS_RUNTIME);
 	else

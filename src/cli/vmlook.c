@@ -172,6 +172,22 @@ static const struct show_column ls_columns[] = {
 	{"memory", "MEMORY"}, {"uptime", "UPTIME"}, {"status", "STATUS"}, {NULL, NULL},
 };
 
+/* "uptime" in whole seconds, for csv and filters: what programs read has plain numbers, as "memory" is one of bytes. */
+static void add_uptime(json_t *rows)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+	{
+		const json_t *ms = json_object_get(row, "uptime_ms");
+
+		if (ms)
+			json_object_set_new(row, "uptime",
+					    json_integer(json_integer_value(ms) / 1000));
+	}
+}
+
 void vm_ls_options(FILE *f)
 {
 	opt_print_help(ls_table, ARRAY_SIZE(ls_table), f);
@@ -243,6 +259,7 @@ int vm_ls(int argc, char **argv)
 	}
 	if (!daemon_remote())
 		add_managed(rows);
+	add_uptime(rows);
 	if (show_filter(rows, &o.filter, ls_columns, &e) < 0)
 		return status_fail(&e, STATUS_USAGE);
 	for (size_t i = 0; o.format == SHOW_TABLE && i < json_array_size(rows); i++)

@@ -4,7 +4,8 @@
  *
  * Gathers what there is to know (why.h) from the run directory, the VM process, the host's kernel, the guest's agent and lodged, and has it
  * judged (why_judge.c). It looks several times within WHY_SPAN_MS: a processor that is found at the same few instructions each time
- * spins, a counter that does not move stands. The VM's processors are stopped for a moment at each look, as `lodge ctl VM dump` does.
+ * spins, a counter that does not move stands. Five times as long where that would deceive: at a VM that comes up, and at one that seems to wait
+ * for the host. The VM's processors are stopped for a moment at each look, as `lodge ctl VM dump` does.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -24,7 +25,9 @@
 #include "util/fdio.h"
 #include "util/procfile.h"
 
-#define LOOKS 9u
+#define LOOKS 9u /* within WHY_SPAN_MS */
+#define LOOKS_MORE 8u
+#define WHY_SPAN_MORE_MS 800u
 #define LOOK_ANSWER_NS (500 * CLOCK_NS_PER_MS)
 #define AGENT_NS CLOCK_NS_PER_S
 #define CONSOLE_BYTES 16384u
@@ -85,33 +88,81 @@ static unsigned delays(json_int_t pid, uint64_t out[CONFIG_CPUS_MAX])
 
 /* ---- the VM process ---- */
 
-static void add_looks(const struct rundir *r, json_t *facts, json_int_t pid)
+/* One more, after a pause; false: it does not answer, or it is not running, and so nothing moves. */
+static bool look(int fd, json_t *looks, unsigned pause_ms)
 {
-	const struct timespec pause = {.tv_nsec = WHY_SPAN_MS * CLOCK_NS_PER_MS / (LOOKS - 1)};
-	json_t *looks = json_array(), *process = json_object_get(facts, "process");
-	uint64_t before[CONFIG_CPUS_MAX], after[CONFIG_CPUS_MAX], worst = 0, began = clock_ns();
-	unsigned n = delays(pid, before);
-	_autoclose int fd = vmsock_open(r, NULL);
+	const struct timespec pause = {.tv_nsec = pause_ms * CLOCK_NS_PER_MS};
+	json_t *answer = NULL;
 
-	json_object_set_new(facts, "looks", looks);
-	for (unsigned i = 0; fd >= 0 && i < LOOKS; i++) {
-		json_t *look = NULL;
+	if (pause_ms)
+		(void)nanosleep(&pause, NULL);
+	if (control_call(fd, CONTROL_LOOK, clock_ns() + LOOK_ANSWER_NS, &answer, NULL) < 0)
+		return false;
+	(void)json_array_append_new(looks, answer);
+	return !strcmp(why_text(answer, "state"), "running");
+}
 
-		if (control_call(fd, CONTROL_LOOK, clock_ns() + LOOK_ANSWER_NS, &look, NULL) < 0)
-			break;
-		(void)json_array_append_new(looks, look);
-		if (strcmp(why_text(look, "state"), "running") != 0)
-			return; /* nothing moves */
-		if (i + 1 < LOOKS)
-			(void)nanosleep(&pause, NULL);
-	}
+/* Which share of the time since `began` the vCPU that fared worst was ready to run and did not, in 1/1000. */
+static json_int_t delay_permille(json_int_t pid, unsigned n, const uint64_t before[CONFIG_CPUS_MAX],
+				 uint64_t began)
+{
+	uint64_t after[CONFIG_CPUS_MAX], worst = 0;
+
 	n = MIN(n, delays(pid, after));
 	for (unsigned i = 0; i < n; i++)
 		worst = MAX(worst, after[i] - MIN(before[i], after[i]));
+	return (json_int_t)(worst * 1000 / MAX(clock_ns() - began, UINT64_C(1)));
+}
+
+static void add_looks(const struct rundir *r, json_t *facts, json_int_t pid)
+{
+	json_t *looks = json_array(), *process = json_object_get(facts, "process");
+	uint64_t before[CONFIG_CPUS_MAX], began = clock_ns();
+	unsigned n = delays(pid, before);
+	_autoclose int fd = vmsock_open(r, NULL);
+	bool on = fd >= 0 && look(fd, looks, 0);
+	const json_t *first = json_array_get(looks, 0);
+
+	json_object_set_new(facts, "looks", looks);
+	for (unsigned i = 1; on && i < LOOKS; i++)
+		on = look(fd, looks, WHY_SPAN_MS / (LOOKS - 1));
+	/* A moment's wait for the host is nothing, and what comes up may stay within one loop for longer. */
+	if (on && (why_number(first, "uptime_ms") < WHY_YOUNG_MS ||
+		   delay_permille(pid, n, before, began) >= WHY_DELAY_PERMILLE))
+		for (unsigned i = 0; on && i < LOOKS_MORE; i++)
+			on = look(fd, looks, WHY_SPAN_MORE_MS / LOOKS_MORE);
+	if (!on)
+		return;
+	json_object_set_new(facts, "span_ms", json_u64((clock_ns() - began) / CLOCK_NS_PER_MS));
 	if (process)
 		json_object_set_new(process, "delay_permille",
-				    json_u64(worst * 1000 / MAX(clock_ns() - began, UINT64_C(1))));
+				    json_integer(delay_permille(pid, n, before, began)));
 }
+
+/* ---- its control group ---- */
+
+/* How often the kernel has stopped it because its CPU time was used up (cgroup-v2.rst, cpu.stat; the same name in version 1); -1: not known. */
+static json_int_t throttled(const struct rundir *r)
+{
+	static const char key[] = "nr_throttled ";
+	_autojson json_t *j = rundir_read(r, RUNDIR_FOLDERS_FILE);
+	char path[PATH_MAX], text[1024], *at;
+	json_t *folder;
+	size_t i;
+
+	json_array_foreach(json_object_get(j, RUNDIR_FOLDERS), i, folder)
+	{
+		const char *name = json_string_value(folder);
+
+		if (name &&
+		    (size_t)snprintf(path, sizeof(path), "%s/cpu.stat", name) < sizeof(path) &&
+		    procfile_read(path, text, sizeof(text)) && (at = strstr(text, key)))
+			return strtoll(at + strlen(key), NULL, 10);
+	}
+	return -1;
+}
+
+/* ---- its console ---- */
 
 /* What the guest said last: since it began to boot, if that is still there. Control characters but line ends go. */
 static void add_console(const struct rundir *r, json_t *facts)
@@ -232,6 +283,7 @@ static int why_vm(struct rundir *r, const struct vm_options *o, struct err *e)
 {
 	_autojson json_t *facts = json_pack("{s:o}", "vm", vm_describe(r));
 	json_t *vm = json_object_get(facts, "vm"), *p;
+	json_int_t before;
 
 	if (!vm)
 		return err_set(e, ENOMEM, "out of memory");
@@ -244,7 +296,10 @@ static int why_vm(struct rundir *r, const struct vm_options *o, struct err *e)
 		p = process_facts(why_number(vm, "keeper"));
 		if (p)
 			json_object_set_new(facts, "keeper", p);
+		before = throttled(r);
 		add_looks(r, facts, why_number(vm, "vm"));
+		if (before >= 0)
+			json_object_set_new(facts, "throttled", json_integer(throttled(r) - before));
 		p = json_array_get(json_object_get(facts, "looks"), 0);
 		if (!strcmp(why_text(p, "state"), "running") &&
 		    !strcmp(why_text(p, "agent"), "open"))

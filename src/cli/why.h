@@ -5,6 +5,8 @@
  * Facts are one JSON object, so that rules can be tested without a VM:
  *   "vm"       what `lodge info` knows: name, state, exit, config, started_ms, ... (vm_describe())
  *   "looks"    answers of the control command "look" (proto/control.h), one after another, the last WHY_SPAN_MS after the first
+ *   "span_ms"  how long after it really
+ *   "throttled" how often within the span its control group was stopped because its CPU time was used up
  *   "console"  the last of what the guest said since it was started or reset, as text
  *   "process"  {"state","swap_bytes","delay_permille"}: of the VM process, by the host's kernel: its letter in /proc/PID/stat, memory in swap,
  *              and which share of the span its vCPU that fared worst was ready to run and did not
@@ -19,6 +21,9 @@
 #include "cli/vm.h"
 
 #define WHY_SPAN_MS 200u
+/* Of this much less than the span a VM waits for the host without being called slow, and so does one that is younger. */
+#define WHY_DELAY_PERMILLE 250
+#define WHY_YOUNG_MS 10000
 
 /* The lower, the worse. */
 enum why_level {
@@ -40,12 +45,14 @@ char *why_sentence(const json_t *facts, const json_t *findings);
 struct why {
 	const json_t *facts, *vm, *first, *last; /* looks; NULL: none */
 	const char *name;
+	json_int_t span_ms;
 	json_t *findings;
 };
 
 /* Adds one. `what_to_do` may be NULL; '@' in it becomes the VM's name. */
 void why_find(struct why *w, enum why_level level, const char *about, const char *what_to_do,
 	      const char *text, ...) PRINTF_FORMAT(5, 6);
+json_int_t why_span_ms(const json_t *facts);
 /* Members, "" and 0 where there is none. */
 const char *why_text(const json_t *j, const char *key);
 json_int_t why_number(const json_t *j, const char *key);

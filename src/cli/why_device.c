@@ -28,8 +28,8 @@ static void rule_disk(struct why *w, const json_t *disk)
 			 (long long)why_number(disk, "iops"), (long long)held);
 	} else if (waits && why_rise(w, "disks", id, "done") == 0) {
 		why_find(w, WHY_SLOW, "disk", "look after that storage (iostat, dmesg)",
-			 "waits for its disk %s (\"%s\"): %lld requests are under way and none was done in the last %u ms",
-			 id, shown, (long long)waits, WHY_SPAN_MS);
+			 "waits for its disk %s (\"%s\"): %lld requests are under way and none was done in the last %lld ms",
+			 id, shown, (long long)waits, (long long)w->span_ms);
 	}
 	if (why_number(disk, "errors") && *error)
 		why_find(w, WHY_NOTE, "disk", "look after that storage (dmesg)",

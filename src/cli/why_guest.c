@@ -102,7 +102,23 @@ static const struct sign {
 	{"Remounting filesystem read-only", false, false, WHY_SLOW,
 	 "has made a file system read-only after an error of its disk",
 	 "look after the disk on the host, then run fsck in the guest"},
+	{"login:", true, false, WHY_NOTE, "waits for somebody to log in on its console",
+	 "`lodge console @`"},
 };
+
+/* Nothing at all: most likely its kernel speaks elsewhere. One whose agent answers is well, and just quiet. */
+static void rule_silent(struct why *w, const char *console)
+{
+	const json_t *agent = json_object_get(w->facts, "agent");
+
+	if (!json_object_get(w->facts, "console") || console[strspn(console, " \r\n")] ||
+	    why_number(w->last, "uptime_ms") < WHY_YOUNG_MS ||
+	    json_is_true(json_object_get(agent, "answers")))
+		return;
+	why_find(w, WHY_CUT_OFF, "console",
+		 "the kernel's console must be the VM's: console=ttyS0 on its command line, or console=hvc0 with --console-device virtio",
+		 "has said nothing on its console since it was started");
+}
 
 void why_console_rules(struct why *w)
 {
@@ -123,6 +139,7 @@ void why_console_rules(struct why *w)
 		why_find(w, s->level, "console", s->to_do, "%s%s", s->text, s->rest ? found : "");
 		return;
 	}
+	rule_silent(w, console);
 }
 
 /* ---- processors ---- */
@@ -158,7 +175,7 @@ static json_int_t share(const struct why *w, size_t i)
 	json_int_t us = why_number(json_array_get(json_object_get(w->last, "vcpus"), i), "cpu_us") -
 			why_number(json_array_get(json_object_get(w->first, "vcpus"), i), "cpu_us");
 
-	return us / (10 * (json_int_t)WHY_SPAN_MS);
+	return us / (10 * w->span_ms);
 }
 
 #define SPIN_BYTES 512u
@@ -211,7 +228,8 @@ static void rule_spin(struct why *w)
 			 (unsigned long long)s.low);
 		return;
 	}
-	if (n && busy == n)
+	/* Whoever comes up is busy. */
+	if (n && busy == n && why_number(w->last, "uptime_ms") >= WHY_YOUNG_MS)
 		why_find(w, WHY_SLOW, "cpu",
 			 "that is well if it has work to do; else look with `lodge exec @ -- top -b -n 1`, or give it more CPUs (-c)",
 			 "has no processor time to spare: %s busy all the time",

@@ -16,15 +16,21 @@ static void killed(struct why *w, const json_t *exit)
 {
 	int sig = (int)why_number(exit, "signal");
 	const char *word = sigabbrev_np(sig);
+	char limit[120];
 
 	if (sig == SIGSYS)
 		why_find(w, WHY_STUCK, "end",
 			 "`--sandbox trace` names the call; please report it, this is a fault of Lodge's",
 			 "was ended by its sandbox: its process made a system call that it may not make");
+	else if (sig == SIGKILL && json_object_get(exit, "limit"))
+		why_find(w, WHY_STUCK, "end",
+			 "start it again; if that does not last, please report it: the limit is one of Lodge's (docs/security.md)",
+			 "was killed by the kernel because its processes wanted more memory than their control group may have (%s)",
+			 err_quote(limit, sizeof(limit), why_text(exit, "limit")));
 	else if (sig == SIGKILL && json_is_true(json_object_get(exit, "oom")))
 		why_find(w, WHY_STUCK, "end",
 			 "give the guest less (-m) or the host more, then start it again",
-			 "was killed by the kernel because the host, or its control group, had no memory left");
+			 "was killed by the kernel because the host, or a control group that it is in, had no memory left");
 	else if (sig)
 		why_find(w, WHY_STUCK, "end", again,
 			 "ended because its process was killed from outside by signal %d (SIG%s)",
@@ -192,7 +198,11 @@ static void rule_host(struct why *w)
 	json_int_t delay = why_number(p, "delay_permille"), swap = why_number(p, "swap_bytes");
 	char text[40];
 
-	if (delay >= 250)
+	/* Time that it may not use is counted as time that it waits. */
+	if (why_number(w->facts, "throttled") > 0)
+		why_find(w, WHY_SLOW, "host", "start it with a larger --cpu-quota, or without",
+			 "is slow because it uses up the CPU time that its control group gives it (--cpu-quota)");
+	else if (delay >= WHY_DELAY_PERMILLE && why_number(w->last, "uptime_ms") >= WHY_YOUNG_MS)
 		why_find(w, WHY_SLOW, "host", "stop something else, or give it fewer CPUs",
 			 "is slow because it waits for the host's processors %lld %% of the time",
 			 (long long)delay / 10);

@@ -72,6 +72,13 @@ json_int_t why_number(const json_t *j, const char *key)
 	return json_integer_value(json_object_get(j, key));
 }
 
+json_int_t why_span_ms(const json_t *facts)
+{
+	json_int_t ms = why_number(facts, "span_ms");
+
+	return ms > 0 ? ms : (json_int_t)WHY_SPAN_MS;
+}
+
 static const json_t *by_id(const json_t *look, const char *list, const char *id)
 {
 	const json_t *j;
@@ -101,6 +108,7 @@ json_t *why_judge(const json_t *facts)
 			.vm = json_object_get(facts, "vm"),
 			.first = json_array_get(looks, 0),
 			.last = n ? json_array_get(looks, n - 1) : NULL,
+			.span_ms = why_span_ms(facts),
 			.findings = json_array()};
 
 	w.name = why_text(w.vm, "name");
@@ -114,7 +122,7 @@ json_t *why_judge(const json_t *facts)
 }
 
 /* "its CPU sleeps 98 % of the time" */
-static void say_busy(const json_t *looks, char *out, size_t size)
+static void say_busy(const json_t *looks, json_int_t span_ms, char *out, size_t size)
 {
 	const json_t *first = json_object_get(json_array_get(looks, 0), "vcpus"), *v;
 	const json_t *last = json_object_get(json_array_get(looks, json_array_size(looks) - 1),
@@ -126,7 +134,7 @@ static void say_busy(const json_t *looks, char *out, size_t size)
 	{
 		used += why_number(v, "cpu_us") - why_number(json_array_get(first, i), "cpu_us");
 	}
-	used = MIN(n ? used / ((json_int_t)n * 10 * WHY_SPAN_MS) : 0, 100);
+	used = MIN(n ? used / ((json_int_t)n * 10 * span_ms) : 0, 100);
 	if (n == 1)
 		snprintf(out, size, "its CPU is %lld %% busy", (long long)used);
 	else
@@ -155,7 +163,7 @@ char *why_sentence(const json_t *facts, const json_t *findings)
 			return NULL;
 		return out;
 	}
-	say_busy(looks, busy, sizeof(busy));
+	say_busy(looks, why_span_ms(facts), busy, sizeof(busy));
 	if (asprintf(&out, "nothing is wrong: %s runs since %lld %s, %s%s%s%s%s", name,
 		     (long long)(s < 120 ? s : s / 60), s < 120 ? "s" : "min", busy,
 		     f ? "; it " : "", f ? why_text(f, "text") : "", *to_do ? ": " : "", to_do) < 0)

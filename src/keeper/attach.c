@@ -382,6 +382,9 @@ static void attach_note_signal(const struct attach *a, json_t *j)
 	json_object_set_new(j, "signal", json_integer(WTERMSIG(a->wait_status)));
 	if (WTERMSIG(a->wait_status) == SIGKILL && attach_oom_kills() > a->oom_kills)
 		json_object_set_new(j, "oom", json_true());
+	if (WTERMSIG(a->wait_status) == SIGKILL && a->opt->group &&
+	    cgroup_out_of_memory(a->opt->group))
+		json_object_set_new(j, "limit", json_string(a->opt->group->note));
 }
 
 /* How it ended, for who looks later. */

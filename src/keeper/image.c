@@ -335,10 +335,10 @@ int image_ensure(const char *name, bool quiet, struct err *e)
 	if (r || access(path, F_OK) == 0)
 		return r;
 	if (!image_suite(name)) {
-		err_set(e, ENOENT, "there is no image %s", name);
+		err_set(e, ESRCH, "there is no image %s", name);
 		err_hint(e, "lodge image ls shows those that there are");
 		err_field(e, "image", name);
-		return -ENOENT;
+		return -ESRCH;
 	}
 	r = image_build(name, IMAGE_SIZE_DEFAULT, NULL, quiet, e);
 	if (r == -EEXIST && access(path, F_OK) == 0) {

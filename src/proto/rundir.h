@@ -17,8 +17,8 @@
  *   console.log, console.log.old    the last of what the guest said
  *   messages      what a detached VM's processes had to say
  *   folders.json  folders elsewhere (of control groups) that were made for it: removed, if empty, together with what is here
- *   exit.json     how it ended: status, cause, text, ended_ms, and if its VM process was killed from outside, signal and oom (for want
- *                 of memory); then `lock` is free, and says the same
+ *   exit.json     how it ended: status, cause, text, ended_ms, and if its VM process was killed from outside, signal, oom (for want
+ *                 of memory) and limit (what its own control group may have, if that was it); then `lock` is free, and says the same
  *
  * Trust. The folders belong to the user, mode 0700, and are refused otherwise. Nothing in here follows a symbolic link or
  * leaves its folder: names are single components, opened beneath an open descriptor. Sockets are made and reached as

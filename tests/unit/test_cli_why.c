@@ -21,6 +21,7 @@
 	"{\"doing\":\"runs\",\"rip\":\"" rip "\",\"interrupts\":" on ",\"cpl\":0,\"cpu_us\":" us "}"
 #define VM(state) "{\"name\":\"web\",\"keeper\":7,\"vm\":8,\"state\":\"" state "\"}"
 #define RUNS "\"vm\":" VM("running")
+#define OLD "\"uptime_ms\":60000,"
 #define TWO(more) "\"looks\":[" LOOK(more, SLEEPS) "," LOOK(more, SLEEPS) "]"
 
 static void check(const char *facts, const char *wanted)
@@ -61,6 +62,9 @@ static void ended(void **state)
 		 "web crashed: triple fault"},
 		{"failed", "{\"status\":1,\"cause\":\"killed\",\"signal\":9,\"oom\":true}",
 		 "had no memory left: give the guest less"},
+		{"failed",
+		 "{\"status\":1,\"cause\":\"killed\",\"signal\":9,\"oom\":true,\"limit\":\"292 MiB\"}",
+		 "wanted more memory than their control group may have (292 MiB): start it again"},
 		{"failed", "{\"status\":1,\"cause\":\"killed\",\"signal\":9}",
 		 "killed from outside by signal 9 (SIGKILL)"},
 		{"failed", "{\"status\":1,\"cause\":\"killed\",\"signal\":31}",
@@ -114,8 +118,15 @@ static void processes(void **state)
 	check("{\"vm\":" VM("starting") "}", "is starting");
 	check("{" RUNS ",\"keeper\":{\"state\":\"T\"}," TWO("") "}",
 	      "has no console because its keeper (process 7)");
-	check("{" RUNS ",\"process\":{\"delay_permille\":400}," TWO("") "}",
+	check("{" RUNS ",\"process\":{\"delay_permille\":400}," TWO(OLD) "}",
 	      "waits for the host's processors 40 % of");
+	check("{" RUNS ",\"process\":{\"delay_permille\":240}," TWO(OLD) "}", "nothing is wrong");
+	/* It comes up. */
+	check("{" RUNS ",\"process\":{\"delay_permille\":400}," TWO("") "}",
+	      "nothing is wrong: web runs since 5 s");
+	check("{" RUNS ",\"throttled\":3,\"process\":{\"delay_permille\":800}," TWO(OLD) "}",
+	      "uses up the CPU time that its control group gives it (--cpu-quota): start it with");
+	check("{" RUNS ",\"throttled\":0," TWO(OLD) "}", "nothing is wrong");
 	check("{" RUNS ",\"process\":{\"swap_bytes\":67108864}," TWO("") "}",
 	      "64 MiB of its memory are in the host's swap");
 }
@@ -155,7 +166,9 @@ static void consoles(void **state)
 		{"Out of memory: Killed process 9 (java)", "killed a program: 9 (java)"},
 		/* It is not the last line: it went on. */
 		{"Waiting for root device /dev/vda...\\nmounted\\n", "nothing is wrong"},
-		{"web login: ", "nothing is wrong"},
+		{"web login: ",
+		 "its CPU is 0 % busy; it waits for somebody to log in on its console: `lodge console web`"},
+		{"web login: anna\\nPassword: \\nweb$ ", "% busy"},
 	};
 
 	(void)state;
@@ -166,6 +179,18 @@ static void consoles(void **state)
 				     cases[i].said) > 0);
 		check(facts, cases[i].wanted);
 	}
+}
+
+static void silent(void **state)
+{
+	(void)state;
+	check("{" RUNS ",\"console\":\" \\r\\n\"," TWO(OLD) "}",
+	      "has said nothing on its console since it was started: the kernel's console must be");
+	/* It has just begun; its agent answers; its console is not known. */
+	check("{" RUNS ",\"console\":\"\"," TWO("") "}", "nothing is wrong");
+	check("{" RUNS ",\"console\":\"\",\"agent\":{\"answers\":true}," TWO(OLD) "}",
+	      "nothing is wrong");
+	check("{" RUNS "," TWO(OLD) "}", "nothing is wrong");
 }
 
 static void processors(void **state)
@@ -187,10 +212,20 @@ static void processors(void **state)
 									      "true")) "]}",
 	      "spins in its kernel at 0x10");
 	/* Far apart: it works. */
+	check("{" RUNS ",\"looks\":[" LOOK(OLD, SPINS("0x10", "0", "true")) "," LOOK(
+		      OLD, SPINS("0x9014", "100000", "true")) "," LOOK(OLD, SPINS("0x10", "200000",
+										  "true")) "]}",
+	      "no processor time to spare: its CPU is busy");
+	/* Five times as long: it does not use all of it; and one that comes up may. */
+	check("{" RUNS
+	      ",\"span_ms\":1000,\"looks\":[" LOOK(OLD, SPINS("0x10", "0", "true")) "," LOOK(
+		      OLD, SPINS("0x9014", "100000", "true")) "," LOOK(OLD, SPINS("0x10", "200000",
+										  "true")) "]}",
+	      "nothing is wrong: web runs since 60 s, its CPU is 20 % busy");
 	check("{" RUNS ",\"looks\":[" LOOK("", SPINS("0x10", "0", "true")) "," LOOK(
 		      "", SPINS("0x9014", "100000", "true")) "," LOOK("", SPINS("0x10", "200000",
 										"true")) "]}",
-	      "no processor time to spare: its CPU is busy");
+	      "nothing is wrong: web runs since 5 s, its CPU is 100 % busy");
 	check("{" RUNS "," TWO("\"resets\":5,") "}", "starts anew over and over: 5 resets in 5 s");
 }
 
@@ -234,7 +269,7 @@ static void order(void **state)
 	(void)state;
 	facts = json_loads("{" RUNS ",\"console\":\"Kernel panic - not syncing: x\","
 			   "\"process\":{\"delay_permille\":900}," TWO(
-				   "\"agent\":\"closed\",\"resets\":9,") "}",
+				   OLD "\"agent\":\"closed\",\"resets\":9,") "}",
 			   0, NULL);
 	findings = why_judge(facts);
 	assert_int_equal(json_array_size(findings), 4);
@@ -250,6 +285,7 @@ int main(void)
 		cmocka_unit_test(healthy),    cmocka_unit_test(ended),	 cmocka_unit_test(lodged),
 		cmocka_unit_test(processes),  cmocka_unit_test(paused),	 cmocka_unit_test(consoles),
 		cmocka_unit_test(processors), cmocka_unit_test(devices), cmocka_unit_test(order),
+		cmocka_unit_test(silent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
