@@ -210,5 +210,7 @@ int cli_cp(int argc, char **argv)
 	guestio_catch();
 	guestio_standard(&io, o.frames);
 	r = in ? copy_in(&w, other, path, &e) : copy_out(&w, path, other, &e);
-	return guestio_end(&io, r ? STATUS_RUNTIME : STATUS_OK, &e);
+	if (r && o.frames) /* the error has an id instead */
+		return guestio_end(&io, STATUS_RUNTIME, &e);
+	return guestio_end(&io, r ? status_of(&e) : STATUS_OK, &e);
 }

@@ -40,8 +40,12 @@ static int config_file(char path[PATH_MAX], const char *name, struct err *e)
 		n = snprintf(path, PATH_MAX, "%s/%s", own, name);
 	else if (xdg && *xdg == '/')
 		n = snprintf(path, PATH_MAX, "%s/lodge/%s", xdg, name);
+	else if (home && *home == '/')
+		n = snprintf(path, PATH_MAX, "%s/.config/lodge/%s", home, name);
 	else
-		n = snprintf(path, PATH_MAX, "%s/.config/lodge/%s", home ? home : "", name);
+		return err_set(e, ENOENT,
+			       "there is no folder to find \"%s\" in: set HOME, or LODGE_CONFIG",
+			       name);
 	return n < PATH_MAX ? 0 : err_set(e, ENAMETOOLONG, "the path of \"%s\" is too long", name);
 }
 

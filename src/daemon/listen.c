@@ -42,6 +42,22 @@ static int let_in(const struct rundir *base, const char *group, struct err *e)
 	return 0;
 }
 
+/* The socket of a lodged with another state is not taken from it; one that nobody listens on is what a dead one left. */
+static int check_free(const struct rundir *base, struct err *e)
+{
+	_autoclose int fd = rundir_connect(base, SOCKET, SOCK_STREAM, NULL);
+	struct ucred who = {.pid = 0};
+	socklen_t len = sizeof(who);
+
+	if (fd < 0)
+		return 0;
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+	return err_set(
+		e, EBUSY,
+		"another lodged (process %d) listens in this run directory: end it, or set LODGE_RUN to another one",
+		(int)who.pid);
+}
+
 int listen_local(const char *group, struct err *e)
 {
 	struct rundir base;
@@ -49,6 +65,11 @@ int listen_local(const char *group, struct err *e)
 
 	if (r < 0)
 		return r;
+	r = check_free(&base, e);
+	if (r < 0) {
+		rundir_close(&base);
+		return r;
+	}
 	(void)unlinkat(base.dir, SOCKET, 0);
 	fd = rundir_listen(&base, SOCKET, SOCK_STREAM, e);
 	r = fd < 0 ? fd : let_in(&base, group, e);

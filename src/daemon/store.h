@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * store.h - what lodged remembers: definitions of VMs and records of operations, in one SQLite file. A change is on the disk when
- * the call returns; a crash at any moment leaves the old or the new.
+ * the call returns; a crash at any moment leaves the old or the new. Where there is no room any more, a definition is refused, and a record of
+ * what happens waits in memory (store.c).
  */
 #ifndef LODGE_DAEMON_STORE_H
 #define LODGE_DAEMON_STORE_H
@@ -21,6 +22,8 @@ void store_close(struct store *s); /* accepts NULL */
 int store_each_vm(struct store *s, int (*fn)(void *ctx, const char *name, const json_t *j),
 		  void *ctx, struct err *e);
 int store_put_vm(struct store *s, const char *name, const json_t *j, struct err *e);
+/* The same, of what is no change that anybody made: it may be written later. */
+int store_note_vm(struct store *s, const char *name, const json_t *j, struct err *e);
 int store_drop_vm(struct store *s, const char *name, struct err *e);
 
 /* The number of a new operation. */

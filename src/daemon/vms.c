@@ -83,10 +83,12 @@ void vms_changed(struct vm *vm)
 	calls->vm_changed(calls->ctx, vm->name, state);
 }
 
-/* Makes `def` the definition, if it can be kept; consumed. */
-static int keep(struct vm *vm, json_t *def, struct err *e)
+/* Makes `def` the definition, if it can be kept; consumed. `put`: store_put_vm() or store_note_vm(). */
+static int keep(struct vm *vm, json_t *def,
+		int (*put)(struct store *s, const char *name, const json_t *j, struct err *e),
+		struct err *e)
 {
-	int r = store_put_vm(vm->vms->store, vm->name, def, e);
+	int r = put(vm->vms->store, vm->name, def, e);
 
 	if (r < 0) {
 		json_decref(def);
@@ -108,7 +110,7 @@ int vms_want(struct vm *vm, bool running, struct err *e)
 		return err_set(e, ENOMEM, "out of memory");
 	json_object_set_new(def, "wanted", json_string(running ? "running" : "stopped"));
 	/* Not a change that a client made: the revision that it knows stays good. */
-	return keep(vm, def, e);
+	return keep(vm, def, store_note_vm, e);
 }
 
 /* ---- what runs ---- */
@@ -126,8 +128,10 @@ static void start_again(struct vm *vm)
 	struct err e = {0};
 	uint64_t id;
 
-	if (op_begin(vm, VMS_START, 0, false, &id, &e) < 0 && e.code != EBUSY)
+	if (op_begin(vm, VMS_START, 0, false, &id, &e) < 0 && e.code != EBUSY) {
 		log_error("%s", e.msg);
+		(void)loop_timer_set(&vm->again, clock_ns() + AGAIN_MAX_S * CLOCK_NS_PER_S);
+	}
 }
 
 /* It ended, or was found not running; end NULL: nobody knows how. */
@@ -476,7 +480,7 @@ int vms_set(struct vms *v, const char *name, const json_t *change, uint64_t revi
 		return err_set(e, ENOMEM, "out of memory");
 	json_object_update(def, (json_t *)(uintptr_t)change);
 	json_object_set_new(def, "revision", json_u64(vms_revision(v, name) + 1));
-	r = keep(vm, def, e);
+	r = keep(vm, def, store_put_vm, e);
 	vm->said = NULL;
 	vms_changed(vm);
 	return r;
@@ -508,7 +512,7 @@ int vms_remove(struct vms *v, const char *name, uint64_t revision, struct err *e
 	}
 	r = store_drop_vm(v->store, name, e);
 	if (r < 0)
-		return err_field(e, "internal", NULL);
+		return err_field(e, r == -ENOSPC ? "full" : "internal", NULL);
 	for (struct vm **p = &v->all; *p; p = &(*p)->next)
 		if (*p == vm) {
 			*p = vm->next;
@@ -598,7 +602,8 @@ int vms_create(struct vms **out, struct loop *l, struct store *s, const struct s
 		r = store_each_vm(s, load, v, e);
 	if (r < 0) {
 		vms_destroy(v);
-		return err_set(e, -r, "cannot load the definitions of VMs");
+		return e && e->code ? -e->code :
+				      err_set(e, -r, "cannot load the definitions of VMs");
 	}
 	for (struct vm *vm = v->all; vm; vm = vm->next)
 		begin(vm);

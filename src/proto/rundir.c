@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -357,6 +358,8 @@ static int create_once(int vms, struct rundir *r, bool fresh, struct err *e)
 	if (!same_folder(vms, r->name, r) || !lock_is_there(r))
 		return -EAGAIN;
 	clear(r);
+	/* For systemd-tmpfiles(8), which leaves alone what is in such a folder: one in /tmp is old some day. */
+	(void)flock(r->dir, LOCK_SH | LOCK_NB);
 	got = write_lock(r, who);
 	return got < 0 ? err_errno(e, -got, "cannot write the lock of \"%s\"", r->name) : 0;
 }
