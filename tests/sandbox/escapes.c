@@ -469,6 +469,10 @@ TRY(give_away_disk) { return fchown(t->fds->fd[CONFIG_FD_DISK], 1, 1) == 0; }
 TRY(open_up_kernel) { return fchmod(t->fds->fd[CONFIG_FD_KERNEL], 0666) == 0; }
 TRY(write_kernel) { return pwrite(t->fds->fd[CONFIG_FD_KERNEL], "x", 1, 0) == 1; }
 
+/* (ring.c) */
+#define try_ring_beyond owned_ring_beyond
+#define try_ring_register owned_ring_register
+
 #define BOTH(name) {#name, try_##name, false}
 #define FILTER(name) {#name, try_##name, true}
 
@@ -489,6 +493,6 @@ const struct owned_escape owned_escapes[] = {
 	BOTH(accounting), BOTH(kernel_log), FILTER(watch_cpu), FILTER(program_in_kernel), FILTER(keys), FILTER(page_faults),
 	FILTER(new_ring), FILTER(shared_memory), BOTH(message_queue), BOTH(fill_disk), BOTH(many_files), BOTH(many_threads),
 	BOTH(leaked_files), BOTH(signal_by_file), BOTH(type_into_terminal), FILTER(immutable_file), FILTER(give_away_disk),
-	FILTER(open_up_kernel), BOTH(write_kernel),
+	FILTER(open_up_kernel), BOTH(write_kernel), BOTH(ring_beyond), BOTH(ring_register),
 };
 const unsigned owned_n_escapes = ARRAY_SIZE(owned_escapes);

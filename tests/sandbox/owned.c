@@ -12,6 +12,7 @@
 
 bool owned_without_filter(const struct vm_config *c)
 {
+	owned_before();
 	return !strncmp(c->name, "bare-", 5);
 }
 

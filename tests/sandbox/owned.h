@@ -35,6 +35,11 @@ struct owned_escape {
 extern const struct owned_escape owned_escapes[];
 extern const unsigned owned_n_escapes;
 
+/* ring.c; before the process locks itself in, and afterwards. */
+void owned_before(void);
+bool owned_ring_beyond(const struct owned_targets *t);
+bool owned_ring_register(const struct owned_targets *t);
+
 /* Called by main.c. */
 bool owned_without_filter(const struct vm_config *c);
 void owned_try(const struct vm_config *c, const struct config_fds *fds, int control_fd);
