@@ -43,7 +43,8 @@ static const struct {
 } commands[] = {
 	{"blk", blk_main},	     {"button", button_main}, {"check", check_main},
 	{"checksum", checksum_main}, {"count", count_main},   {"exit", exit_main},
-	{"insn", insn_main},	     {"udp", udp_main},	      {"virtio", virtio_main},
+	{"insn", insn_main},	     {"rings", rings_main},   {"udp", udp_main},
+	{"virtio", virtio_main},
 };
 
 int main(int argc, char **argv)
@@ -55,6 +56,6 @@ int main(int argc, char **argv)
 			return commands[i].run(argc - 1, argv + 1);
 	}
 	fprintf(stderr,
-		"usage: lodge-guest blk|button|check|checksum|count|exit|insn|udp|virtio ...\n");
+		"usage: lodge-guest blk|button|check|checksum|count|exit|insn|rings|udp|virtio ...\n");
 	return 2;
 }

@@ -21,6 +21,7 @@ int count_main(int argc, char **argv);
 /* insn MILLIONS: runs that many million instructions between two marker lines. */
 int insn_main(int argc, char **argv);
 /* udp WHAT ...: datagrams; udp.c says how. */
+int rings_main(int argc, char **argv);
 int udp_main(int argc, char **argv);
 /* virtio TOKEN: looks at the virtio devices, together with tests/guest/virtio on the host. */
 int virtio_main(int argc, char **argv);
