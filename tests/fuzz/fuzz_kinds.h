@@ -563,7 +563,7 @@ static void fs_kind_settle(void)
 {
 	if (fs_server.fd < 0)
 		return;
-	if (!fs_server_read(&fs_server) || fs_server.mute)
+	if (!fs_server_read(&fs_server) || fs_server.mute || fs_server.was_mute)
 		fs_server_end(&fs_server);
 }
 

@@ -30,7 +30,8 @@ struct fs_server {
 		uint64_t desc, used, avail; /* offsets in memory */
 		uint16_t seen, done;
 	} ring[FS_RINGS];
-	bool mute; /* does not answer when a ring is to end */
+	bool mute;     /* does not answer when a ring is to end */
+	bool was_mute; /* and that was never made good */
 	unsigned n_stops;
 };
 
@@ -121,6 +122,7 @@ static inline void fs_server_message(struct fs_server *s, uint32_t request, cons
 	case 10: r->seen = r->done = (uint16_t)num; break;
 	case 11:
 		s->n_stops++;
+		s->was_mute |= s->mute;
 		if (s->mute)
 			break;
 		r->on = false;
