@@ -129,6 +129,7 @@ struct dev_env {
 	struct irq_router *irq;
 	struct gmem *mem; /* may be NULL in tests */
 	struct dev_clock clock;
+	bool split_rings;      /* virtio devices offer no packed ones */
 	struct loop *loop;     /* where virtio queues are served; NULL: there are none */
 	pthread_mutex_t *lock; /* the VM lock, for work on the loop; NULL in tests without threads */
 	/* VM lock held, or nothing runs yet; remove: the call does not come any more. add may refuse (-errno): the write handler

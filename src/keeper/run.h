@@ -94,6 +94,7 @@ struct run_options {
 	const char *soft_trace;
 	bool perf_map;
 	unsigned rng, balloon;	 /* on_off */
+	unsigned rings;		 /* ring_words */
 	unsigned console_device; /* enum config_console_device */
 	const char *agent, *vsock;
 	uint64_t vsock_cid;

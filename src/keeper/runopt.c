@@ -13,6 +13,7 @@
 static const char *const engine_words[] = {"auto", "kvm", "soft", NULL};
 
 static const char *const on_off[] = {"off", "on", NULL};
+static const char *const ring_words[] = {"packed", "split", NULL};
 
 #define AT(field) offsetof(struct run_options, field)
 
@@ -80,6 +81,8 @@ static const struct opt_def run_options[] = {
 	 "forward a port of the host: [HOST:]PORT:GUESTPORT[/udp]; may be repeated", 0, 0, NULL},
 	{"balloon", 0, OPT_CHOICE, AT(balloon), "WORD",
 	 "memory balloon, gives free memory back to the host: on or off (on)", 0, 0, on_off},
+	{"rings", 0, OPT_CHOICE, AT(rings), "WORD",
+	 "virtqueues: packed where the guest knows them, or split only (packed)", 0, 0, ring_words},
 	{"agent", 0, OPT_TEXT, AT(agent), "WHERE",
 	 "port for a guest agent: off, or make a socket to it: on, or its PATH (only the port)", 0,
 	 0, NULL},
@@ -343,6 +346,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->vsock_cid = o->vsock ? (uint32_t)o->vsock_cid : 0;
 	c->rng = o->rng;
 	c->balloon = o->balloon;
+	c->split_rings = o->rings;
 	c->debug_exit = o->debug_exit;
 	c->no_reboot = o->no_reboot;
 	c->on_crash = (enum config_on_crash)o->on_crash;

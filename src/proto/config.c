@@ -15,6 +15,7 @@ const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", "chaos", NULL};
 const char *const config_kvm_pit_names[] = {"auto", "board", "kernel", NULL};
 const char *const config_cpu_model_names[] = {"host", "x86-64", "x86-64-v2", "x86-64-v3", NULL};
+static const char *const rings_names[] = {"split", NULL}; /* packed is what is not said */
 const char *const config_huge_names[] = {"no", "2M", "1G", NULL};
 const char *const config_console_names[] = {"none", "stdio", "file", "pty", NULL};
 const char *const config_console_device_names[] = {"serial", "virtio", NULL};
@@ -134,6 +135,8 @@ json_t *config_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "share", config_share_to_json(c));
 	r |= json_object_set_new(j, "balloon", json_boolean(c->balloon));
 	r |= json_object_set_new(j, "agent", json_boolean(c->agent));
+	if (c->split_rings)
+		r |= json_object_set_new(j, "rings", json_string(rings_names[0]));
 	if (c->vsock_cid)
 		r |= json_object_set_new(j, "vsock.cid", json_u64(c->vsock_cid));
 	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
@@ -155,10 +158,10 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 		"boot.kernel", "boot.initrd", "boot.cmdline", "console",    "console.device",
 		"rng",	       "balloon",     "agent",	      "disk",	    "net",
 		"vsock.cid",   "debug_exit",  "no_reboot",    "on_crash",   "sandbox",
-		"share",       "kvm.pit",     NULL,
+		"share",       "kvm.pit",     "rings",	      NULL,
 	};
 	unsigned engine = 0, mode = 0, model = 0, huge = 0, console = 0, device = 0, on_crash = 0,
-		 sandbox = 0, pit = 0;
+		 sandbox = 0, pit = 0, rings = 0;
 	uint64_t cpus = 0, cid = 0;
 	char trace[24] = "";
 
@@ -187,6 +190,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    config_share_from_json(json_object_get(j, "share"), c, e) < 0 ||
 	    json_get_bool(j, "agent", true, &c->agent, e) < 0 ||
 	    json_get_bool(j, "balloon", true, &c->balloon, e) < 0 ||
+	    json_get_choice(j, "rings", false, rings_names, &rings, e) < 0 ||
 	    json_get_u64(j, "vsock.cid", false, CONFIG_VSOCK_CID_MIN, CONFIG_VSOCK_CID_MAX, &cid,
 			 e) < 0 ||
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
@@ -199,6 +203,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 		err_set(e, EINVAL, "the kernel's name is empty");
 		return err_field(e, "boot.kernel", "");
 	}
+	c->split_rings = json_object_get(j, "rings");
 	c->soft_trace = json_object_get(j, "soft.trace");
 	if (c->soft_trace &&
 	    config_parse_address("soft.trace", trace, &c->soft_trace_address, e) < 0)

@@ -33,6 +33,7 @@
  *                unplugged};
  *                card number N needs fd "net.N"
  *   share        array    share, n_shares  optional: shared folders, each an object of {tag, ro}; number N needs fd "share.N"
+ *   rings        string   split_rings    optional: "split", no packed virtqueues are offered
  *   balloon      boolean  balloon        the virtio memory balloon, which also reports free pages
  *   agent        boolean  agent          a port of the virtio console for a guest agent
  *   vsock.cid    integer  vsock_cid      3..0xfffffffe; absent: no vsock device
@@ -215,6 +216,7 @@ struct vm_config {
 	enum config_console console;
 	enum config_console_device console_device;
 	bool rng, balloon, agent;
+	bool split_rings;   /* virtio devices offer no packed virtqueues */
 	uint32_t vsock_cid; /* 0: no vsock device */
 	struct config_disk disk[CONFIG_DISKS_MAX];
 	unsigned n_disks;

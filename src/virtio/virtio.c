@@ -495,6 +495,8 @@ int virtio_init(struct virtio_dev *d, const struct virtio_class *class, const st
 		.dump = dev_dump,
 	};
 	d->offered = p->features | OFFERED;
+	if (env->split_rings)
+		d->offered &= ~VIRTIO_F_PACKED;
 	d->n_queues = p->n_queues;
 	d->config_size = p->config_size;
 	pthread_mutex_init(&d->config_lock, NULL);

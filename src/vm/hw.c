@@ -476,6 +476,7 @@ int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e)
 		.ports = &hw->ports,
 		.mmio = &hw->mmio,
 		.mem = cfg->mem,
+		.split_rings = cfg->vm->split_rings,
 		.loop = cfg->loop,
 		.lock = cfg->lock,
 		.request = cfg->owner->request,

@@ -70,7 +70,8 @@ static void test_all(void **state)
 	assert_true(c.no_reboot && c.debug_exit && o.quiet);
 	assert_true(c.soft_perf_map && c.soft_trace &&
 		    c.soft_trace_address == UINT64_C(0xffffffff81000010));
-	assert_int_equal(parse("--kernel|k|--soft-trace|7fFF"), 0);
+	assert_int_equal(parse("--kernel|k|--soft-trace|7fFF|--rings|split"), 0);
+	assert_true(c.split_rings);
 	assert_true(c.soft_trace && c.soft_trace_address == 0x7fff && !c.soft_perf_map);
 }
 

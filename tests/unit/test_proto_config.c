@@ -28,6 +28,7 @@ static void example(struct vm_config *c)
 	c->console = CONFIG_CONSOLE_PTY;
 	c->debug_exit = true;
 	c->agent = true;
+	c->split_rings = true;
 	c->vsock_cid = 77;
 	c->no_reboot = true;
 }
@@ -58,15 +59,15 @@ static void test_roundtrip(void **state)
 	assert_int_equal(a.cpus, b.cpus);
 	assert_true(a.memory_bytes == b.memory_bytes);
 	assert_int_equal(a.console, b.console);
-	assert_true(b.debug_exit && b.no_reboot && b.agent);
+	assert_true(b.debug_exit && b.no_reboot && b.agent && b.split_rings);
 	assert_int_equal(b.vsock_cid, 77);
 	a.initrd_name[0] = '\0';
-	a.debug_exit = a.soft_trace = false;
+	a.debug_exit = a.soft_trace = a.split_rings = false;
 	j = config_to_json(&a);
 	assert_int_equal(config_from_json(j, &b, &e), 0);
 	json_unref(&j);
 	assert_string_equal(b.initrd_name, "");
-	assert_false(b.debug_exit || b.soft_trace);
+	assert_false(b.debug_exit || b.soft_trace || b.split_rings);
 }
 
 static void test_disks(void **state)
