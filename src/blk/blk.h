@@ -175,5 +175,8 @@ struct blk_device {
 };
 void blk_set_device(struct blk *b, const struct blk_device *d);
 void blk_stats(const struct blk *b, struct blk_stats *out);
+/* By name: "read.ops", "read.p99_us", "in_flight"; see docs/disks.md. */
+void blk_stats_list(const struct blk_stats *st, void (*add)(void *ctx, const char *key, uint64_t v),
+		    void *ctx);
 
 #endif

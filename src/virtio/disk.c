@@ -511,49 +511,15 @@ static void destroy(struct virtio_dev *v)
 
 /* ---- counters ---- */
 
-/* The time below which `percent` of all requests were done: the upper end of their bucket. */
-static uint64_t percentile_us(const struct blk_op_stats *s, unsigned percent)
-{
-	uint64_t wanted = (s->ops * percent + 99) / 100, seen = 0;
-
-	for (unsigned i = 0; i < BLK_BUCKETS && s->ops; i++) {
-		seen += s->latency[i];
-		if (seen >= wanted)
-			return BIT(i);
-	}
-	return 0;
-}
-
 static void stats(struct virtio_dev *v, void (*add)(void *ctx, const char *key, uint64_t v),
 		  void *ctx)
 {
 	struct disk *d = from_virtio(v);
 	struct blk_stats st;
-	char key[48];
 
 	blk_stats(d->blk, &st);
-	for (unsigned i = 0; i < BLK_OPS; i++) {
-		const struct blk_op_stats *s = &st.op[i];
-		const struct {
-			const char *name;
-			uint64_t v;
-		} value[] = {{"ops", s->ops},
-			     {"bytes", s->bytes},
-			     {"errors", s->errors},
-			     {"us", s->total_ns / 1000},
-			     {"p50_us", percentile_us(s, 50)},
-			     {"p99_us", percentile_us(s, 99)}};
-
-		for (unsigned k = 0; k < ARRAY_SIZE(value); k++) {
-			snprintf(key, sizeof(key), "%s.%s", blk_op_names[i], value[k].name);
-			add(ctx, key, value[k].v);
-		}
-	}
-	add(ctx, "in_flight", st.in_flight);
-	add(ctx, "held", st.held);
-	add(ctx, "throttled", st.throttled);
-	add(ctx, "refused", st.refused + d->n_bad);
-	add(ctx, "stalls", st.stalls);
+	st.refused += d->n_bad;
+	blk_stats_list(&st, add, ctx);
 }
 
 static void dump(const struct virtio_dev *v, struct text *t)

@@ -17,7 +17,7 @@
  * The server works while the VM is paused; what it has done is looked at after the resume. Not saved: the server's open files are its
  * own.
  */
-#include "virtio/fs.h"
+#include "virtio/fs_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,214 +30,22 @@
 
 #include "util/clock.h"
 #include "util/log.h"
-#include "virtio/fuse.h"
 
-#define QUEUES 2u /* high priority, requests */
-#define QUEUE_SIZE 128u
-#define RING 1024u /* of the second ring: a chain has to be shorter */
 #define BATCH 64u
 #define STOP_NS (10 * CLOCK_NS_PER_S)
 #define DESTROY_NS (3 * CLOCK_NS_PER_S)
-
-#define DESC_F_NEXT 1u
-#define DESC_F_WRITE 2u
-#define USED_F_NO_NOTIFY 1u
-
-/* Our memory, for each queue: the ring, then copies of requests. */
-#define COPY_MAX 8192u /* a read-only file system has no longer requests */
-#define AT_AVAIL 0x4000u
-#define AT_USED 0x5000u
-#define AT_COPIES 0x8000u
-#define QUEUE_MEMORY (AT_COPIES + QUEUE_SIZE * COPY_MAX)
-#define OUR_GPA (UINT64_C(1) << 45) /* where the server is told it lies: above all guest memory */
-
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
-struct queue {
-	struct fs *fs;
-	unsigned index;
-	bool on;	 /* the server has it */
-	bool stopping;	 /* and was asked for its end */
-	bool queue_stop; /* for this queue alone */
-	int kick, call;
-	struct loop_fd *watch; /* of call */
-	/* The second ring, which the server can write to: what we decide on is kept below. */
-	uint8_t *memory;
-	struct desc *desc;
-	uint16_t avail, used;		 /* free running */
-	uint16_t free[RING];		 /* descriptors that are not in use: a stack */
-	uint16_t next[RING];		 /* what follows, of those in use */
-	struct virtq_chain *chain[RING]; /* of a chain's first one; NULL: it is none */
-	uint16_t n_desc[RING];		 /* of that chain */
-	unsigned n_free;
-};
-
-struct fs {
-	struct virtio_dev v;
-	struct virtio_fs_config cfg;
-	struct queue queue[QUEUES];
-	int memfd;
-	uint8_t *memory; /* QUEUES * QUEUE_MEMORY */
-	bool has_memory; /* the server was told of it */
-	bool stopping;
-	struct loop_fd *watch; /* of the server's socket */
-	struct loop_timer timer;
-	uint64_t n_requests, n_refused, n_failed;
-};
 
 static struct fs *from_v(struct virtio_dev *d)
 {
 	return container_of(d, struct fs, v);
 }
 
-static bool alive(const struct fs *f)
-{
-	return vhost_user_alive(f->cfg.server);
-}
-
-/* ---- answers of our own ---- */
-
-static void answer(struct virtq_chain *c, int error)
-{
-	struct fuse_out out = {.len = sizeof(out), .error = -error};
-	size_t n = 0;
-
-	/* A request without room for an answer (FUSE_FORGET) has none. */
-	if (c->in_bytes >= sizeof(out) &&
-	    virtq_chain_read(c, offsetof(struct fuse_in, unique), &out.unique,
-			     sizeof(out.unique)) == sizeof(out.unique))
-		n = virtq_chain_write(c, 0, &out, sizeof(out));
-	virtq_push(c->q, c, n);
-}
-
-/* ---- the second ring ---- */
-
-static uint16_t get16(const uint8_t *p)
-{
-	return __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_ACQUIRE);
-}
-
-static void put16(uint8_t *p, uint16_t v)
-{
-	__atomic_store_n((uint16_t *)(void *)p, v, __ATOMIC_RELEASE);
-}
-
-static void add_desc(struct queue *q, unsigned *head, unsigned *last, uint64_t addr, uint64_t len,
-		     bool write)
-{
-	unsigned i = q->free[--q->n_free];
-
-	q->desc[i] =
-		(struct desc){.addr = addr, .len = (uint32_t)len, .flags = write ? DESC_F_WRITE : 0};
-	if (*head == RING) {
-		*head = i;
-		q->n_desc[i] = 0;
-	} else {
-		q->desc[*last].flags |= DESC_F_NEXT;
-		q->desc[*last].next = (uint16_t)i;
-		q->next[*last] = (uint16_t)i;
-	}
-	q->n_desc[*head]++;
-	*last = i;
-}
-
-/* Gives it to the server, or answers it. False: there is no room now. */
-static bool give(struct queue *q, struct virtq_chain *c)
-{
-	struct fs *f = q->fs;
-	unsigned head = RING, last = 0;
-	uint8_t *copy = q->memory + AT_COPIES + c->id * COPY_MAX;
-	uint64_t copy_gpa = OUR_GPA + (uint64_t)(copy - f->memory);
-	size_t n = 0;
-
-	/* Of a chain that is as long as the ring, the copy of a request may need one piece more. */
-	if (!alive(f) || c->out_bytes < sizeof(struct fuse_in) || c->n_out + c->n_in >= RING) {
-		f->n_failed++;
-		answer(c, alive(f) ? EINVAL : ENOTCONN);
-		return true;
-	}
-	if (q->n_free < c->n_out + c->n_in + 1)
-		return false;
-	if (f->cfg.read_only) {
-		uint8_t mine[COPY_MAX]; /* the server could write to `copy` */
-
-		n = virtq_chain_read(c, 0, mine, sizeof(mine));
-		if (c->out_bytes > n || !fuse_only_reads(mine, n)) {
-			f->n_refused++;
-			answer(c, EROFS);
-			return true;
-		}
-		memcpy(copy, mine, n);
-		add_desc(q, &head, &last, copy_gpa, sizeof(struct fuse_in), false);
-		if (n > sizeof(struct fuse_in))
-			add_desc(q, &head, &last, copy_gpa + sizeof(struct fuse_in),
-				 n - sizeof(struct fuse_in), false);
-	}
-	for (unsigned i = n ? c->n_out : 0; i < c->n_out + c->n_in; i++)
-		add_desc(q, &head, &last, c->gpa[i], c->iov[i].iov_len, i >= c->n_out);
-	q->chain[head] = c;
-	put16(q->memory + AT_AVAIL + 4 + 2 * (q->avail % RING), (uint16_t)head);
-	q->avail++;
-	f->n_requests++;
-	return true;
-}
-
-static void ring_server(struct queue *q)
-{
-	static const uint64_t one = 1;
-
-	put16(q->memory + AT_AVAIL + 2, q->avail);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* out before we look whether a kick is wanted */
-	if (!(get16(q->memory + AT_USED) & USED_F_NO_NOTIFY) &&
-	    write(q->kick, &one, sizeof(one)) < 0)
-		log_warn_limited("%s: cannot wake the file server", q->fs->v.pci.dev.id);
-}
-
-static void free_chain(struct queue *q, unsigned head)
-{
-	unsigned n = q->n_desc[head], i = head;
-
-	q->chain[head] = NULL;
-	for (; n; n--) {
-		q->free[q->n_free++] = (uint16_t)i;
-		i = q->next[i];
-	}
-}
-
 static void lost(struct fs *f);
 
-/* What the server has used goes back. */
-static void take_used(struct queue *q)
+static void take_used(struct fs_queue *q)
 {
-	struct virtq *vq = virtio_q(&q->fs->v, q->index);
-	uint16_t used = get16(q->memory + AT_USED + 2);
-	bool any = false;
-
-	while (q->on && q->used != used) {
-		uint32_t e[2];
-		struct virtq_chain *c;
-
-		memcpy(e, q->memory + AT_USED + 4 + 8 * (q->used % RING), sizeof(e));
-		__asm__ volatile("" ::: "memory"); /* the copy is what counts */
-		c = e[0] < RING ? q->chain[e[0]] : NULL;
-		if (!c) {
-			log_error("%s: the file server answers what it was not asked",
-				  q->fs->v.pci.dev.id);
-			vhost_user_end(q->fs->cfg.server);
-			break;
-		}
-		free_chain(q, e[0]);
-		virtq_push(vq, c, e[1]);
-		q->used++;
-		any = true;
-	}
-	if (any)
-		virtq_flush(vq);
-	if (!alive(q->fs))
+	fs_ring_take(q);
+	if (!fs_alive(q->fs))
 		lost(q->fs);
 }
 
@@ -257,22 +65,19 @@ static int tell_memory(struct fs *f)
 		r[n] = (struct vhost_user_region){m->region[n].gpa, m->region[n].size,
 						  m->region[n].hva, m->memfd,
 						  m->region[n].file_offset};
-	r[n++] = (struct vhost_user_region){OUR_GPA, QUEUES * QUEUE_MEMORY, f->memory, f->memfd, 0};
+	r[n++] = (struct vhost_user_region){FS_OUR_GPA, FS_QUEUES * FS_QUEUE_MEMORY, f->memory,
+					    f->memfd, 0};
 	return n <= VHOST_USER_REGIONS_MAX ? vhost_user_set_memory(f->cfg.server, r, n) : -E2BIG;
 }
 
-static void ring_on(struct queue *q)
+static void ring_on(struct fs_queue *q)
 {
 	struct fs *f = q->fs;
-	struct vhost_user_ring r = {RING,    q->desc, q->memory + AT_AVAIL, q->memory + AT_USED,
-				    q->kick, q->call};
+	struct vhost_user_ring r = {
+		FS_RING, q->desc, q->memory + FS_AT_AVAIL, q->memory + FS_AT_USED,
+		q->kick, q->call};
 
-	memset(q->memory, 0, AT_COPIES);
-	memset(q->chain, 0, sizeof(q->chain));
-	q->avail = q->used = 0;
-	q->n_free = 0;
-	for (unsigned i = RING; i > 0; i--)
-		q->free[q->n_free++] = (uint16_t)(i - 1);
+	fs_ring_clear(q);
 	q->on = true;
 	q->stopping = false;
 	if ((!f->has_memory && tell_memory(f) < 0) ||
@@ -283,13 +88,13 @@ static void ring_on(struct queue *q)
 }
 
 /* The server has nothing of it any more. */
-static void ring_off(struct queue *q)
+static void ring_off(struct fs_queue *q)
 {
 	struct fs *f = q->fs;
 	bool waits = false;
 
 	q->on = q->stopping = false;
-	for (unsigned i = 0; i < QUEUES; i++)
+	for (unsigned i = 0; i < FS_QUEUES; i++)
 		waits |= f->queue[i].stopping;
 	if (!waits)
 		loop_timer_cancel(&f->timer);
@@ -299,14 +104,14 @@ static void ring_off(struct queue *q)
 	}
 	if (!f->stopping)
 		return;
-	for (unsigned i = 0; i < QUEUES; i++)
+	for (unsigned i = 0; i < FS_QUEUES; i++)
 		if (f->queue[i].on)
 			return;
 	f->stopping = false;
 	virtio_stopped(&f->v);
 }
 
-static void ring_stop(struct queue *q)
+static void ring_stop(struct fs_queue *q)
 {
 	struct fs *f = q->fs;
 
@@ -331,21 +136,21 @@ static void lost(struct fs *f)
 		f->watch = NULL;
 	}
 	vhost_user_end(f->cfg.server);
-	for (unsigned i = 0; i < QUEUES; i++) {
-		struct queue *q = &f->queue[i];
+	for (unsigned i = 0; i < FS_QUEUES; i++) {
+		struct fs_queue *q = &f->queue[i];
 
 		if (!q->on)
 			continue;
 		q->on = false;
 		/* At a reset nobody waits for answers. */
-		for (unsigned k = 0; k < RING; k++) {
+		for (unsigned k = 0; k < FS_RING; k++) {
 			struct virtq_chain *c = q->chain[k];
 
 			if (!c || q->stopping)
 				continue;
 			q->chain[k] = NULL;
 			f->n_failed++;
-			answer(c, ENOTCONN);
+			fs_ring_answer(c, ENOTCONN);
 		}
 		if (!q->stopping)
 			virtq_flush(virtio_q(&f->v, i));
@@ -359,7 +164,7 @@ static void notify(struct virtio_dev *d, struct virtq *vq);
 
 static void on_call(void *ctx, int fd, uint32_t events)
 {
-	struct queue *q = ctx;
+	struct fs_queue *q = ctx;
 	uint64_t n;
 
 	(void)events;
@@ -379,7 +184,7 @@ static void on_server(void *ctx, int fd, uint32_t events)
 	(void)fd;
 	(void)events;
 	while ((r = vhost_user_take(f->cfg.server, &index)) > 0) {
-		if (index >= QUEUES || !f->queue[index].stopping) {
+		if (index >= FS_QUEUES || !f->queue[index].stopping) {
 			vhost_user_end(f->cfg.server);
 			r = -EPROTO;
 			break;
@@ -403,26 +208,26 @@ static void too_long(void *ctx)
 static void notify(struct virtio_dev *d, struct virtq *vq)
 {
 	struct fs *f = from_v(d);
-	struct queue *q = &f->queue[vq->index];
+	struct fs_queue *q = &f->queue[vq->index];
 	struct virtq_chain *c;
 	unsigned n = 0;
 
 	if (f->stopping || q->stopping)
 		return;
-	if (!q->on && alive(f))
+	if (!q->on && fs_alive(f))
 		ring_on(q);
 	do {
 		virtq_disable_kicks(vq);
 		while (n < BATCH && (c = virtq_pop(vq))) {
-			if (!give(q, c)) {
+			if (!fs_ring_give(q, c)) {
 				virtq_unpop(vq, c);
-				ring_server(q);
+				fs_ring_show(q);
 				return; /* until a request is done */
 			}
 			n++;
 		}
 		if (q->on)
-			ring_server(q);
+			fs_ring_show(q);
 		virtq_flush(vq);
 		if (n == BATCH) {
 			virtio_kick(d, vq->index);
@@ -436,13 +241,13 @@ static void stop(struct virtio_dev *d)
 	struct fs *f = from_v(d);
 
 	f->stopping = true;
-	for (unsigned i = 0; i < QUEUES && f->stopping; i++)
+	for (unsigned i = 0; i < FS_QUEUES && f->stopping; i++)
 		ring_stop(&f->queue[i]);
 }
 
 static void queue_stop(struct virtio_dev *d, struct virtq *vq)
 {
-	struct queue *q = &from_v(d)->queue[vq->index];
+	struct fs_queue *q = &from_v(d)->queue[vq->index];
 
 	q->queue_stop = true;
 	ring_stop(q);
@@ -452,7 +257,7 @@ static void resume(struct virtio_dev *d)
 {
 	struct fs *f = from_v(d);
 
-	for (unsigned i = 0; i < QUEUES; i++)
+	for (unsigned i = 0; i < FS_QUEUES; i++)
 		if (f->queue[i].on && !f->queue[i].stopping)
 			take_used(&f->queue[i]);
 }
@@ -465,7 +270,7 @@ static void stats(struct virtio_dev *d, void (*add)(void *ctx, const char *key, 
 	add(ctx, "served", f->n_requests);
 	add(ctx, "refused", f->n_refused);
 	add(ctx, "failed", f->n_failed);
-	add(ctx, "alive", alive(f));
+	add(ctx, "alive", fs_alive(f));
 }
 
 static void dump(const struct virtio_dev *d, struct text *t)
@@ -473,7 +278,7 @@ static void dump(const struct virtio_dev *d, struct text *t)
 	const struct fs *f = container_of(d, struct fs, v);
 
 	text_print(t, " share \"%s\"%s: server %s%s\n", f->cfg.tag,
-		   f->cfg.read_only ? " read-only" : "", alive(f) ? "there" : "gone",
+		   f->cfg.read_only ? " read-only" : "", fs_alive(f) ? "there" : "gone",
 		   loop_timer_armed(&f->timer) ? ", is to stop" : "");
 }
 
@@ -484,7 +289,7 @@ static void stop_now(struct fs *f)
 	unsigned index;
 	uint32_t left = 0; /* bit: ring */
 
-	for (unsigned i = 0; i < QUEUES; i++) {
+	for (unsigned i = 0; i < FS_QUEUES; i++) {
 		if (!f->queue[i].on)
 			continue;
 		left |= (uint32_t)BIT(i);
@@ -496,7 +301,7 @@ static void stop_now(struct fs *f)
 		struct pollfd p = {.fd = vhost_user_fd(f->cfg.server), .events = POLLIN};
 		int r = vhost_user_take(f->cfg.server, &index);
 
-		if (r > 0 && index < QUEUES && left & BIT(index)) {
+		if (r > 0 && index < FS_QUEUES && left & BIT(index)) {
 			left &= ~(uint32_t)BIT(index);
 			continue;
 		}
@@ -516,14 +321,14 @@ static void destroy(struct virtio_dev *d)
 	stop_now(f);
 	loop_timer_cancel(&f->timer);
 	loop_fd_del(f->watch);
-	for (unsigned i = 0; i < QUEUES; i++) {
+	for (unsigned i = 0; i < FS_QUEUES; i++) {
 		loop_fd_del(f->queue[i].watch);
 		base_close_fd(&f->queue[i].kick);
 		base_close_fd(&f->queue[i].call);
 	}
 	virtio_fini(d);
 	if (f->memory)
-		munmap(f->memory, QUEUES * QUEUE_MEMORY);
+		munmap(f->memory, FS_QUEUES * FS_QUEUE_MEMORY);
 	base_close_fd(&f->memfd);
 	free(f);
 }
@@ -544,7 +349,7 @@ const struct virtio_class virtio_fs_class = {
 
 static int make_memory(struct fs *f, struct err *e)
 {
-	uint64_t size = QUEUES * QUEUE_MEMORY;
+	uint64_t size = FS_QUEUES * FS_QUEUE_MEMORY;
 	void *p;
 
 	/* seccomp vm: memfd_create, ftruncate, fcntl arg1=F_ADD_SEALS - the second rings, made anew at a reset */
@@ -560,12 +365,12 @@ static int make_memory(struct fs *f, struct err *e)
 	return 0;
 }
 
-static int make_queue(struct fs *f, struct queue *q, struct err *e)
+static int make_queue(struct fs *f, struct fs_queue *q, struct err *e)
 {
 	int r;
 
-	q->memory = f->memory + q->index * QUEUE_MEMORY;
-	q->desc = (struct desc *)(void *)q->memory;
+	q->memory = f->memory + q->index * FS_QUEUE_MEMORY;
+	q->desc = (struct fs_desc *)(void *)q->memory;
 	/* seccomp vm: eventfd2 */
 	q->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	q->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -581,10 +386,10 @@ int virtio_fs_create(struct virtio_dev **out, const struct dev_env *env,
 	struct {
 		char tag[VIRTIO_FS_TAG_MAX];
 		uint32_t n_queues;
-	} config = {.n_queues = QUEUES - 1};
+	} config = {.n_queues = FS_QUEUES - 1};
 	struct virtio_params p = {.id = cfg->id,
-				  .n_queues = QUEUES,
-				  .queue_size_all = QUEUE_SIZE,
+				  .n_queues = FS_QUEUES,
+				  .queue_size_all = FS_QUEUE_SIZE,
 				  .config = &config,
 				  .config_size = sizeof(config)};
 	struct fs *f = calloc(1, sizeof(*f));
@@ -597,7 +402,7 @@ int virtio_fs_create(struct virtio_dev **out, const struct dev_env *env,
 	memcpy(config.tag, cfg->tag, MIN(strlen(cfg->tag), sizeof(config.tag)));
 	f->cfg = *cfg;
 	f->memfd = -1;
-	for (unsigned i = 0; i < QUEUES; i++) {
+	for (unsigned i = 0; i < FS_QUEUES; i++) {
 		f->queue[i].fs = f;
 		f->queue[i].index = i;
 		f->queue[i].kick = f->queue[i].call = -1;
@@ -609,9 +414,9 @@ int virtio_fs_create(struct virtio_dev **out, const struct dev_env *env,
 	}
 	loop_timer_init(&f->timer, env->loop, too_long, f);
 	r = make_memory(f, e);
-	for (unsigned i = 0; r == 0 && i < QUEUES; i++)
+	for (unsigned i = 0; r == 0 && i < FS_QUEUES; i++)
 		r = make_queue(f, &f->queue[i], e);
-	if (r == 0 && alive(f)) {
+	if (r == 0 && fs_alive(f)) {
 		r = loop_fd_add(env->loop, vhost_user_fd(cfg->server), EPOLLIN, on_server, f,
 				&f->watch);
 		if (r < 0)

@@ -141,6 +141,10 @@ int hw_plug_net(struct hw *hw, const struct config_net *c, int fd, bool paused, 
 int hw_unplug(struct hw *hw, struct virtio_dev *d, struct err *e);
 /* Was hw_unplug() called, and the guest has not let go yet? */
 bool hw_leaving(struct hw *hw, const struct virtio_dev *d);
+/* hw_wire.c, for hw.c: the calls of the engine and its vCPUs; then, VM lock held, lines and messages of devices to whoever has the
+ * interrupt controllers. */
+void hw_wire(struct hw *hw);
+int hw_wire_interrupts(struct hw *hw, struct err *e);
 /* hw_plug.c, for hw.c: the ports; which slots there are, when all devices are made. VM lock held. */
 int hw_plug_create(struct hw *hw, struct err *e);
 void hw_plug_slots(struct hw *hw);
