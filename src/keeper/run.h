@@ -175,6 +175,8 @@ void rundisk_print_help(FILE *f);
 
 /* ---- runseed.c: --user, --ssh-key, --hostname, --cloud-init ---- */
 
+/* Can this be a host's name? The sentence begins with `option`. */
+int runseed_hostname(const char *option, const char *name, unsigned max, struct err *e);
 /* Adds a disk to the words of --disk if there is something to tell. restored: the guest has it already, in its last place. */
 int runseed_parse(struct run_seed *s, struct opt_list *disks, bool restored, struct err *e);
 /* Reads the files and fills the disk. name: the guest's without --hostname. */

@@ -27,6 +27,7 @@
 #define NET_USER_MTU 32000u  /* libslirp offers a window of 64 KiB and no more: two packets of it */
 #define NET_VNET_HDR_SIZE 12 /* virtio_net_hdr_v1 */
 #define NET_ERROR_TEXT 8192u
+#define HOSTNAME_MAX 32u /* libslirp keeps no more of it */
 
 struct net_words {
 	const char *kind, *id, *mac, *ifname, *network, *hostname, *path;
@@ -141,6 +142,7 @@ static int parse_words(const char *word, struct run_net *n, struct config_net *c
 	static const char *const kinds[] = {"user", "tap", "socket", "none", NULL};
 	const char *near;
 	char shown[40];
+	const char *vm_name = w->hostname;
 	unsigned kind;
 	int r;
 
@@ -151,6 +153,9 @@ static int parse_words(const char *word, struct run_net *n, struct config_net *c
 	r = opt_parse_keys("--net", net_keys, ARRAY_SIZE(net_keys), n->text, w, given, e);
 	if (r)
 		return r;
+	if (w->hostname != vm_name &&
+	    runseed_hostname("--net hostname", w->hostname, HOSTNAME_MAX, e) < 0)
+		return err_field(e, "--net", word);
 	for (kind = 0; kind < CONFIG_NET_KINDS; kind++)
 		if (!strcmp(config_net_kind_names[kind], w->kind))
 			break;

@@ -46,19 +46,18 @@ static int check_user(const char *user, struct err *e)
 	return err_field(e, "--user", user);
 }
 
-static int check_hostname(const char *name, struct err *e)
+int runseed_hostname(const char *option, const char *name, unsigned max, struct err *e)
 {
 	char shown[80];
 	size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-");
 
-	if (n >= 1 && n <= HOSTNAME_MAX && !name[n] && name[0] != '-' && name[0] != '.' &&
+	if (n >= 1 && n <= max && !name[n] && name[0] != '-' && name[0] != '.' &&
 	    name[n - 1] != '-' && name[n - 1] != '.' && !strstr(name, ".."))
 		return 0;
 	err_set(e, EINVAL,
-		"--hostname \"%s\" is no host name: 1 to %u letters, digits, \"-\" and \".\", and none of these two at the ends",
-		err_quote(shown, sizeof(shown), name), HOSTNAME_MAX);
-	err_limit(e, "1..%u letters, digits, - and .", HOSTNAME_MAX);
-	return err_field(e, "--hostname", name);
+		"%s \"%s\" is no host name: 1 to %u letters, digits, \"-\" and \".\", and none of these two at the ends",
+		option, err_quote(shown, sizeof(shown), name), max);
+	return err_limit(e, "1..%u letters, digits, - and .", max);
 }
 
 int runseed_parse(struct run_seed *s, struct opt_list *disks, bool restored, struct err *e)
@@ -80,8 +79,8 @@ int runseed_parse(struct run_seed *s, struct opt_list *disks, bool restored, str
 	}
 	if (s->user)
 		r = check_user(s->user, e);
-	if (!r && s->hostname)
-		r = check_hostname(s->hostname, e);
+	if (!r && s->hostname && runseed_hostname("--hostname", s->hostname, HOSTNAME_MAX, e) < 0)
+		r = err_field(e, "--hostname", s->hostname);
 	if (r)
 		return r;
 	if (disks->n == OPT_LIST_MAX)
