@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#include "cli/daemon.h"
 #include "cli/define.h"
 #include "util/buf.h"
 
@@ -408,11 +409,15 @@ static int read_all(const char *path, struct buf *b, struct err *e)
 	return r;
 }
 
-/* The folder of the file, absolute. */
+/* The folder of the file, absolute; on another host it is nowhere. */
 static int folder_of(const char *path, char out[PATH_MAX], struct err *e)
 {
 	char whole[PATH_MAX], *slash;
 
+	if (daemon_remote()) {
+		strcpy(out, "/");
+		return 0;
+	}
 	if (!strcmp(path, "-"))
 		return getcwd(out, PATH_MAX) ? 0 : err_errno(e, errno, "where are we?");
 	if (!realpath(path, whole))

@@ -104,18 +104,24 @@ static int show_output(struct exec *x, const struct agent_exit *now, struct err 
 	return r ? err_errno(e, -r, "cannot write what the command says") : 0;
 }
 
-/* Another program that ends this one; nobody waits for it. */
+/* Another program that ends this one; nobody waits for it. Of many that are told to end at once, each waits for its turn with the agent. */
 static void kill_it(struct exec *x)
 {
-	uint64_t deadline = clock_ns() + 5 * CLOCK_NS_PER_S, killer;
+	uint64_t deadline = x->io.frames ? guest_call_deadline() : clock_ns() + 5 * CLOCK_NS_PER_S;
+	struct agent_exit now = {0};
+	uint64_t killer;
 	char program[] = "kill", how[] = "-KILL", number[24];
 	char *argv[] = {program, how, number, NULL};
 
 	snprintf(number, sizeof(number), "%llu", (unsigned long long)x->pid);
 	guestio_finish();
 	agent_fini(&x->a); /* an answer may be on its way there */
-	if (guest_connect(x->path, deadline, &x->a, NULL) == 0)
+	if (guest_connect(x->path, deadline, &x->a, NULL) < 0)
+		return;
+	/* One that has ended meanwhile is not to be: its number may be another's. */
+	if (agent_exec_status(&x->a, x->pid, deadline, &now, NULL) == 0 && !now.exited)
 		(void)agent_exec(&x->a, argv, NULL, 0, false, deadline, &killer, NULL);
+	agent_exit_fini(&now);
 }
 
 /* Waits until it is over. The exit status, or -errno. */

@@ -176,3 +176,11 @@ int guestio_end(const struct guestio *io, unsigned status, const struct err *e)
 		(void)transmit(io->out, FRAME_END, text, strlen(text));
 	return (int)status;
 }
+
+int guestio_result(const json_t *j)
+{
+	_autofree char *text = json_text(j);
+	ssize_t n = text ? transmit(STDIN_FILENO, FRAME_END, text, strlen(text)) : -ENOMEM;
+
+	return n < 0 ? (int)n : 0;
+}

@@ -41,6 +41,9 @@ bool guestio_pause(const struct guestio *io, uint64_t ns);
 /* Says how it ended; e NULL, or without a code: there is nothing to say. Returns `status`. */
 int guestio_end(const struct guestio *io, unsigned status, const struct err *e);
 
+/* A result instead, as a frame on standard input. 0 or -errno. */
+int guestio_result(const json_t *j);
+
 /* ---- files of the guest ---- */
 
 /* One copied, in pieces. The agent is left to others while the other side keeps us waiting. 0 or -errno. */

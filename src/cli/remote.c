@@ -22,7 +22,8 @@ bool remote_has(const char *command)
 					  "stop",   "start",	 "restart",    "pause",
 					  "resume", "rm",	 "events",     "create",
 					  "set",    "operation", "completion", "version",
-					  "help",   "exec",	 "cp",	       "ctl"};
+					  "help",   "exec",	 "cp",	       "ctl",
+					  "apply",  "diff",	 "why"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
 		if (!strcmp(all[i], command))

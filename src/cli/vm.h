@@ -14,7 +14,7 @@ struct vm_options {
 	uint64_t timeout_s, tail;
 	unsigned format;
 	struct opt_list filter;
-	bool quiet, all, force, follow, watch, take, json_errors, help;
+	bool quiet, all, force, follow, watch, take, frames, json_errors, help;
 };
 
 /* The entries of the commands' tables. */

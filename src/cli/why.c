@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "cli/daemon.h"
+#include "cli/guestio.h"
 #include "cli/why.h"
 #include "keeper/guest.h"
 #include "util/clock.h"
@@ -32,7 +33,11 @@
 #define AGENT_NS CLOCK_NS_PER_S
 #define CONSOLE_BYTES 16384u
 
-static const struct opt_def table[] = {VM_OPT_FORMAT, VM_OPT_END};
+static const struct opt_def table[] = {
+	VM_OPT_FORMAT,
+	{"frames", 0, OPT_FLAG, VM_AT(frames), "", NULL, 0, 0, NULL}, /* by lodged */
+	VM_OPT_END,
+};
 
 void cli_why_options(FILE *f)
 {
@@ -266,7 +271,7 @@ static int answer(json_t *facts, const struct vm_options *o, struct err *e)
 
 	if (!sentence)
 		return err_set(e, ENOMEM, "out of memory");
-	if (o->format == SHOW_TABLE) {
+	if (o->format == SHOW_TABLE && !o->frames) {
 		puts(sentence);
 		return 0;
 	}
@@ -274,6 +279,8 @@ static int answer(json_t *facts, const struct vm_options *o, struct err *e)
 		      why_text(vm, "state"), "sentence", sentence, "findings", findings);
 	if (!j)
 		return err_set(e, ENOMEM, "out of memory");
+	if (o->frames)
+		return guestio_result(j);
 	return show_object(j, (enum show_format)o->format, stdout) < 0 ?
 		       err_set(e, EIO, "cannot write the answer") :
 		       0;
@@ -331,10 +338,30 @@ static int why_managed(const char *name, const struct vm_options *o, struct err 
 	return answer(facts, o, e);
 }
 
+static int why_remote(const char *name, const struct vm_options *o, int *status, struct err *e)
+{
+	_autojson json_t *j = NULL;
+	char path[96];
+	int r;
+
+	(void)status;
+	snprintf(path, sizeof(path), "/1.0/vms/%.64s/why", name);
+	r = daemon_call("GET", path, NULL, &j, e);
+	if (r != 200)
+		return r < 0 ? r : -e->code;
+	if (o->format == SHOW_TABLE)
+		return puts(why_text(j, "sentence")) < 0 ?
+			       err_set(e, EIO, "cannot write the answer") :
+			       0;
+	return show_object(j, (enum show_format)o->format, stdout) < 0 ?
+		       err_set(e, EIO, "cannot write the answer") :
+		       0;
+}
+
 int cli_why(int argc, char **argv)
 {
-	static const struct vm_verb verb = {table,   ARRAY_SIZE(table), cli_why, true,
-					    why_one, why_managed,	NULL};
+	static const struct vm_verb verb = {table,   ARRAY_SIZE(table), cli_why,   true,
+					    why_one, why_managed,	why_remote};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);

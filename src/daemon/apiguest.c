@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * apiguest.c - commands in guests and files of guests, as WebSockets.
+ * apiguest.c - commands in guests and files of guests, as WebSockets; and why a guest is as it is, as an answer.
  *
  * lodged does not speak to guests. A `talk` is a client and a program, `lodge exec` or `lodge cp`, that does so for it with --frames: its standard
  * input is a socket whose packets are the client's messages, and what it says goes to the client as it is (proto/frames.h).
@@ -10,6 +10,8 @@
  *					than QUEUE_LOW to take, and a message is read when the one before has gone
  *	program only			the client has left: the program hears a signal, ends the command in the guest and then itself
  *	client only			the program has ended, and so the client's connection does
+ *
+ * Likewise `lodge why` looks at a VM, for a request that waits for its one packet.
  *
  * When lodged dies, its programs hear the same signal, and see that the socket is closed.
  */
@@ -40,7 +42,7 @@ struct talk {
 	struct http_conn *conn; /* NULL: the client has left */
 	const struct api_field *first;
 	char name[CONFIG_NAME_MAX + 1];
-	bool file;  /* not a command */
+	enum { TALK_EXEC, TALK_FILE, TALK_WHY } kind;
 	bool begun; /* the first message was there */
 	bool ended; /* the client was told the end */
 	int fd, pidfd;
@@ -86,7 +88,7 @@ static void talk_update(struct talk *t)
 
 	if (!t->watch)
 		return;
-	if (!t->conn || http_ws_queued(t->conn) < QUEUE_LOW)
+	if (!t->conn || t->kind == TALK_WHY || http_ws_queued(t->conn) < QUEUE_LOW)
 		want |= EPOLLIN;
 	if (t->said)
 		want |= EPOLLOUT;
@@ -118,6 +120,22 @@ static void talk_end(struct talk *t, unsigned status, const char *id, const stru
 		http_ws_close(t->conn, WS_NORMAL, "");
 }
 
+/* The request's answer; NULL: there is none, and why. */
+static void talk_answer(struct talk *t, json_t *result, const struct err *e)
+{
+	struct http_conn *c = t->conn;
+	const json_t *error = json_object_get(result, "error");
+	const char *message = json_string_value(json_object_get(error, "message"));
+
+	t->conn = NULL;
+	if (c && (!result || error))
+		api_error(c, 500, "internal", message ? message : e->msg, NULL);
+	else if (c)
+		http_answer(c, 200, json_incref(result), NULL, NULL);
+	json_decref(result);
+	talk_settle(t);
+}
+
 /* ---- the program's side ---- */
 
 static void talk_pass_on(struct talk *t)
@@ -144,12 +162,23 @@ static void talk_heard(struct talk *t)
 		return;
 	if (n <= 0) {
 		talk_hang_up(t);
-		err_set(&e, EIO, "the program that spoke to the guest's agent has ended");
-		talk_end(t, 125, "internal", &e);
+		err_set(&e, EIO, "the program that spoke to the guest has ended");
+		if (t->kind == TALK_WHY)
+			talk_answer(t, NULL, &e);
+		else
+			talk_end(t, 125, "internal", &e);
 		return;
 	}
 	if (!t->conn || t->ended)
 		return;
+	if (t->kind == TALK_WHY) {
+		json_t *result = NULL;
+
+		(void)json_parse((char *)packet + 1, (size_t)n - 1, FRAME_MAX, "what it says",
+				 &result, &e);
+		talk_answer(t, result, &e);
+		return;
+	}
 	if (packet[0] == FRAME_END) {
 		http_ws_send(t->conn, WS_TEXT, packet + 1, (size_t)n - 1);
 		t->ended = true;
@@ -211,7 +240,8 @@ static unsigned file_words(const json_t *start, const char *argv[], unsigned n, 
 static int talk_spawn(struct talk *t, const json_t *start, struct err *e)
 {
 	static const char *const numbers[] = {"timeout", "wait"};
-	const char *argv[WORDS_MAX] = {"lodge", t->file ? "cp" : "exec", "--frames"};
+	static const char *const commands[] = {"exec", "cp", "why"};
+	const char *argv[WORDS_MAX] = {"lodge", commands[t->kind], "--frames"};
 	const json_t *mode = json_object_get(start, "mode");
 	const char *path = json_string_value(json_object_get(start, "path"));
 	char text[ARRAY_SIZE(numbers)][40], octal[24], place[CONFIG_NAME_MAX + 4200];
@@ -232,7 +262,12 @@ static int talk_spawn(struct talk *t, const json_t *start, struct err *e)
 		argv[n++] = octal;
 	}
 	snprintf(place, sizeof(place), "%s:%s", t->name, path ? path : "");
-	n = t->file ? file_words(start, argv, n, place) : exec_words(start, argv, n, t->name);
+	if (t->kind == TALK_EXEC)
+		n = exec_words(start, argv, n, t->name);
+	else if (t->kind == TALK_FILE)
+		n = file_words(start, argv, n, place);
+	else
+		argv[n++] = t->name;
 	argv[n] = NULL;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, errno, "cannot make a socket");
@@ -240,7 +275,8 @@ static int talk_spawn(struct talk *t, const json_t *start, struct err *e)
 	if (t->pid == 0) {
 		null = open("/dev/null", O_RDWR);
 		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-		child_exec(vms_program(t->api->vms), argv, "/",
+		/* What lodged has of the VM is part of the reasons. */
+		child_exec(vms_program(t->api->vms), argv, "/", t->kind != TALK_WHY,
 			   (int[]){pair[1], null, STDERR_FILENO});
 	}
 	r = t->pid < 0 ? -errno : 0;
@@ -328,51 +364,77 @@ static void talk_closed(void *ctx)
 	talk_settle(t);
 }
 
-static void open_talk(struct api_call *call, bool file)
+/* NULL: the call is answered. */
+static struct talk *new_talk(struct api_call *call, unsigned kind)
 {
-	struct http_ws_calls calls = {.message = talk_message,
-				      .drained = talk_drained,
-				      .closed = talk_closed};
-	struct err e = {0};
 	struct talk *t;
 
-	if (!vms_run(call->api->vms, call->param, &e)) {
-		api_err(call->conn, &e);
-		return;
-	}
 	if (call->api->n_talks >= TALKS_MAX) {
 		api_error(call->conn, 503, "too-many",
 			  "too many commands and copies go on in guests already: end one", NULL);
-		return;
+		return NULL;
 	}
 	t = calloc(1, sizeof(*t));
 	if (!t) {
 		api_error(call->conn, 500, "internal", "out of memory", NULL);
-		return;
+		return NULL;
 	}
 	*t = (struct talk){.next = call->api->talks,
 			   .api = call->api,
 			   .conn = call->conn,
 			   .first = call->first,
-			   .file = file,
+			   .kind = kind,
 			   .fd = -1,
 			   .pidfd = -1};
 	snprintf(t->name, sizeof(t->name), "%.64s", call->param);
 	loop_work_init(&t->leave, talk_left, t);
 	call->api->talks = t;
 	call->api->n_talks++;
-	calls.ctx = t;
-	(void)http_websocket(call->conn, &calls); /* else `closed` drops it */
+	return t;
+}
+
+static void open_talk(struct api_call *call, unsigned kind)
+{
+	struct http_ws_calls calls = {.message = talk_message,
+				      .drained = talk_drained,
+				      .closed = talk_closed};
+	struct err e = {0};
+
+	if (!vms_run(call->api->vms, call->param, &e)) {
+		api_err(call->conn, &e);
+		return;
+	}
+	calls.ctx = new_talk(call, kind);
+	if (calls.ctx)
+		(void)http_websocket(call->conn, &calls); /* else `closed` drops it */
 }
 
 void api_execInGuest(struct api_call *call)
 {
-	open_talk(call, false);
+	open_talk(call, TALK_EXEC);
 }
 
 void api_copyFile(struct api_call *call)
 {
-	open_talk(call, true);
+	open_talk(call, TALK_FILE);
+}
+
+void api_explainVm(struct api_call *call)
+{
+	_autojson json_t *there = NULL;
+	struct err e = {0};
+	struct talk *t;
+
+	there = vms_get(call->api->vms, call->param, &e);
+	if (!there) {
+		api_err(call->conn, &e);
+		return;
+	}
+	t = api_may_hold(call) ? new_talk(call, TALK_WHY) : NULL;
+	if (t && talk_spawn(t, NULL, &e) < 0) {
+		talk_hang_up(t);
+		talk_answer(t, NULL, &e);
+	}
 }
 
 void apiguest_closed(struct api *a, const struct http_conn *conn)

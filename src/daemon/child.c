@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 _Noreturn void child_exec(const char *program, const char *const argv[], const char *folder,
-			  const int fds[3])
+			  bool direct, const int fds[3])
 {
 	sigset_t none;
 
@@ -25,7 +25,8 @@ _Noreturn void child_exec(const char *program, const char *const argv[], const c
 		_exit(1);
 	}
 	unsetenv("NOTIFY_SOCKET");
-	setenv("LODGE_DIRECT", "1", 1);
+	if (direct)
+		setenv("LODGE_DIRECT", "1", 1);
 	execvp(program, (char *const *)(uintptr_t)argv);
 	_exit(127);
 }

@@ -3,11 +3,13 @@
 #ifndef LODGE_DAEMON_CHILD_H
 #define LODGE_DAEMON_CHILD_H
 
+#include <stdbool.h>
+
 /*
  * Of a process that was just forked: becomes `program` (found in the path if it has no slash) in `folder`, with these descriptors as
- * its standard ones and no others, in a session of its own. What it does as a `lodge` is for us, not by us.
+ * its standard ones and no others, in a session of its own. `direct`: what it does as a `lodge` is for us, not by us.
  */
 _Noreturn void child_exec(const char *program, const char *const argv[], const char *folder,
-			  const int fds[3]);
+			  bool direct, const int fds[3]);
 
 #endif

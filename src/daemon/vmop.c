@@ -231,7 +231,7 @@ static _Noreturn void op_exec(const struct op *op, const char *const argv[], int
 	int null = open("/dev/null", O_RDWR);
 
 	child_exec(!strcmp(argv[0], "lodge") ? op->vms->lodge : argv[0], argv,
-		   *folder ? folder : "/", (int[]){null, null, said});
+		   *folder ? folder : "/", true, (int[]){null, null, said});
 }
 
 static int op_spawn(struct op *op, struct err *e)

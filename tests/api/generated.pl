@@ -32,6 +32,10 @@ expect("createVm again", $client->createVm({body => {name => "made", words => $w
 expect("startVm", operation($client->startVm({name => "made"})), "done");
 expect("getVm", $client->getVm({name => "made"})->res->json->{state}, "running");
 expect("getInfo", $client->getInfo({name => "made"})->res->json->{state}, "running");
+expect("explainVm", $client->explainVm({name => "made"})->res->json->{state}, "running");
+expect("addNet", $client->addNet({name => "made", body => {net => "user"}})->res->json->{id}, "net0");
+expect("removeNet", $client->removeNet({name => "made", body => {net => "net0", force => true}})->res->code, 204);
+expect("addDisk of none", $client->addDisk({name => "made", body => {disk => "/none"}})->res->json->{error}{id}, "not-found");
 expect("pauseVm", $client->pauseVm({name => "made"})->res->code, 204);
 expect("stopVm", operation($client->stopVm({name => "made", body => {force => true}})), "done");
 expect("listVms", join(" ", map { $_->{name} } @{$client->listVms({state => "stopped"})->res->json->{vms}}), "made");
