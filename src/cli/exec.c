@@ -187,7 +187,11 @@ static unsigned run_in_guest(struct exec *x, const struct exec_options *o, char 
 		return EXIT_OWN;
 	if (o->timeout_s)
 		x->deadline_ns = clock_ns() + o->timeout_s * CLOCK_NS_PER_S;
-	r = agent_exec(&x->a, argv, input, input_len, stream, guest_call_deadline(), &x->pid, e);
+	guestio_hold(true);
+	r = guestio_told() ? err_set(e, EINTR, "interrupted") :
+			     agent_exec(&x->a, argv, input, input_len, stream,
+					guest_call_deadline(), &x->pid, e);
+	guestio_hold(false);
 	if (r)
 		return start_status(r, e);
 	r = follow(x, e);

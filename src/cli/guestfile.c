@@ -37,7 +37,12 @@ static int begin(struct guestfile *f, const char *vm, uint64_t wait_s, const cha
 	*f = (struct guestfile){.vm = vm, .handle = -1};
 	agent_init(&f->a);
 	r = guest_connect(vm, clock_ns() + (wait_s + 1) * CLOCK_NS_PER_S, &f->a, e);
-	return r ? r : agent_file_open(&f->a, path, mode, guest_call_deadline(), &f->handle, e);
+	if (r)
+		return r;
+	guestio_hold(true);
+	r = agent_file_open(&f->a, path, mode, guest_call_deadline(), &f->handle, e);
+	guestio_hold(false);
+	return r;
 }
 
 /* With what went wrong before, or 0. */

@@ -34,6 +34,17 @@ void guestio_catch(void)
 	sigaction(SIGHUP, &act, NULL);
 }
 
+void guestio_hold(bool yes)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(yes ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 void guestio_finish(void)
 {
 	signal(SIGINT, SIG_IGN);

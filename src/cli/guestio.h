@@ -26,6 +26,8 @@ void guestio_standard(struct guestio *io, bool frames);
 /* SIGINT, SIGTERM and SIGHUP are remembered from now on, and interrupt what waits. SIGPIPE is ignored. */
 void guestio_catch(void);
 bool guestio_told(void);
+/* They wait meanwhile: what is begun is to be known of. */
+void guestio_hold(bool yes);
 /* From now on they interrupt nothing: what is left to do takes little time. */
 void guestio_finish(void);
 
