@@ -13,6 +13,7 @@
 
 #include "cli/daemon.h"
 #include "cli/define.h"
+#include "cli/progress.h"
 #include "cli/vm.h"
 
 struct apply_options {
@@ -272,12 +273,18 @@ int cli_apply(int argc, char **argv)
 		const char *what = "unchanged";
 		struct err e = {0};
 
+		if (progress_live() && json_array_size(defs) > 1)
+			progress_show("%s (%zu of %zu)", name, i + 1, json_array_size(defs));
 		r = apply_one(def, o.start, &what, &e);
+		progress_clear();
 		if (r == -ENOENT)
 			return dcmd_no_daemon();
 		if (r < 0) {
-			int status = status_fail(&e, status_of(&e));
+			struct err named = e;
+			int status;
 
+			err_set(&named, e.code, "%s: %s", name, e.msg);
+			status = status_fail(&named, status_of(&named));
 			first = first ? first : status;
 			what = "failed";
 		}

@@ -42,28 +42,16 @@ void cli_completion_options(FILE *f)
 		   "  fish: lodge completion fish | source    in ~/.config/fish/config.fish\n");
 }
 
-/* Of VMs that run or have run, and of those that lodged has. */
 static void print_names(void)
 {
-	_autofree char **names = NULL;
-	_autojson json_t *answer = NULL;
-	int n = rundir_list(&names, NULL);
-	json_t *vm;
-	size_t k;
+	_autojson json_t *names = json_array();
+	json_t *name;
+	size_t i;
 
-	for (int i = 0; i < n; i++)
-		puts(names[i]);
-	if (daemon_call("GET", "/1.0/vms", NULL, &answer, NULL) != 200)
-		return;
-	json_array_foreach(json_object_get(answer, "vms"), k, vm)
+	(void)vm_names(names, NULL);
+	json_array_foreach(names, i, name)
 	{
-		const char *name = json_string_value(json_object_get(vm, "name"));
-		bool known = !name;
-
-		for (int i = 0; i < n && !known; i++)
-			known = !strcmp(names[i], name);
-		if (!known)
-			puts(name);
+		puts(json_string_value(name));
 	}
 }
 
@@ -82,6 +70,18 @@ static void print_options(const struct cli_command *c)
 	}
 }
 
+/* Its own commands, which its help lists, two blanks before each. */
+static void print_commands(const struct cli_command *c)
+{
+	_autofree char *text = cli_marked_help(c);
+	char *save = NULL;
+
+	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
+	     line = strtok_r(NULL, "\n", &save))
+		if (!strncmp(line, "  ", 2) && line[2] >= 'a' && line[2] <= 'z')
+			printf("%.*s\n", (int)strcspn(line + 2, " "), line + 2);
+}
+
 /* What may follow these words. */
 static int print_words(int argc, char **argv)
 {
@@ -97,8 +97,12 @@ static int print_words(int argc, char **argv)
 	if (!c->name)
 		return STATUS_OK;
 	print_options(c);
-	if (!strncmp(c->usage, "VM", 2))
+	if (!strncmp(c->usage, "VM", 2) && (argc == 1 || !strstr(c->usage, "COMMAND")))
 		print_names();
+	if (argc == 2 && !strncmp(c->usage, "VM COMMAND", 10))
+		print_commands(c);
+	if (argc == 1 && (!strncmp(c->usage, "COMMAND", 7) || !strncmp(c->usage, "[info]", 6)))
+		print_commands(c);
 	if (!strcmp(c->name, "ctl") && argc == 2)
 		for (unsigned i = 0; control_cmd_names[i]; i++)
 			puts(control_cmd_names[i]);

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/progress.h"
 #include "keeper/launch.h"
 #include "proto/rundir.h"
 #include "util/buf.h"
@@ -325,6 +326,34 @@ bool daemon_has(const char *name)
 	return daemon_call("GET", path, NULL, NULL, NULL) == 200;
 }
 
+/* Until it has ended. */
+static int follow(const char *name, const char *verb, json_int_t id, json_t **ended, struct err *e)
+{
+	unsigned wait = progress_live() ? 1 : PROGRESS_PLAIN_S, waited = 0;
+	char path[96];
+
+	for (;;) {
+		const char *state;
+		int r;
+
+		snprintf(path, sizeof(path), "/1.0/operations/%" JSON_INTEGER_FORMAT "?wait=%u", id,
+			 wait);
+		r = daemon_call("GET", path, NULL, ended, e);
+		state = json_string_value(json_object_get(*ended, "state")) ?: "";
+		if (r != 200 || (strcmp(state, "pending") != 0 && strcmp(state, "running") != 0))
+			return r;
+		waited += wait;
+		if (waited >= WAIT_SECONDS)
+			return r;
+		progress_show("%s %s: operation %" JSON_INTEGER_FORMAT " is %s, %u s", verb, name,
+			      id, state, waited);
+		if (!progress_live())
+			wait = WAIT_SECONDS;
+		json_decref(*ended);
+		*ended = NULL;
+	}
+}
+
 int daemon_operate(const char *name, const char *verb, const json_t *body, struct err *e)
 {
 	_autojson json_t *begun = NULL, *ended = NULL;
@@ -336,9 +365,8 @@ int daemon_operate(const char *name, const char *verb, const json_t *body, struc
 	r = daemon_call("POST", path, body, &begun, e);
 	if (r != 202)
 		return r < 0 ? r : -e->code;
-	snprintf(path, sizeof(path), "/1.0/operations/%" JSON_INTEGER_FORMAT "?wait=%u",
-		 json_integer_value(json_object_get(begun, "id")), WAIT_SECONDS);
-	r = daemon_call("GET", path, NULL, &ended, e);
+	r = follow(name, verb, json_integer_value(json_object_get(begun, "id")), &ended, e);
+	progress_clear();
 	if (r != 200)
 		return r < 0 ? r : -e->code;
 	state = json_string_value(json_object_get(ended, "state"));

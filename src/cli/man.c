@@ -137,7 +137,7 @@ static void usage(const struct cli_command *c)
 static void page_lodge(void)
 {
 	head("lodge", "virtual machines on this host");
-	puts(".SH SYNOPSIS\n.B lodge\n[\\-\\-json\\-errors] COMMAND ...\n.SH DESCRIPTION\n"
+	puts(".SH SYNOPSIS\n.B lodge\n[\\-\\-json\\-errors] [\\-\\-host URL] COMMAND ...\n.SH DESCRIPTION\n"
 	     "Runs virtual machines, each in a process of its own, and looks after them. \\fBlodge run\\fR needs no daemon; with\n"
 	     ".BR lodged (8)\nVMs are remembered and started again.\n.SH COMMANDS");
 	for (const struct cli_command *c = cli_commands; c->name; c++) {

@@ -69,6 +69,8 @@ struct vm_verb {
 /* Parses, opens each VM and calls `one`; all of them, even if one fails. Returns the exit status, of the first that failed. */
 int vm_each(const struct vm_verb *v, struct vm_options *o, int argc, char **argv);
 
+/* Appends the names of all VMs: those that the run directory knows, and lodged's. */
+int vm_names(json_t *list, struct err *e);
 /* Everything that is known of it: {name, state, ...}. */
 json_t *vm_describe(const struct rundir *r);
 /* As people say it: memory "512 MiB", uptime "3 min". */

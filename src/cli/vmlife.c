@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cli/daemon.h"
+#include "cli/progress.h"
 #include "cli/vm.h"
 #include "util/clock.h"
 #include "util/fault.h"
@@ -44,16 +45,14 @@ void vm_pause_options(FILE *f)
 
 static int pause_one(struct rundir *r, const struct vm_options *o, int *status, struct err *e)
 {
-	(void)o;
 	(void)status;
-	return vmsock_call(r, CONTROL_PAUSE, NULL, e);
+	return o->all && !rundir_alive(r) ? 0 : vmsock_call(r, CONTROL_PAUSE, NULL, e);
 }
 
 static int resume_one(struct rundir *r, const struct vm_options *o, int *status, struct err *e)
 {
-	(void)o;
 	(void)status;
-	return vmsock_call(r, CONTROL_RESUME, NULL, e);
+	return o->all && !rundir_alive(r) ? 0 : vmsock_call(r, CONTROL_RESUME, NULL, e);
 }
 
 int vm_pause(int argc, char **argv)
@@ -102,9 +101,9 @@ static int kill_keeper(const struct rundir *r, struct err *e)
 }
 
 /* The power button: 1 when it is off, 0 when it was asked in vain. */
-static int press(const struct rundir *r, uint64_t seconds, struct err *e)
+static int press(const struct rundir *r, uint64_t seconds, bool quiet, struct err *e)
 {
-	uint64_t end_ns = clock_ns() + seconds * CLOCK_NS_PER_S;
+	uint64_t begin_ns = clock_ns(), end_ns = begin_ns + seconds * CLOCK_NS_PER_S;
 	struct err inner = {0};
 	int got;
 
@@ -115,8 +114,13 @@ static int press(const struct rundir *r, uint64_t seconds, struct err *e)
 			end_ns = MIN(end_ns,
 				     clock_ns() + CLOCK_NS_PER_S); /* perhaps it ends just now */
 		got = rundir_wait(r, MIN(end_ns, clock_ns() + PRESS_NS));
+		if (got == -ETIMEDOUT && !quiet && progress_live())
+			progress_show("%s: the guest shuts down, %llu of at most %llu s", r->name,
+				      (unsigned long long)((clock_ns() - begin_ns) / CLOCK_NS_PER_S),
+				      (unsigned long long)seconds);
 		/* A guest that has not come up yet knows no button: it is pressed again. */
 	} while (got == -ETIMEDOUT && clock_ns() < end_ns);
+	progress_clear();
 	if (got < 0 && got != -ETIMEDOUT)
 		return err_errno(e, -got, "cannot wait for the end of \"%s\"", r->name);
 	return got == 0;
@@ -130,7 +134,7 @@ static int stop_vm(const struct rundir *r, const struct vm_options *o, const cha
 
 	if (got < 0)
 		return got;
-	got = o->force ? 0 : press(r, o->timeout_s, e);
+	got = o->force ? 0 : press(r, o->timeout_s, o->quiet, e);
 	*how = "has shut down";
 	if (got != 0)
 		return MIN(got, 0);
@@ -168,10 +172,24 @@ static int operate(const char *name, const char *verb, const struct vm_options *
 	return body ? daemon_operate(name, verb, body, e) : err_set(e, ENOMEM, "out of memory");
 }
 
+/* With --all: is one of lodged's in this state, so that there is nothing to do with it? */
+static bool already(const char *name, const struct vm_options *o, const char *state)
+{
+	_autojson json_t *vm = NULL;
+	char path[96];
+
+	snprintf(path, sizeof(path), "/1.0/vms/%.64s", name);
+	return o->all && daemon_call("GET", path, NULL, &vm, NULL) == 200 &&
+	       !strcmp(json_string_value(json_object_get(vm, "state")) ?: "", state);
+}
+
 static int stop_managed(const char *name, const struct vm_options *o, struct err *e)
 {
-	int got = operate(name, "stop", o, e);
+	int got;
 
+	if (already(name, o, "stopped"))
+		return 0;
+	got = operate(name, "stop", o, e);
 	if (got == 0 && !o->quiet)
 		printf("%s: stopped\n", name);
 	return got;
@@ -273,9 +291,11 @@ static int restart_one(struct rundir *r, const struct vm_options *o, int *status
 
 static int start_managed(const char *name, const struct vm_options *o, struct err *e)
 {
-	int got = daemon_operate(name, "start", NULL, e);
+	int got;
 
-	(void)o;
+	if (already(name, o, "running"))
+		return 0;
+	got = daemon_operate(name, "start", NULL, e);
 	if (got == 0)
 		puts(name);
 	return got;
@@ -344,6 +364,8 @@ static int rm_managed(const char *name, const struct vm_options *o, struct err *
 	char path[96];
 	int got;
 
+	if (!o->force && already(name, o, "running"))
+		return 0;
 	if (o->force && operate(name, "stop", &at_once, e) < 0) {
 		if (e->code != EBUSY)
 			return -e->code;

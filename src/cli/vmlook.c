@@ -38,14 +38,43 @@ static int each(const struct vm_verb *v, const struct vm_options *o, const char 
 	got = rundir_open(&r, name, &e);
 	if (got == 0)
 		got = v->one(&r, o, status, &e);
+	else if (got == -ESRCH && o->all)
+		got = 0; /* it has never run, or went meanwhile */
 	rundir_close(&r);
 	return got < 0 ? (int)status_fail(&e, status_of(&e)) : *status;
 }
 
+int vm_names(json_t *list, struct err *e)
+{
+	_autofree char **names = NULL;
+	_autojson json_t *answer = NULL, *seen = json_object();
+	int n = rundir_list(&names, e);
+	const char *name;
+	json_t *vm;
+	size_t i;
+
+	if (n < 0)
+		return n;
+	for (int k = 0; k < n; k++)
+		json_object_set_new(seen, names[k], json_true());
+	(void)daemon_call("GET", "/1.0/vms", NULL, &answer, NULL);
+	json_array_foreach(json_object_get(answer, "vms"), i, vm)
+	{
+		name = json_string_value(json_object_get(vm, "name"));
+		if (name)
+			json_object_set_new(seen, name, json_true());
+	}
+	json_object_foreach(seen, name, vm)
+	{
+		(void)json_array_append_new(list, json_string(name));
+	}
+	return 0;
+}
+
 int vm_each(const struct vm_verb *v, struct vm_options *o, int argc, char **argv)
 {
+	_autojson json_t *names = json_array();
 	struct opt_result res = {0};
-	_autofree char **names = NULL;
 	int first = STATUS_OK, status, n;
 	struct err e = {0};
 
@@ -66,11 +95,14 @@ int vm_each(const struct vm_verb *v, struct vm_options *o, int argc, char **argv
 		err_set(&e, EINVAL, "--all is for this host only: name the VMs");
 		return status_fail(&e, STATUS_USAGE);
 	}
-	n = o->all ? rundir_list(&names, &e) : res.n_args;
-	if (n < 0)
+	if (o->all && vm_names(names, &e) < 0)
 		return status_fail(&e, status_of(&e));
+	n = o->all ? (int)json_array_size(names) : res.n_args;
 	for (int i = 0; i < n; i++) {
-		status = each(v, o, o->all ? names[i] : res.arg[i], &status);
+		const char *name = o->all ? json_string_value(json_array_get(names, (size_t)i)) :
+					    res.arg[i];
+
+		status = each(v, o, name, &status);
 		if (first == STATUS_OK)
 			first = status;
 	}

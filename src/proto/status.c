@@ -16,15 +16,30 @@ void status_json_errors(bool on)
 	json_errors = on;
 }
 
+/* What to do, unless the sentence says so already ("did you mean --memory?", "use --memory"). */
+static const char *next_step(const struct err *e)
+{
+	static const char *const verbs[] = {"use ", "see ", "lodge "};
+	const char *rest = e->hint;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (!strncmp(rest, verbs[i], strlen(verbs[i])))
+			rest += strlen(verbs[i]);
+	return strstr(e->msg, rest) ? "" : e->hint;
+}
+
 int status_fail(const struct err *e, enum status status)
 {
+	const char *step = next_step(e);
+
 	_autojson json_t *j = json_errors ? control_error_json(e) : NULL;
 	_autofree char *text = j ? json_text(j) : NULL;
 
 	if (text)
 		fprintf(stderr, "%s\n", text);
 	else
-		fprintf(stderr, "lodge: %s\n", e->msg[0] ? e->msg : "failed");
+		fprintf(stderr, *step ? "lodge: %s (%s)\n" : "lodge: %s\n",
+			e->msg[0] ? e->msg : "failed", step);
 	return status;
 }
 
