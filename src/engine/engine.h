@@ -167,6 +167,13 @@ struct engine_class {
 	 */
 	int (*get_clock)(struct engine *en, uint64_t tsc, uint64_t *ns);
 	int (*set_clock)(struct engine *en, uint64_t tsc, uint64_t ns);
+	/*
+	 * The guest's TSC runs at khz, not at the host's rate, as a saved guest's did; CPUID says so. All vCPUs made, none has run, and no state
+	 * set. From then on a state's tsc_offset is to tsc_scaled() of the host's TSC. 0 or -errno: not on this host, and nothing is to be
+	 * run. NULL: never; tsc_scaled NULL: the same value.
+	 */
+	int (*set_tsc_khz)(struct engine *en, uint32_t khz);
+	uint64_t (*tsc_scaled)(const struct engine *en, uint64_t tsc);
 	/* What CPUID shows to vCPU 0 in leaf and sub-leaf, eax to edx. Saved with the state: an engine that lacks a feature that
 	 * the guest has seen refuses it. Any time after vcpu_create(). NULL: not known, nothing is compared. */
 	void (*cpuid)(struct engine *en, uint32_t leaf, uint32_t sub, uint32_t out[4]);

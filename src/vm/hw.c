@@ -265,14 +265,22 @@ void hw_destroy(struct hw *hw)
 
 /* ---- the running machine ---- */
 
+uint64_t hw_guest_counts(const struct hw *hw, uint64_t tsc)
+{
+	const struct engine_class *cls = hw->cfg.engine;
+
+	return cls->tsc_scaled ? cls->tsc_scaled(hw->engine, tsc) : tsc;
+}
+
 int hw_tsc_back(struct hw *hw, uint64_t tsc)
 {
+	uint64_t counts = hw_guest_counts(hw, tsc);
 	struct x86_state st;
 	int r = 0;
 
 	for (unsigned i = 0; i < hw->n_cpus && r == 0; i++) {
 		vcpu_get_state(hw->vcpus, i, X86_STATE_MSR, &st);
-		st.msr.tsc_offset -= tsc;
+		st.msr.tsc_offset -= counts;
 		r = vcpu_set_state(hw->vcpus, i, X86_STATE_MSR, &st);
 		__atomic_store_n(&hw->tsc_offset[i], st.msr.tsc_offset, __ATOMIC_RELEASE);
 	}

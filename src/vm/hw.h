@@ -160,7 +160,9 @@ void hw_destroy(struct hw *hw);
 /* The same, but the engine is left to the caller, who closes it when there is time. NULL: there was none. */
 struct engine *hw_destroy_but_engine(struct hw *hw);
 
-/* The guest's TSC goes back by `tsc` counts, as if that much time had not been. All vCPUs parked. Loop thread. */
+/* What a value of the host's TSC is in counts of the guest's. */
+uint64_t hw_guest_counts(const struct hw *hw, uint64_t tsc);
+/* The guest's TSC goes back by `tsc` of the host's counts, as if that much time had not been. All vCPUs parked. Loop thread. */
 int hw_tsc_back(struct hw *hw, uint64_t tsc);
 /* No device and no APIC timer begins anything (lapic_pause(), device pause) - and again. All vCPUs parked. Loop thread. */
 void hw_pause(struct hw *hw);

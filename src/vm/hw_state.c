@@ -7,7 +7,7 @@
  * loaded() of every device, which drives lines that have their level already.
  *
  * Time. Board time is a number that goes on. The TSC travels as the guest reads it; its offset is made from the host's
- * TSC at the load, and hw_tsc_back() takes away what passes until the vCPUs run, as after a pause. The paravirtual clock is a line
+ * TSC (hw_guest_counts() of it) at the load, and hw_tsc_back() takes away what passes until the vCPUs run, as after a pause. The paravirtual clock is a line
  * through one point: so many nanoseconds when vCPU 0's TSC has that value.
  *
  * What a guest was shown by CPUID it goes on to use: so the feature words are saved, and a load into an engine that lacks one of
@@ -23,7 +23,10 @@
 #include "x86/cpuid_model.h"
 
 #define TSC_TOLERANCE_PPM 250u /* what guests' own clocks correct, and what measuring it costs */
-#define LVTS_OF_ALL 6u	       /* local APIC entries that every engine has: no CMCI */
+#define TSC_KHZ_MIN \
+	100000u /* of a guest that may go on at its own rate: what a file says is not to be believed */
+#define TSC_KHZ_MAX 20000000u
+#define LVTS_OF_ALL 6u /* local APIC entries that every engine has: no CMCI */
 
 /* ---- processor features ---- */
 
@@ -108,6 +111,21 @@ static void cpuid_state(struct hw *hw, struct state *s)
 
 /* ---- the machine as a whole ---- */
 
+/* The saved guest's TSC has not this host's rate. */
+static void other_rate(struct hw *hw, struct state *s, uint32_t khz)
+{
+	const struct engine_class *cls = hw->cfg.engine;
+
+	if (khz < TSC_KHZ_MIN || khz > TSC_KHZ_MAX || !cls->set_tsc_khz ||
+	    cls->set_tsc_khz(hw->engine, khz) < 0)
+		state_fail(
+			s,
+			"the guest's time stamp counter runs at %u kHz, and %u kHz is what this host can give it",
+			khz, hw->tsc_khz);
+	else
+		hw->tsc_khz = khz;
+}
+
 static void machine_state(struct hw *hw, struct state *s)
 {
 	uint32_t khz = hw->tsc_khz;
@@ -122,10 +140,7 @@ static void machine_state(struct hw *hw, struct state *s)
 	state_u32(s, &khz);
 	diff = khz > hw->tsc_khz ? khz - hw->tsc_khz : hw->tsc_khz - khz;
 	if (state_error(s) == 0 && diff * 1000000 > (uint64_t)hw->tsc_khz * TSC_TOLERANCE_PPM)
-		state_fail(
-			s,
-			"the guest's time stamp counter runs at %u kHz, and %u kHz is what this host can give it",
-			khz, hw->tsc_khz);
+		other_rate(hw, s, khz);
 	state_end(s);
 	if (state_loading(s) && state_error(s) == 0)
 		vmclock_set(hw->cfg.clock, board_ns);
@@ -342,13 +357,14 @@ static int devices_loaded(struct hw *hw, struct err *e)
 
 int hw_state(struct hw *hw, struct state *s, uint64_t tsc_now, struct err *e)
 {
-	uint64_t tsc = 0, tsc0 = 0;
+	uint64_t tsc = 0, tsc0 = 0, now;
 	int r = 0;
 
 	machine_state(hw, s);
 	cpuid_state(hw, s);
+	now = hw_guest_counts(hw, tsc_now);
 	for (unsigned i = 0; i < hw->n_cpus && state_error(s) == 0; i++) {
-		vcpu_state(hw, s, i, tsc_now, &tsc);
+		vcpu_state(hw, s, i, now, &tsc);
 		if (i == 0)
 			tsc0 = tsc;
 	}

@@ -355,6 +355,20 @@ static struct cpuid_entry *find(struct cpuid_table *t, uint32_t leaf, uint32_t s
 	return NULL;
 }
 
+void cpuid_set_tsc_khz(struct cpuid_table *t, uint32_t tsc_khz)
+{
+	struct cpuid_entry *ratio = find(t, 0x15, 0), *mhz = find(t, 0x16, 0),
+			   *pv = find(t, KVM_TSC_LEAF, 0);
+
+	t->tsc_khz = tsc_khz;
+	if (ratio)
+		ratio->reg[CPUID_EBX] = tsc_khz;
+	if (mhz)
+		mhz->reg[CPUID_EAX] = mhz->reg[CPUID_EBX] = tsc_khz / 1000;
+	if (pv)
+		pv->reg[CPUID_EAX] = tsc_khz;
+}
+
 void cpuid_add_avx512(struct cpuid_table *t, cpuid_source host)
 {
 	struct cpuid_entry *e7 = find(t, 7, 0), *ed = find(t, 0xd, 0), *e;

@@ -68,6 +68,9 @@ void cpuid_host(uint32_t leaf, uint32_t sub, uint32_t out[4]);
 void cpuid_build(struct cpuid_table *t, cpuid_source host, enum cpuid_model model, unsigned n_vcpus,
 		 uint32_t tsc_khz);
 
+/* Shows another frequency of the TSC. */
+void cpuid_set_tsc_khz(struct cpuid_table *t, uint32_t tsc_khz);
+
 /* Adds what the host has of AVX-512, if the table has AVX, and the host the state of AVX-512: all three components. */
 void cpuid_add_avx512(struct cpuid_table *t, cpuid_source host);
 /* Shows KVM's features for vCPUs that wait for one another (steal time, PV spinlocks, TLB flush, yield), those that `have` (bits of

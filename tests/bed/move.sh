@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # move.sh [CPUS ENGINE...] - one guest moves from engine to engine (KVM, the software engine and back), by saved state, while it counts
-# and checks what it counted. ENGINE is kvm, soft, or kvm+pit, KVM with the kernel's interval timer: then the guest lives by that. Run by tests/bed/move with busybox's shell, where LODGE, GUEST_KERNEL and GUEST_INITRD are set.
+# and checks what it counted. ENGINE is kvm, soft, or kvm+pit, KVM with the kernel's interval timer: then the guest lives by that; or
+# kvm+tsc: KVM, as if the guest came from a host whose time stamp counter ran faster by 10 percent. Run by tests/bed/move with busybox's shell, where LODGE, GUEST_KERNEL and GUEST_INITRD are set.
 set -u
 . "$JOB/lib.sh"
 cpus=${1:-1}
@@ -21,7 +22,7 @@ die() {
 
 options() { # ENGINE: those of `lodge run`
 	case $1 in
-	kvm) echo --engine kvm --kvm-pit board ;;
+	kvm | kvm+tsc) echo --engine kvm --kvm-pit board ;;
 	kvm+pit) echo --engine kvm --kvm-pit kernel ;;
 	*) echo --engine "$1" ;;
 	esac
@@ -49,6 +50,7 @@ for engine; do
 	}
 	"$LODGE" ctl "$work/c" save "$work/state" --stop || die "save after part $part"
 	wait $pid || die "the machine of part $part ended with $?"
+	[ "$engine" != kvm+tsc ] || lodge-rate "$work/state" 10 || die "not made a machine of another host"
 	next=$((part + 1))
 	vm $next --restore "$work/state" $(options "$engine")
 	part=$next

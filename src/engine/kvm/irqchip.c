@@ -157,6 +157,7 @@ static void irqchip_pause(struct engine *en)
 		return;
 	kvm_run_late_writes(en, 0);
 	kvm_pit_pause(en);
+	kvm_tsc_pause(en);
 	if (!en->caps.adjust_clock || kvm_ioctl(en->vm, KVM_GET_CLOCK, &clock) < 0)
 		return;
 	en->paused_clock = clock.clock;

@@ -10,10 +10,6 @@
  * space, so guest and host addresses are congruent and the kernel can map huge pages: a fault then fills 2 MiB, and a
  * TLB miss of the guest takes a level less. Private memory (mem/gmem.h) gets them.
  *
- * Time. The guest's TSC is the host's plus an offset, never scaled: KVM's own idea of the host's frequency is the one of the
- * moment when its module was loaded, which may be off by more than a guest can bear, and on processors without
- * scaling KVM would move the TSC at each entry to make up for the difference.
- *
  * What the host cannot do is found once, when the VM is opened (struct kvm_caps). What we cannot do without is an
  * error then: the kernel's interrupt controllers, immediate_exit (Linux 4.13).
  */
@@ -34,7 +30,7 @@
 /*
  * seccomp vm: ioctl arg1=KVM_CHECK_EXTENSION/KVM_GET_API_VERSION/KVM_CREATE_VM/
  *	KVM_GET_VCPU_MMAP_SIZE/KVM_SET_USER_MEMORY_REGION/KVM_SET_IDENTITY_MAP_ADDR/
- *	KVM_SET_TSS_ADDR/KVM_ENABLE_CAP/KVM_REGISTER_COALESCED_MMIO/KVM_SET_TSC_KHZ/
+ *	KVM_SET_TSS_ADDR/KVM_ENABLE_CAP/KVM_REGISTER_COALESCED_MMIO/
  *	KVM_CREATE_VCPU/KVM_HAS_DEVICE_ATTR/KVM_IOEVENTFD
  */
 
@@ -145,17 +141,6 @@ static void reserve_pages(struct engine *en)
 	(void)ioctl(en->vm, KVM_SET_TSS_ADDR, (unsigned long)KVM_TSS);
 }
 
-/*
- * vCPUs get the frequency that the host's TSC has now. Without it, on processors that do not say that theirs is constant, they get the
- * one that was known when KVM's module was loaded; if that is off by more than 250 ppm, and the processor does not scale, a vCPU has no
- * frequency at all (each TSC deadline has passed at once, and the guest drowns in timer interrupts) or has its TSC moved at each
- * entry. On the VM since Linux 5.19, on each vCPU before that.
- */
-static void take_host_tsc_rate(struct engine *en)
-{
-	en->vm_tsc_rate = ioctl(en->vm, KVM_SET_TSC_KHZ, 0) == 0;
-}
-
 /* MSRs that KVM does not know come to run.c, so that a guest sees those that the software engine shows. */
 static void take_unknown_msrs(struct engine *en)
 {
@@ -226,7 +211,7 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 		kvm_close(en);
 		return r;
 	}
-	take_host_tsc_rate(en);
+	kvm_tsc_host_rate(en);
 	reserve_pages(en);
 	take_unknown_msrs(en);
 	coalesce_latches(en);
@@ -275,8 +260,7 @@ static int kvm_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu
 		goto fail;
 	}
 	v->run = run;
-	if (!en->vm_tsc_rate)
-		(void)ioctl(v->fd, KVM_SET_TSC_KHZ, 0);
+	kvm_tsc_vcpu_rate(v);
 	if (index == 0 && en->caps.coalesced)
 		en->ring = (void *)((uint8_t *)run +
 				    en->caps.coalesced * (size_t)sysconf(_SC_PAGESIZE));
@@ -372,8 +356,10 @@ const struct engine_class engine_kvm = {
 	.has_pit = kvm_pit_there,
 	.get_pit = kvm_pit_get,
 	.set_pit = kvm_pit_set,
-	.get_clock = kvm_state_get_clock,
-	.set_clock = kvm_state_set_clock,
+	.get_clock = kvm_tsc_get_clock,
+	.set_clock = kvm_tsc_set_clock,
+	.set_tsc_khz = kvm_tsc_set_khz,
+	.tsc_scaled = kvm_tsc_scaled,
 	.cpuid = kvm_cpuid,
 	.doorbell = kvm_doorbell,
 	.irqchip = &kvm_irqchip,

@@ -5,6 +5,7 @@
  *   kvm.c      the VM: opening it, memory slots, what the host's KVM can do; the engine_class
  *   run.c      the vCPU: its run loop, exits, kicks, what went wrong as a sentence
  *   state.c    architectural state to and from the kernel
+ *   tsc.c      the TSC's rate and offset, kvmclock
  *   xsave.c    ... of its XSAVE area
  *   irqchip.c  the kernel's interrupt controllers: lines, messages, pause
  *   chips.c    their state
@@ -61,6 +62,7 @@ struct engine_vcpu {
 		*dirty_ring;	  /* en->ring_entries of them, shared with the kernel; NULL: none */
 	uint32_t dirty_next;	  /* the first that was not looked at; en->dirty_lock */
 	uint64_t tsc_offset;	  /* as last set or read */
+	uint64_t tsc_gap;	  /* what it is more than the kernel's (tsc.c) */
 	uint64_t paused_deadline; /* TSC deadline that was armed when the pause began */
 	struct kvm_stats stats;
 };
@@ -72,8 +74,10 @@ struct engine {
 	int vm;
 	size_t run_size;
 	struct kvm_caps caps;
-	uint32_t tsc_khz; /* the guest's and the host's */
-	bool vm_tsc_rate; /* the VM has told KVM that vCPUs have that */
+	uint32_t tsc_khz;    /* the guest's; the host's, if the next is 0 */
+	uint32_t host_khz;   /* the host's, of a guest with another */
+	bool tsc_catches_up; /* such a one has it by a kernel that moves its offset */
+	bool vm_tsc_rate;    /* the VM has told KVM that vCPUs have that */
 	enum cpuid_vendor vendor;
 	struct kvm_cpuid2 *supported; /* KVM_GET_SUPPORTED_CPUID; freed when the last vCPU has been made */
 	struct cpuid_table cpuid;
@@ -136,6 +140,21 @@ static inline void kvm_lapic_reg_set(struct kvm_lapic_state *l, unsigned reg, ui
 /* IA32_TSC_DEADLINE. */
 int kvm_chips_deadline(struct engine_vcpu *v, uint64_t *tsc, bool set);
 
+/* ---- tsc.c ---- */
+
+/* vCPUs get the host's rate: of a new VM, and of a new vCPU. */
+void kvm_tsc_host_rate(struct engine *en);
+void kvm_tsc_vcpu_rate(struct engine_vcpu *v);
+int kvm_tsc_set_khz(struct engine *en, uint32_t khz);
+uint64_t kvm_tsc_scaled(const struct engine *en, uint64_t tsc);
+/* tsc_offset of a state; setting it sets kvmclock with vCPU 0's. */
+uint64_t kvm_tsc_get(struct engine_vcpu *v);
+int kvm_tsc_set(struct engine_vcpu *v, const struct x86_msrs *m);
+/* A pause begins. */
+void kvm_tsc_pause(struct engine *en);
+int kvm_tsc_get_clock(struct engine *en, uint64_t tsc, uint64_t *ns);
+int kvm_tsc_set_clock(struct engine *en, uint64_t tsc, uint64_t ns);
+
 /* ---- pit.c ---- */
 
 int kvm_pit_create(struct engine *en, struct err *e);
@@ -172,8 +191,6 @@ void kvm_run_late_writes(struct engine *en, unsigned vcpu);
 /* ---- state.c ---- */
 
 void kvm_state_get(struct engine_vcpu *v, uint64_t mask, struct x86_state *s);
-int kvm_state_get_clock(struct engine *en, uint64_t tsc, uint64_t *ns);
-int kvm_state_set_clock(struct engine *en, uint64_t tsc, uint64_t ns);
 int kvm_state_set(struct engine_vcpu *v, uint64_t mask, const struct x86_state *s);
 
 #endif

@@ -8,24 +8,18 @@
  *
  * MSRs go one by one through a table. A host's KVM may not know one, or refuse the guest one that its CPUID does not show;
  * that is remembered, and such an MSR reads as 0 and takes only 0.
- *
- * Time. A guest's TSC is the host's plus an offset. All vCPUs of a
- * VM get kvmclock from one place in the kernel; it is set to what the software engine shows for that TSC: the time that
- * the TSC has counted without what the guest did to it.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "engine/kvm/kvm.h"
-#include "util/clock.h"
 #include "util/log.h"
 
 /*
  * seccomp vm: ioctl arg1=KVM_GET_REGS/KVM_SET_REGS/KVM_GET_SREGS/KVM_SET_SREGS/
  *	KVM_GET_DEBUGREGS/KVM_SET_DEBUGREGS/KVM_GET_XCRS/KVM_SET_XCRS/KVM_GET_MSRS/KVM_SET_MSRS/
- *	KVM_GET_DEVICE_ATTR/KVM_SET_DEVICE_ATTR/KVM_GET_CLOCK/KVM_SET_CLOCK/KVM_GET_XSAVE/
- *	KVM_SET_XSAVE/KVM_GET_MP_STATE/KVM_SET_MP_STATE/KVM_GET_VCPU_EVENTS/KVM_SET_VCPU_EVENTS
+ *	KVM_GET_XSAVE/KVM_SET_XSAVE/KVM_GET_MP_STATE/KVM_SET_MP_STATE/KVM_GET_VCPU_EVENTS/KVM_SET_VCPU_EVENTS
  */
 
 #define MSR_TSC_DEADLINE 0x6e0u
@@ -365,97 +359,6 @@ static int msr_set(struct engine_vcpu *v, const struct x86_msrs *m)
 	return msrs_call(v, KVM_SET_MSRS, &buf, map, n);
 }
 
-/* ---- time ---- */
-
-static int tsc_offset(struct engine_vcpu *v, unsigned long request, uint64_t *offset)
-{
-	struct kvm_device_attr a = {.group = KVM_VCPU_TSC_CTRL,
-				    .attr = KVM_VCPU_TSC_OFFSET,
-				    .addr = (uintptr_t)offset};
-
-	return kvm_ioctl(v->fd, request, &a);
-}
-
-/* Without the attribute (Linux before 5.16) the TSC itself is written, which is off by the time of the call. */
-static int tsc_set(struct engine_vcpu *v, uint64_t offset)
-{
-	union {
-		struct kvm_msrs head;
-		uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
-	} one;
-	int r;
-
-	v->tsc_offset = offset;
-	if (v->en->caps.tsc_offset)
-		return tsc_offset(v, KVM_SET_DEVICE_ATTR, &offset);
-	memset(&one, 0, sizeof(one));
-	one.head.nmsrs = 1;
-	one.head.entries[0].index = 0x10;
-	one.head.entries[0].data = clock_tsc() + offset;
-	r = kvm_ioctl(v->fd, KVM_SET_MSRS, &one);
-	return r == 1 ? 0 : -EINVAL;
-}
-
-static uint64_t tsc_to_ns(const struct engine *en, uint64_t ticks)
-{
-	return (uint64_t)((unsigned __int128)ticks * 1000000 / en->tsc_khz);
-}
-
-static bool clock_by_tsc(const struct engine *en)
-{
-	return en->caps.adjust_clock && en->tsc_khz;
-}
-
-/* kvmclock as the TSC of the first vCPU says. While the VM is paused it stands still, and is set when it goes on. */
-static void clock_set(struct engine_vcpu *v, const struct x86_msrs *m)
-{
-	struct engine *en = v->en;
-	struct kvm_clock_data clock = {0};
-
-	if (v->index != 0 || !clock_by_tsc(en) || en->paused)
-		return;
-	clock.clock = tsc_to_ns(en, clock_tsc() + m->tsc_offset - m->tsc_adjust) +
-		      (uint64_t)en->clock_delta;
-	(void)kvm_ioctl(en->vm, KVM_SET_CLOCK, &clock);
-}
-
-/* How much the guest's TSC is ahead of `tsc` now, in ns (modulo 2^64). */
-static uint64_t ns_since(struct engine *en, uint64_t tsc)
-{
-	int64_t ticks = (int64_t)(clock_tsc() + en->vcpu[0]->tsc_offset - tsc);
-
-	return ticks < 0 ? 0 - tsc_to_ns(en, (uint64_t)-ticks) : tsc_to_ns(en, (uint64_t)ticks);
-}
-
-int kvm_state_get_clock(struct engine *en, uint64_t tsc, uint64_t *ns)
-{
-	struct kvm_clock_data clock;
-	int r;
-
-	if (!clock_by_tsc(en))
-		return -ENOTSUP;
-	if (en->paused) {
-		*ns = en->paused_clock;
-		return 0;
-	}
-	r = kvm_ioctl(en->vm, KVM_GET_CLOCK, &clock);
-	if (r == 0)
-		*ns = clock.clock - ns_since(en, tsc);
-	return r;
-}
-
-int kvm_state_set_clock(struct engine *en, uint64_t tsc, uint64_t ns)
-{
-	struct kvm_clock_data clock = {0};
-
-	if (!clock_by_tsc(en))
-		return -ENOTSUP;
-	en->clock_delta = (int64_t)(ns - tsc_to_ns(en, tsc));
-	en->paused_clock = ns;
-	clock.clock = ns + ns_since(en, tsc);
-	return kvm_ioctl(en->vm, KVM_SET_CLOCK, &clock);
-}
-
 /* ---- x87, SSE, AVX, AVX-512 ---- */
 
 static int fpu_get(struct engine_vcpu *v, struct x86_state *s)
@@ -544,9 +447,7 @@ void kvm_state_get(struct engine_vcpu *v, uint64_t mask, struct x86_state *s)
 		r = sys_get(v, mask, s);
 	if (r == 0 && (mask & X86_STATE_MSR)) {
 		r = msr_get(v, &s->msr);
-		if (r == 0 && v->en->caps.tsc_offset)
-			(void)tsc_offset(v, KVM_GET_DEVICE_ATTR, &v->tsc_offset);
-		s->msr.tsc_offset = v->tsc_offset;
+		s->msr.tsc_offset = kvm_tsc_get(v);
 	}
 	if (r == 0 && (mask & X86_STATE_FPU))
 		r = fpu_get(v, s);
@@ -568,11 +469,9 @@ int kvm_state_set(struct engine_vcpu *v, uint64_t mask, const struct x86_state *
 	if (r == 0 && (mask & X86_STATE_FPU))
 		r = fpu_set(v, s);
 	if (r == 0 && (mask & X86_STATE_MSR)) {
-		r = tsc_set(v, s->msr.tsc_offset);
-		if (r == 0) {
-			clock_set(v, &s->msr);
+		r = kvm_tsc_set(v, &s->msr);
+		if (r == 0)
 			r = msr_set(v, &s->msr);
-		}
 	}
 	if (r == 0 && (mask & X86_STATE_EVENTS))
 		r = events_set(v, &s->ev);
