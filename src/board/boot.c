@@ -171,6 +171,25 @@ int boot_check_place(struct boot_ctx *c, gpa_t gpa, uint64_t len)
 	return 0;
 }
 
+int boot_write_file(struct boot_ctx *c, gpa_t gpa, const struct boot_file *f, uint64_t off,
+		    uint64_t len)
+{
+	void *p = gmem_at(c->mem, gpa, len);
+	int r;
+
+	if (!p)
+		return err_set(c->e, EFAULT, "%s '%s' does not fit into guest memory at 0x%llx",
+			       f->what, f->name, (unsigned long long)gpa);
+	gmem_fill(c->mem, gpa, len);
+	r = boot_file_read(f, off, p, len, c->e);
+	if (r)
+		return r;
+	gmem_dirty_mark(c->mem, gpa, len);
+	if (c->mem->hook.written)
+		c->mem->hook.written(c->mem->hook.ctx, gpa, len);
+	return 0;
+}
+
 static bool is_zero(const uint8_t *p, size_t n)
 {
 	return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
@@ -258,7 +277,6 @@ int boot_load_initrd_cmdline(struct boot_ctx *c)
 {
 	const char *cmdline = c->cfg->cmdline ? c->cfg->cmdline : "";
 	uint64_t len = strlen(cmdline), max = MIN(c->cmdline_max, (uint64_t)BOOT_CMDLINE_MAX - 1);
-	void *p;
 	int r;
 
 	if (len > max) {
@@ -277,19 +295,10 @@ int boot_load_initrd_cmdline(struct boot_ctx *c)
 	r = place_initrd(c);
 	if (r)
 		return r;
-	p = gmem_at(c->mem, c->r->initrd_gpa, c->initrd.size);
-	if (!p)
-		return err_set(c->e, EFAULT, "initrd '%s' does not fit into guest memory",
-			       c->initrd.name);
-	gmem_fill(c->mem, c->r->initrd_gpa, c->initrd.size);
-	r = boot_file_read(&c->initrd, 0, p, c->initrd.size, c->e);
-	if (r)
-		return r;
-	c->r->initrd_size = c->initrd.size;
-	gmem_dirty_mark(c->mem, c->r->initrd_gpa, c->initrd.size);
-	if (c->mem->hook.written)
-		c->mem->hook.written(c->mem->hook.ctx, c->r->initrd_gpa, c->initrd.size);
-	return 0;
+	r = boot_write_file(c, c->r->initrd_gpa, &c->initrd, 0, c->initrd.size);
+	if (!r)
+		c->r->initrd_size = c->initrd.size;
+	return r;
 }
 
 static bool has_word(const char *cmdline, const char *word)

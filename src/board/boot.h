@@ -3,7 +3,7 @@
  * boot.h - direct kernel boot: puts a kernel, its initrd and what they need to know into guest memory,
  * and says in which processor state the first vCPU starts.
  *
- * Kernels: Linux bzImage (decompressed on our side where its compression is known), Linux vmlinux
+ * Kernels: Linux bzImage (unpacked on our side, or by the guest), Linux vmlinux
  * (64-bit boot protocol) and ELF files with a PVH entry note. Specifications: Linux
  * Documentation/arch/x86/boot.rst and zero-page.rst ("boot protocol" below), Xen docs/misc/pvh.
  *
@@ -31,10 +31,10 @@ extern const char *const boot_method_name[BOOT_METHODS]; /* for people and logs 
 
 /* What the caller may ask for. */
 enum boot_protocol {
-	BOOT_AUTO,	 /* as boot.c's table says: the fastest way that the file supports */
+	BOOT_AUTO,	 /* as the file has it; a bzImage is unpacked on our side, if we can */
 	BOOT_WANT_LINUX, /* Linux boot protocol, even if there is a PVH note */
 	BOOT_WANT_PVH, /* PVH; an error if there is no note (a bzImage's payload is looked at, too) */
-	BOOT_WANT_HANDOVER /* bzImage: enter its own decompressor, do not unpack on our side */
+	BOOT_WANT_HANDOVER /* BOOT_AUTO, but a bzImage unpacks itself: its own decompressor is entered */
 };
 
 #define BOOT_SEED_SIZE 64
@@ -67,7 +67,7 @@ struct boot_result {
 	uint64_t kernel_size; /* bytes of RAM it takes, BSS included */
 	gpa_t initrd_gpa;
 	uint64_t initrd_size;
-	const char *compression; /* "xz", ...; NULL: none, or left to the kernel */
+	const char *compression; /* "xz", ...; NULL: none, or left to the guest */
 	char version[96]; /* bzImage's version string, printable characters only; may be "" */
 	bool kaslr;
 	uint64_t kaslr_virt; /* added to link-time virtual addresses */

@@ -4,14 +4,14 @@
  *
  * A bzImage is: boot sector and real-mode setup code (we only take the setup header at 0x1f1 from it), then
  * the protected-mode part, which is a decompressor with the compressed kernel as its payload (boot protocol
- * 2.08 says where). We unpack the payload ourselves and enter the vmlinux in it: no guest instruction is
- * spent on it. Where there is no payload, or its compression has no library, the protected-mode part is
- * loaded instead and entered at its 64-bit entry (2.12, XLF_KERNEL_64) or its 32-bit entry.
+ * 2.08 says where). Either we unpack the payload and enter the vmlinux in it: no guest instruction is
+ * spent on it. Or, if that is what is wanted (BOOT_WANT_HANDOVER), there is no payload, or its compression
+ * has no library, the protected-mode part is loaded and entered at its 64-bit entry (2.12, XLF_KERNEL_64) or its
+ * 32-bit entry, and the guest unpacks itself. It takes init_size bytes from its load address on for that.
  *
  * A field of the header is only read if the header's version has it; what is behind is not Linux's.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "board/boot_internal.h"
@@ -217,8 +217,7 @@ static int load_payload(struct boot_ctx *c, const struct bzimage *b)
 static int load_protected_mode(struct boot_ctx *c, const struct bzimage *b)
 {
 	uint64_t len = MAX(b->pm_len, (uint64_t)b->init_size), load = b->load;
-	uint8_t *buf;
-	int r = 0;
+	int r;
 
 	if (load < MIB) {
 		err_set(c->e, EINVAL, "kernel '%s' can only be entered in real mode",
@@ -230,20 +229,12 @@ static int load_protected_mode(struct boot_ctx *c, const struct bzimage *b)
 			       "kernel '%s' (%llu MiB) does not fit at its load address 0x%llx",
 			       c->kernel.name, (unsigned long long)(b->pm_len / MIB),
 			       (unsigned long long)load);
+	if (load > 4 * GIB - len)
+		return err_set(c->e, EINVAL, "kernel '%s' is damaged: load address 0x%llx",
+			       c->kernel.name, (unsigned long long)load);
 	r = boot_check_place(c, load, len);
-	if (r)
-		return r;
-	buf = malloc(BOOT_CHUNK);
-	if (!buf)
-		return err_set(c->e, ENOMEM, "no memory to read kernel '%s'", c->kernel.name);
-	for (uint64_t at = 0; at < b->pm_len && !r; at += BOOT_CHUNK) {
-		size_t n = MIN(b->pm_len - at, (uint64_t)BOOT_CHUNK);
-
-		r = boot_file_read(&c->kernel, b->pm_off + at, buf, n, c->e);
-		if (!r)
-			r = boot_write(c, load + at, buf, n);
-	}
-	free(buf);
+	if (!r)
+		r = boot_write_file(c, load, &c->kernel, b->pm_off, b->pm_len);
 	if (r)
 		return r;
 	boot_put32(c->zero_page + HDR_CODE32_START, (uint32_t)load);
@@ -256,9 +247,6 @@ static int load_protected_mode(struct boot_ctx *c, const struct bzimage *b)
 		c->r->method = BOOT_LINUX32;
 		c->r->entry = load;
 	}
-	if (load > 4 * GIB - len)
-		return err_set(c->e, EINVAL, "kernel '%s' is damaged: load address 0x%llx",
-			       c->kernel.name, (unsigned long long)load);
 	return 0;
 }
 

@@ -121,6 +121,9 @@ int boot_check_place(struct boot_ctx *c, gpa_t gpa, uint64_t len);
 /* Writes; pages of zero are left alone where memory is known to be zero. The range was checked. */
 int boot_write(struct boot_ctx *c, gpa_t gpa, const void *buf, uint64_t len);
 int boot_clear(struct boot_ctx *c, gpa_t gpa, uint64_t len);
+/* Reads [off, off+len) of a file to there, without a buffer of ours. */
+int boot_write_file(struct boot_ctx *c, gpa_t gpa, const struct boot_file *f, uint64_t off,
+		    uint64_t len);
 /* A random number below n (n > 0), from cfg->seed. */
 uint64_t boot_random(struct boot_ctx *c, uint64_t n);
 /* Finds room for the initrd as the context's limits say, and loads it. After these are known, before the

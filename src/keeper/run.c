@@ -29,6 +29,18 @@ static bool run_wants_soft(const struct run_options *o, const struct vm_config *
 	       c->soft_cache_bytes != CONFIG_SOFT_CACHE_DEFAULT;
 }
 
+/*
+ * Who unpacks the kernel. With KVM the guest: the same work, but `lodge run` is done sooner. In the software engine each
+ * instruction of a decompressor costs several: there the host does it.
+ */
+static void run_choose_unpack(const struct run_options *o, struct vm_config *c)
+{
+	bool guest = o->kernel_unpack == RUN_UNPACK_GUEST ||
+		     (o->kernel_unpack == RUN_UNPACK_AUTO && c->engine == CONFIG_ENGINE_KVM);
+
+	c->boot_unpack = guest ? CONFIG_UNPACK_GUEST : CONFIG_UNPACK_HOST;
+}
+
 /* Decides the engine. Never another one than was asked for. */
 static int run_choose_engine(const struct run_options *o, struct vm_config *c, struct err *e)
 {
@@ -274,6 +286,8 @@ static int run_named(struct run_options *o, struct vm_config *c, const char *con
 		base_close_fd(&state_fd);
 		status = status_fail(&e, STATUS_RUNTIME);
 	} else {
+		if (!o->restore)
+			run_choose_unpack(o, c);
 		status = run_vm(o, c, console_path, state_fd, &run, detach, words);
 	}
 	if (!detach || o->remove || faccessat(run.dir, "info.json", F_OK, 0) < 0)

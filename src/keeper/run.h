@@ -20,6 +20,7 @@
 /* ---- runopt.c: from words to a configuration ---- */
 
 enum run_engine { RUN_ENGINE_AUTO, RUN_ENGINE_KVM, RUN_ENGINE_SOFT };
+enum run_unpack { RUN_UNPACK_AUTO, RUN_UNPACK_HOST, RUN_UNPACK_GUEST };
 
 /* The file of a disk; rundisk.c's own. */
 struct run_disk {
@@ -86,6 +87,7 @@ struct run_options {
 	uint64_t cpus, memory, timeout_s;   /* timeout 0: none */
 	uint64_t cpu_weight, cpu_quota;	    /* 0: none */
 	unsigned engine;		    /* enum run_engine */
+	unsigned kernel_unpack;		    /* enum run_unpack */
 	unsigned memory_huge;		    /* enum config_huge */
 	unsigned cpu_model;		    /* enum config_cpu_model */
 	uint64_t soft_cache;

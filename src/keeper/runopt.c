@@ -12,6 +12,8 @@
 
 static const char *const engine_words[] = {"auto", "kvm", "soft", NULL};
 
+static const char *const unpack_words[] = {"auto", "host", "guest", NULL};
+
 static const char *const on_off[] = {"off", "on", NULL};
 static const char *const ring_words[] = {"packed", "split", NULL};
 
@@ -23,6 +25,9 @@ static const struct opt_def run_options[] = {
 	{"restore", 0, OPT_TEXT, AT(restore), "FILE",
 	 "go on with a machine that was saved, instead", 0, 0, NULL},
 	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "initial RAM disk", 0, 0, NULL},
+	{"kernel-unpack", 0, OPT_CHOICE, AT(kernel_unpack), "WORD",
+	 "who unpacks a compressed kernel: host, guest, or auto: the guest with KVM (auto)", 0, 0,
+	 unpack_words},
 	{"cmdline", 0, OPT_TEXT, AT(cmdline), "TEXT",
 	 "kernel command line (console=ttyS0 or hvc0, or what the disk says)", 0, 0, NULL},
 	{"cpus", 'c', OPT_UINT, AT(cpus), "N", "virtual CPUs (1)", 1, CONFIG_CPUS_MAX, NULL},

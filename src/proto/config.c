@@ -68,9 +68,11 @@ _Static_assert(ARRAY_SIZE(config_huge_names) == CONFIG_HUGES + 1, "a name for ea
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
 _Static_assert(ARRAY_SIZE(config_console_device_names) == CONFIG_CONSOLE_DEVICES + 1,
 	       "a name for each device");
+const char *const config_unpack_names[] = {"host", "guest", NULL};
 const char *const config_on_crash_names[] = {"stop", "reset", NULL};
 const char *const config_sandbox_names[] = {"on", "strict", "trace", "off", NULL};
 _Static_assert(ARRAY_SIZE(config_sandbox_names) == CONFIG_SANDBOXES + 1, "a name for each");
+_Static_assert(ARRAY_SIZE(config_unpack_names) == CONFIG_UNPACKS + 1, "a name for each");
 _Static_assert(ARRAY_SIZE(config_on_crash_names) == CONFIG_ON_CRASHES + 1, "a name for each");
 _Static_assert(ARRAY_SIZE(config_fd_names) == CONFIG_FDS + 1, "a name for each fd");
 
@@ -123,6 +125,7 @@ json_t *config_to_json(const struct vm_config *c)
 	if (c->initrd_name[0])
 		r |= json_object_set_new(j, "boot.initrd", json_string(c->initrd_name));
 	r |= json_object_set_new(j, "boot.cmdline", json_string(c->cmdline));
+	r |= json_object_set_new(j, "boot.unpack", json_string(config_unpack_names[c->boot_unpack]));
 	r |= json_object_set_new(j, "console", json_string(config_console_names[c->console]));
 	r |= json_object_set_new(j, "console.device",
 				 json_string(config_console_device_names[c->console_device]));
@@ -153,15 +156,15 @@ json_t *config_to_json(const struct vm_config *c)
 int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 {
 	static const char *const keys[] = {
-		"name",	       "engine",      "soft.mode",    "soft.cache", "soft.perf_map",
-		"soft.trace",  "cpus",	      "cpu.model",    "memory",	    "memory.huge",
-		"boot.kernel", "boot.initrd", "boot.cmdline", "console",    "console.device",
-		"rng",	       "balloon",     "agent",	      "disk",	    "net",
-		"vsock.cid",   "debug_exit",  "no_reboot",    "on_crash",   "sandbox",
-		"share",       "kvm.pit",     "rings",	      NULL,
+		"name",	       "engine",      "soft.mode",    "soft.cache",  "soft.perf_map",
+		"soft.trace",  "cpus",	      "cpu.model",    "memory",	     "memory.huge",
+		"boot.kernel", "boot.initrd", "boot.cmdline", "console",     "console.device",
+		"rng",	       "balloon",     "agent",	      "disk",	     "net",
+		"vsock.cid",   "debug_exit",  "no_reboot",    "on_crash",    "sandbox",
+		"share",       "kvm.pit",     "rings",	      "boot.unpack", NULL,
 	};
 	unsigned engine = 0, mode = 0, model = 0, huge = 0, console = 0, device = 0, on_crash = 0,
-		 sandbox = 0, pit = 0, rings = 0;
+		 sandbox = 0, pit = 0, rings = 0, unpack = 0;
 	uint64_t cpus = 0, cid = 0;
 	char trace[24] = "";
 
@@ -182,6 +185,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_text(j, "boot.kernel", false, c->kernel_name, sizeof(c->kernel_name), e) < 0 ||
 	    json_get_text(j, "boot.initrd", false, c->initrd_name, sizeof(c->initrd_name), e) < 0 ||
 	    json_get_text(j, "boot.cmdline", true, c->cmdline, sizeof(c->cmdline), e) < 0 ||
+	    json_get_choice(j, "boot.unpack", false, config_unpack_names, &unpack, e) < 0 ||
 	    json_get_choice(j, "console", true, config_console_names, &console, e) < 0 ||
 	    json_get_choice(j, "console.device", true, config_console_device_names, &device, e) < 0 ||
 	    json_get_bool(j, "rng", true, &c->rng, e) < 0 ||
@@ -211,6 +215,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	c->engine = (enum config_engine)engine;
 	c->soft_mode = (enum config_soft_mode)mode;
 	c->kvm_pit = (enum config_kvm_pit)pit;
+	c->boot_unpack = (enum config_unpack)unpack;
 	c->console = (enum config_console)console;
 	c->console_device = (enum config_console_device)device;
 	c->on_crash = (enum config_on_crash)on_crash;
@@ -226,7 +231,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 static bool config_host_key(const char *key)
 {
 	static const char *const keys[] = {"name",	"engine",   "memory.huge", "console",
-					   "no_reboot", "on_crash", "sandbox"};
+					   "no_reboot", "on_crash", "sandbox",	   "boot.unpack"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
 		if (!strcmp(key, keys[i]))
@@ -380,7 +385,8 @@ int config_check(const struct vm_config *c, struct err *e)
 	}
 	if ((unsigned)c->engine >= CONFIG_ENGINES || (unsigned)c->soft_mode >= CONFIG_SOFT_MODES ||
 	    (unsigned)c->kvm_pit >= CONFIG_KVM_PITS || (unsigned)c->cpu_model >= CONFIG_CPU_MODELS ||
-	    (unsigned)c->memory_huge >= CONFIG_HUGES || (unsigned)c->console >= CONFIG_CONSOLES ||
+	    (unsigned)c->memory_huge >= CONFIG_HUGES ||
+	    (unsigned)c->boot_unpack >= CONFIG_UNPACKS || (unsigned)c->console >= CONFIG_CONSOLES ||
 	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES ||
 	    (unsigned)c->on_crash >= CONFIG_ON_CRASHES || (unsigned)c->sandbox >= CONFIG_SANDBOXES)
 		return err_set(e, EINVAL, "the configuration has a choice out of range");

@@ -22,6 +22,7 @@
  *                                        file system are looked for on the first one (board/boot_disk.h)
  *   boot.initrd  string   initrd_name    optional; needs fd "initrd"
  *   boot.cmdline string   cmdline        at most CONFIG_CMDLINE_MAX bytes
+ *   boot.unpack  string   boot_unpack    optional: who unpacks a compressed kernel: "host" (if it can), "guest"
  *   console      string   console        "none", "stdio", "file", "pty"
  *   console.device string console_device "serial", "virtio"
  *   rng          boolean  rng            the virtio entropy device
@@ -42,7 +43,7 @@
  *   on_crash     string   on_crash       triple fault or kernel panic: "stop" the VM, or "reset" it as a PC would
  *   sandbox      string   sandbox        optional: "on", "strict", "trace", "off"
  *
- * Of these the host's own are name, engine, soft.*, kvm.*, memory.huge, console, no_reboot, on_crash and sandbox; of a disk file, cache, full, aio, changed and the
+ * Of these the host's own are name, engine, soft.*, kvm.*, memory.huge, boot.unpack, console, no_reboot, on_crash and sandbox; of a disk file, cache, full, aio, changed and the
  * limits; of a network card kind, the limits and unplugged. The others are what the guest sees; with a saved state (fd "state") they must be as
  * they were when it was saved. Then the fds "kernel" and "initrd" are not there.
  */
@@ -118,6 +119,8 @@ enum config_sandbox {
 	CONFIG_SANDBOX_OFF,
 	CONFIG_SANDBOXES
 };
+/* Who unpacks the kernel of a bzImage. */
+enum config_unpack { CONFIG_UNPACK_HOST, CONFIG_UNPACK_GUEST, CONFIG_UNPACKS };
 enum config_on_crash { CONFIG_ON_CRASH_STOP, CONFIG_ON_CRASH_RESET, CONFIG_ON_CRASHES };
 
 /* Names, NULL-terminated, indexed by the enums. */
@@ -126,6 +129,7 @@ extern const char *const config_soft_mode_names[];
 extern const char *const config_kvm_pit_names[];
 extern const char *const config_cpu_model_names[];
 extern const char *const config_huge_names[];
+extern const char *const config_unpack_names[];
 extern const char *const config_console_names[];
 extern const char *const config_console_device_names[];
 extern const char *const config_on_crash_names[];
@@ -213,6 +217,7 @@ struct vm_config {
 	char kernel_name[CONFIG_FILE_NAME_MAX + 1]; /* "": it is on the first disk */
 	char initrd_name[CONFIG_FILE_NAME_MAX + 1]; /* "": no initrd */
 	char cmdline[CONFIG_CMDLINE_MAX + 1];
+	enum config_unpack boot_unpack;
 	enum config_console console;
 	enum config_console_device console_device;
 	bool rng, balloon, agent;

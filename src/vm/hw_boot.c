@@ -75,6 +75,7 @@ int hw_boot_load(struct hw *hw, struct err *e)
 		.initrd_fd = vm->initrd_name[0] ? hw->cfg.fds->fd[CONFIG_FD_INITRD] : -1,
 		.initrd_name = vm->initrd_name,
 		.cmdline = vm->cmdline,
+		.protocol = vm->boot_unpack == CONFIG_UNPACK_GUEST ? BOOT_WANT_HANDOVER : BOOT_AUTO,
 		.memory_is_zero = hw->cfg.memory_is_zero,
 	};
 	int r;

@@ -67,7 +67,8 @@ static void load_one(const uint8_t *data, size_t size, unsigned options)
 	if (!gmem_at(mem, r.kernel_gpa, 1) || !gmem_at(mem, r.entry, 1) || r.entry < r.kernel_gpa ||
 	    r.entry - r.kernel_gpa >= MAX(r.kernel_size, (uint64_t)1) || e.msg[0])
 		die("bad entry", &r, &e);
-	if (r.kaslr_phys && r.initrd_size && r.initrd_gpa < r.kernel_gpa + r.kernel_size &&
+	if ((r.kaslr_phys || r.method == BOOT_LINUX64_Z) && r.initrd_size &&
+	    r.initrd_gpa < r.kernel_gpa + r.kernel_size &&
 	    r.kernel_gpa < r.initrd_gpa + r.initrd_size)
 		die("overlap", &r, &e);
 }

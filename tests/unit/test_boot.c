@@ -320,6 +320,23 @@ static void test_handover(void **st)
 	assert_int_equal(boot(&t, bz(image_elf(0), "zstd")), 0);
 	assert_int_equal(t.r.method, BOOT_LINUX64_Z);
 
+	/* An ELF file has nothing to unpack. */
+	assert_int_equal(boot(&t, image_elf(0)), 0);
+	assert_int_equal(t.r.method, BOOT_LINUX64);
+	/* What its header says of the place is taken as little on trust as the rest. */
+	im = bz(image_elf(0), "zstd");
+	image_le(&im, 0x260, 0x7fffffff, 4);
+	expect(&t, im, "needs memory from 0x1000000 to 0x80ffffff");
+	im = bz(image_elf(0), "zstd");
+	image_le(&im, 0x258, UINT64_C(0xffffffffff000000), 8);
+	expect(&t, im, "load address 0xffffffffff000000");
+	im = bz(image_elf(0), "zstd");
+	image_le(&im, 0x258, 0x1000200, 8);
+	expect(&t, im, "does not fit at its load address 0x1000200");
+	im = bz(image_elf(0), "zstd");
+	im.n -= 4000;
+	expect(&t, im, "truncated");
+
 	/* 32-bit entry, not relocatable; nothing but the version's fields counts. */
 	im = bz(image_elf(0), "zstd");
 	image_le(&im, 0x206, 0x204, 2);

@@ -43,6 +43,7 @@ static void test_defaults(void **state)
 	assert_true(c.memory_bytes == 512 * MIB);
 	assert_int_equal(c.console, CONFIG_CONSOLE_STDIO);
 	assert_int_equal(o.engine, RUN_ENGINE_AUTO);
+	assert_int_equal(o.kernel_unpack, RUN_UNPACK_AUTO);
 	assert_int_equal(c.soft_mode, CONFIG_SOFT_TRANSLATE);
 	assert_int_equal(o.timeout_s, 0);
 }
@@ -51,7 +52,7 @@ static void test_all(void **state)
 {
 	(void)state;
 	assert_int_equal(
-		parse("--kernel|k|--initrd|d/i|--cmdline|a b|-c4|--cpu-model|x86-64-v2|--huge-pages|1G|-m|2G|--engine|soft|"
+		parse("--kernel|k|--initrd|d/i|--cmdline|a b|-c4|--cpu-model|x86-64-v2|--huge-pages|1G|-m|2G|--engine|soft|--kernel-unpack|guest|"
 		      "--soft-mode|lockstep|--kvm-pit|kernel|--name|x1|--console|file:/tmp/log|--control|/tmp/s|"
 		      "--soft-trace|0xffffffff81000010|--perf-map|--timeout|30|--no-reboot|--debug-exit|-q|--json-errors"),
 		0);
@@ -60,6 +61,7 @@ static void test_all(void **state)
 	assert_int_equal(c.cpus, 4);
 	assert_int_equal(c.cpu_model, CONFIG_CPU_V2);
 	assert_int_equal(c.memory_huge, CONFIG_HUGE_1G);
+	assert_int_equal(o.kernel_unpack, RUN_UNPACK_GUEST);
 	assert_true(c.memory_bytes == 2 * GIB);
 	assert_int_equal(o.engine, RUN_ENGINE_SOFT);
 	assert_int_equal(c.soft_mode, CONFIG_SOFT_LOCKSTEP);
@@ -125,6 +127,8 @@ static void test_refused(void **state)
 		{"--kernel|k|--cpu-model|x86-64-v8", "--cpu-model"},
 		{"--kernel|k|--cpu-model=", "--cpu-model"},
 		{"--kernel|k|--huge-pages|4K", "--huge-pages"},
+		{"--kernel|k|--kernel-unpack|us", "--kernel-unpack"},
+		{"--restore|f|--kernel-unpack|host", "--kernel-unpack"},
 		{"--kernel|k|--huge-pages|2M|-m|129M", "memory"},
 		{"--kernel|k|-m|1M", "--memory"},
 		{"--kernel|k|-m|16385K", "memory"}, /* not whole pages */

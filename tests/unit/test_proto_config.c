@@ -205,6 +205,8 @@ static void test_refused(void **state)
 	refused("cpu.model", json_integer(0));
 	refused("memory.huge", json_string("4K"));
 	refused("memory.huge", json_integer(2));
+	refused("boot.unpack", json_string("auto"));
+	refused("boot.unpack", json_integer(1));
 	refused("memory", json_integer(0));
 	refused("memory", json_integer(16 * (json_int_t)MIB + 1));
 	refused("memory", json_integer(INT64_MAX));
