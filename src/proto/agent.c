@@ -58,6 +58,14 @@ static int wait_for(const struct agent *a, short events, uint64_t deadline_ns, s
 	}
 }
 
+/* Its end is the same, however it is heard of. */
+static int lost(int code, const char *what, struct err *e)
+{
+	if (code == 0 || code == EPIPE || code == ECONNRESET)
+		return err_set(e, EPIPE, "the connection to the guest agent was closed");
+	return err_errno(e, code, "cannot %s the guest agent", what);
+}
+
 static int send_all(struct agent *a, const char *text, size_t len, uint64_t deadline_ns,
 		    struct err *e)
 {
@@ -71,7 +79,7 @@ static int send_all(struct agent *a, const char *text, size_t len, uint64_t dead
 			continue;
 		}
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return err_errno(e, errno, "cannot talk to the guest agent");
+			return lost(errno, "talk to", e);
 		r = wait_for(a, POLLOUT, deadline_ns, e);
 		if (r)
 			return r;
@@ -98,10 +106,8 @@ static int receive(struct agent *a, uint64_t deadline_ns, struct err *e)
 	n = recv(a->fd, bytes, sizeof(bytes), 0);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
-	if (n < 0)
-		return err_errno(e, errno, "cannot hear the guest agent");
-	if (n == 0)
-		return err_set(e, EPIPE, "the connection to the guest agent was closed");
+	if (n <= 0)
+		return lost(n < 0 ? errno : 0, "hear", e);
 	buf_put(b, bytes, (size_t)n);
 	return buf_error(b) ? err_errno(e, -buf_error(b), "cannot keep the guest agent's answer") :
 			      0;
