@@ -211,6 +211,8 @@ int pci_cap_add(struct pci_device *d, uint8_t id, unsigned size, struct err *e)
 	if (size < 4 || off + size > LEGACY_END)
 		return err_set(e, ENOSPC, "%s: no room for capability 0x%02x", d->dev.id, id);
 	d->cap_next = (uint16_t)(off + size);
+	if (id == PCI_CAP_EXPRESS)
+		d->cfg_end = PCI_CONFIG_SIZE;
 	pci_set8(d, d->cap_last ? d->cap_last + 1u : PCI_CAPABILITIES, (uint8_t)off);
 	d->cap_last = (uint16_t)off;
 	pci_set8(d, off, id);
@@ -252,12 +254,12 @@ uint32_t pci_config_read(struct pci_device *d, unsigned off, unsigned size)
 {
 	uint32_t v = 0;
 
-	if (off >= PCI_CONFIG_SIZE || size > 4)
+	if (off >= d->cfg_end || size > 4)
 		return UINT32_MAX;
 	if (d->config_read)
-		d->config_read(d, off, MIN(size, PCI_CONFIG_SIZE - off));
+		d->config_read(d, off, MIN(size, d->cfg_end - off));
 	for (unsigned i = 0; i < size; i++)
-		v |= (uint32_t)(off + i < PCI_CONFIG_SIZE ? d->cfg[off + i] : 0xff) << 8 * i;
+		v |= (uint32_t)(off + i < d->cfg_end ? d->cfg[off + i] : 0xff) << 8 * i;
 	return v;
 }
 
@@ -268,9 +270,9 @@ static bool touches(unsigned off, unsigned size, unsigned from, unsigned to)
 
 void pci_config_write(struct pci_device *d, unsigned off, uint32_t value, unsigned size)
 {
-	if (off >= PCI_CONFIG_SIZE || size > 4)
+	if (off >= d->cfg_end || size > 4)
 		return;
-	size = MIN(size, PCI_CONFIG_SIZE - off);
+	size = MIN(size, d->cfg_end - off);
 	for (unsigned i = 0; i < size; i++) {
 		uint8_t *p = &d->cfg[off + i], v = (uint8_t)(value >> 8 * i),
 			mask = d->wmask[off + i];
@@ -300,6 +302,7 @@ void pci_init(struct pci_device *d, const struct dev_class *class, const char *i
 	d->dev.id = id;
 	d->env = env;
 	d->cap_next = HEADER_END;
+	d->cfg_end = LEGACY_END;
 	pci_set16(d, PCI_VENDOR_ID, vendor);
 	pci_set16(d, PCI_DEVICE_ID, device);
 	pci_set32(d, PCI_REVISION, class_code << 8 | revision);

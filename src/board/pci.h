@@ -97,6 +97,7 @@ struct pci_device {
 	const struct dev_env *env;
 	struct pci_root *root; /* NULL while not on the bus */
 	uint8_t devfn;
+	uint16_t cfg_end; /* where its configuration space ends: 256, and 4096 with a PCI Express capability */
 	uint8_t cfg[PCI_CONFIG_SIZE];
 	uint8_t initial[PCI_CONFIG_SIZE]; /* cfg after a reset; taken by pci_root_add() */
 	uint8_t wmask[PCI_CONFIG_SIZE];	  /* 1: the guest can write the bit */

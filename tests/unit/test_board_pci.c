@@ -143,7 +143,14 @@ static void test_config_access(void **st)
 	assert_int_equal(cfg_get(b, 1, 0x06, 1) & 0x10, 0x10); /* capabilities */
 	cfg_set(b, 1, 0x3c, 0x1234, 2);
 	assert_int_equal(cfg_get(b, 1, 0x3c, 2), 0x0134);
-	/* At the end of the space, unaligned and across. */
+	/* At the end of the space, unaligned and across: 256 bytes, or 4096 with a PCI Express capability. */
+	assert_int_equal(cfg_get(b, 0, 0x100, 4), 0xffffffff);
+	assert_int_equal(cfg_get(b, 1, 0x100, 4), 0xffffffff);
+	assert_int_equal(cfg_get(b, 1, 0xff, 4) >> 8, 0xffffff);
+	cfg_set(b, 1, 0xfd, 0xffffffff, 4);
+	cfg_set(b, 1, 0x100, 0xffffffff, 4);
+	assert_true(pci_cap_add(&g.pci, PCI_CAP_EXPRESS, 4, NULL) > 0);
+	assert_int_equal(cfg_get(b, 1, 0x100, 4), 0);
 	assert_int_equal(bus_read(&b->mmio, ecam(1, 0, 0xffc), 8), 0xffffffff00000000);
 	assert_int_equal(cfg_get(b, 1, 0xfff, 4) >> 8, 0xffffff);
 	cfg_set(b, 1, 0xffd, 0xffffffff, 4);
