@@ -52,14 +52,6 @@ static void answer_operation(struct api *a, struct http_conn *c, unsigned status
 
 /* ---- definitions ---- */
 
-/* "web", or "web*" for all that begin so. */
-static bool name_fits(const char *name, const char *pattern)
-{
-	size_t n = strlen(pattern);
-
-	return n && pattern[n - 1] == '*' ? !strncmp(name, pattern, n - 1) : !strcmp(name, pattern);
-}
-
 static const char *query_text(const struct api_call *call, const char *key)
 {
 	return json_string_value(json_object_get(call->query, key));
@@ -68,27 +60,13 @@ static const char *query_text(const struct api_call *call, const char *key)
 void api_listVms(struct api_call *call)
 {
 	const json_t *limit = json_object_get(call->query, "limit");
-	const char *state = query_text(call, "state"), *after = query_text(call, "after");
-	const char *pattern = query_text(call, "name");
-	size_t max = limit ? (size_t)json_integer_value(limit) : 1000;
-	_autojson json_t *all = vms_list(call->api->vms);
-	json_t *page = json_array(), *vm;
-	bool more = false;
-	size_t i;
+	const struct vms_page p = {.after = query_text(call, "after"),
+				   .state = query_text(call, "state"),
+				   .name = query_text(call, "name"),
+				   .max = limit ? (size_t)json_integer_value(limit) : 1000};
+	bool more;
+	json_t *page = vms_list(call->api->vms, &p, &more);
 
-	json_array_foreach(all, i, vm)
-	{
-		const char *name = json_string_value(json_object_get(vm, "name"));
-		const char *is = json_string_value(json_object_get(vm, "state"));
-
-		if ((state && strcmp(state, is) != 0) || (after && strcmp(name, after) <= 0) ||
-		    (pattern && !name_fits(name, pattern)))
-			continue;
-		more = json_array_size(page) == max;
-		if (more)
-			break;
-		(void)json_array_append(page, vm);
-	}
 	http_answer(call->conn, 200, json_pack("{s:o, s:b}", "vms", page, "more", more), NULL, NULL);
 }
 

@@ -190,8 +190,8 @@ void events_listen(struct events *ev, struct http_conn *c, const char *vm)
 	ev->listeners = l;
 	if (l->next)
 		return;
-	all = vms_list(ev->vms);
-	json_array_foreach(all, i, one) ear_open(ev, vms_text(one, "name"));
+	all = vms_names(ev->vms);
+	json_array_foreach(all, i, one) ear_open(ev, json_string_value(one));
 }
 
 void events_vm(struct events *ev, const char *name, const char *state)

@@ -67,7 +67,7 @@ static bool wanted(const struct vm *vm)
 	return !strcmp(vms_text(vm->def, "wanted"), "running");
 }
 
-static const char *state_of(const struct vm *vm)
+const char *vms_state(const struct vm *vm)
 {
 	return vm->op ? "busy" : vm->keeper >= 0 ? "running" : wanted(vm) ? "waiting" : "stopped";
 }
@@ -75,7 +75,7 @@ static const char *state_of(const struct vm *vm)
 void vms_changed(struct vm *vm)
 {
 	const struct vms_calls *calls = &vm->vms->calls;
-	const char *state = state_of(vm);
+	const char *state = vms_state(vm);
 
 	if (vm->said == state)
 		return;
@@ -121,6 +121,8 @@ static void unwatch(struct vm *vm)
 	vm->w_keeper = NULL;
 	base_close_fd(&vm->keeper);
 	rundir_close(&vm->run);
+	json_decref(vm->info);
+	vm->info = NULL;
 }
 
 static void start_again(struct vm *vm)
@@ -293,44 +295,11 @@ int vms_admit(struct vm *vm, struct err *e)
 
 /* ---- definitions ---- */
 
-static json_t *describe(struct vm *vm)
-{
-	json_t *j;
-	bool runs;
-
-	/* It may have come up without us: by a program of a lodged that was killed, or of somebody's. */
-	if (!vm->op && vm->keeper < 0)
-		vms_refresh(vm);
-	runs = vm->keeper >= 0;
-	j = json_deep_copy(vm->def);
-	json_object_set_new(j, "name", json_string(vm->name));
-	json_object_set_new(j, "state", json_string(state_of(vm)));
-	if (vm->op)
-		json_object_set_new(j, "operation", json_u64(vm->op->id));
-	if (runs) {
-		_autojson json_t *info = rundir_read(&vm->run, "info.json");
-
-		json_object_set(j, "started_ms", json_object_get(info, "started_ms"));
-		json_object_set(j, "keeper", json_object_get(info, "keeper"));
-		json_object_set(j, "config", json_object_get(info, "config"));
-	}
-	return j;
-}
-
-json_t *vms_list(struct vms *v)
-{
-	json_t *list = json_array();
-
-	for (struct vm *vm = v->all; vm; vm = vm->next)
-		(void)json_array_append_new(list, describe(vm));
-	return list;
-}
-
 json_t *vms_get(struct vms *v, const char *name, struct err *e)
 {
 	struct vm *vm = find(v, name, e);
 
-	return vm ? describe(vm) : NULL;
+	return vm ? vms_describe(vm) : NULL;
 }
 
 const struct rundir *vms_run(struct vms *v, const char *name, struct err *e)

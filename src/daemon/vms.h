@@ -33,7 +33,14 @@ int vms_create(struct vms **out, struct loop *l, struct store *s, const struct s
 /* The VMs go on. Accepts NULL. */
 void vms_destroy(struct vms *v);
 
-json_t *vms_list(struct vms *v);
+/* The names of all, in order. */
+json_t *vms_names(struct vms *v);
+/* Those behind `after`, in `state`, whose name is `name` or begins so with * at its end (NULL: all), `max` at most; *more: there are others. */
+struct vms_page {
+	const char *after, *state, *name;
+	size_t max;
+};
+json_t *vms_list(struct vms *v, const struct vms_page *p, bool *more);
 /* NULL: not found, with the error. */
 json_t *vms_get(struct vms *v, const char *name, struct err *e);
 uint64_t vms_revision(struct vms *v, const char *name);

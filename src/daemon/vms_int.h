@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vms_int.h - what vms.c (definitions, what runs) and vmop.c (operations) share. */
+/* vms_int.h - what vms.c (definitions, what runs), vmlist.c (what is told of them) and vmop.c (operations) share. */
 #ifndef LODGE_DAEMON_VMS_INT_H
 #define LODGE_DAEMON_VMS_INT_H
 
@@ -32,6 +32,7 @@ struct vm {
 	json_t *def;
 	struct rundir run; /* dir -1: it does not run */
 	int keeper;	   /* pidfd of what runs; -1: nothing */
+	json_t *info;	   /* of what runs, as its keeper wrote it, once it has; NULL */
 	struct loop_fd *w_keeper;
 	struct loop_timer again; /* a restart, or another look */
 	bool look;		 /* what `again` is for */
@@ -53,6 +54,9 @@ struct vms {
 	bool ending;
 };
 
+const char *vms_state(const struct vm *vm);
+/* vmlist.c: all that is told of it, the caller's; its members may be those of the definition. */
+json_t *vms_describe(struct vm *vm);
 struct vm *vms_find(struct vms *v, const char *name);
 const char *vms_text(const json_t *j, const char *key);
 /* Tells its state, if it is another than before. */

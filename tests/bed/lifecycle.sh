@@ -23,6 +23,7 @@ ended() {
 
 boots() { [ "$(grep -c 'lodge-init: user space' "$work/$1.out")" -ge "$2" ]; }
 ctl() { "$LODGE" ctl "$work/$1" "$2"; }
+why() { "$LODGE" why "$1" 2>&1 | grep -c "$2"; }
 number() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$2" | head -n 1; }
 
 start off off
@@ -33,12 +34,14 @@ start idle idle
 expect "boots" "$(wait_for 90 boots idle 1 && echo yes)" yes
 ctl idle pause >/dev/null
 expect "paused" "$(ctl idle query | grep -c paused)" 1
+expect "why it stands still" "$(why idle '^idle is paused because somebody asked for it')" 1
 ctl idle stats >"$work/one"
 ctl idle stats >"$work/two"
 expect "no vCPU time while paused" "$(number vcpu0.cpu_ms "$work/two")" "$(number vcpu0.cpu_ms "$work/one")"
 expect "dump of a vCPU" "$(ctl idle dump | grep -c 'lapic 0 (kernel)')" 1
 ctl idle resume >/dev/null
 expect "goes on" "$(ctl idle query | grep -c running)" 1
+expect "why nothing is wrong" "$(why idle '^nothing is wrong: idle runs since')" 1
 ctl idle reset >/dev/null
 expect "a reset boots again" "$(wait_for 90 boots idle 2 && echo yes)" yes
 # The guest listens to the button when its driver is there.
