@@ -368,7 +368,7 @@ static int file_size(const struct file *f, uint64_t *size, struct err *e)
 static int file_grow(struct blk_layer *l, uint64_t bytes, struct err *e)
 {
 	struct file *f = file_of(l);
-	uint64_t now = l->info.size, there;
+	uint64_t now = l->info.size, there = 0;
 	char shown[40], old[40];
 	int r;
 

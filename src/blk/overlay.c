@@ -185,7 +185,7 @@ static void overlay_read(struct overlay_op *op)
 
 	for (at = io->offset; at < end; at = overlay_run(o, at, end, &upper))
 		n++;
-	op->part = calloc(n, sizeof(*op->part));
+	op->part = calloc(MAX(n, 1u), sizeof(*op->part));
 	op->iov = calloc(io->n_iov + n, sizeof(*op->iov));
 	if (!op->part || !op->iov) {
 		overlay_later(op, -ENOMEM);

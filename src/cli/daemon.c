@@ -153,12 +153,12 @@ static int connect_local(struct err *e)
 int daemon_connect(struct daemon_conn *c, struct err *e)
 {
 	struct timeval patience = {.tv_sec = WAIT_SECONDS + 60};
-	const char *host = getenv("LODGE_HOST");
+	const char *host = daemon_remote() ? getenv("LODGE_HOST") : NULL;
 	struct err inner = {0}, *why = e ? e : &inner;
 	int r;
 
 	*c = (struct daemon_conn){.fd = -1, .why = -1};
-	if (!daemon_remote())
+	if (!host)
 		r = c->fd = connect_local(why);
 	else if (!strncmp(host, "unix:", 5))
 		r = c->fd = connect_path(host + 5, why);

@@ -103,7 +103,7 @@ int remote_ws_open(struct remote_ws *s, const char *path, struct err *e)
 		wanted[WS_ACCEPT_MAX + 32];
 	uint8_t random[16];
 	_autofree char *key = NULL;
-	size_t length;
+	size_t length = 0;
 	int r;
 
 	*s = (struct remote_ws){.conn = {.fd = -1, .why = -1}}; /* to be closed, whatever happens */

@@ -278,7 +278,7 @@ int vm_ls(int argc, char **argv)
 	n = daemon_remote() ? remote_rows(rows, &e) : rundir_list(&names, &e);
 	if (n < 0)
 		return status_fail(&e, status_of(&e));
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; names && i < n; i++) {
 		struct rundir r;
 
 		/* It may go while we look. */

@@ -557,8 +557,8 @@ int rundisk_open(struct run_disks *disks, const struct vm_config *c, struct conf
 		struct run_disk *d = &disks->disk[i];
 		bool write = !cd->read_only && !cd->snapshot;
 		int *fd = &fds->fd[CONFIG_FD_DISK + i];
-		uint64_t size;
-		struct stat st;
+		uint64_t size = 0;
+		struct stat st = {0};
 		int r;
 
 		*fd = open_disk(d, cd, write, &st, e);

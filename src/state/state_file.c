@@ -235,7 +235,7 @@ void state_file_fini(struct state_file *f)
 
 int state_file_config_section(struct state *s, char **text)
 {
-	size_t len = state_loading(s) ? 0 : strlen(*text);
+	size_t len = *text ? strlen(*text) : 0;
 	const char *p;
 
 	if (state_loading(s))

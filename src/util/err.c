@@ -29,7 +29,7 @@ static void err_vset(struct err *e, int code, bool with_errno, const char *fmt, 
 	snprintf(e->msg + n, sizeof(e->msg) - (size_t)n, ": %s", strerror_r(code, why, sizeof(why)));
 }
 
-int err_set(struct err *e, int code, const char *fmt, ...)
+int(err_set)(struct err *e, int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -39,7 +39,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	return code ? -code : -EINVAL;
 }
 
-int err_errno(struct err *e, int code, const char *fmt, ...)
+int(err_errno)(struct err *e, int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -77,7 +77,7 @@ static int err_result(const struct err *e)
 	return e && e->code ? -e->code : -EINVAL;
 }
 
-int err_field(struct err *e, const char *field, const char *value)
+int(err_field)(struct err *e, const char *field, const char *value)
 {
 	if (e && field && !e->field[0]) {
 		err_quote(e->field, sizeof(e->field), field);
@@ -97,7 +97,7 @@ static int err_text(struct err *e, char *dst, size_t size, const char *fmt, va_l
 	return err_result(e);
 }
 
-int err_limit(struct err *e, const char *fmt, ...)
+int(err_limit)(struct err *e, const char *fmt, ...)
 {
 	va_list ap;
 	int r;
@@ -110,7 +110,7 @@ int err_limit(struct err *e, const char *fmt, ...)
 	return r;
 }
 
-int err_hint(struct err *e, const char *fmt, ...)
+int(err_hint)(struct err *e, const char *fmt, ...)
 {
 	va_list ap;
 	int r;

@@ -32,4 +32,19 @@ int err_hint(struct err *e, const char *fmt, ...) PRINTF_FORMAT(2, 3);
 /* Copies text for a message: control bytes become '?', and what is too long ends in "...". Returns dst. */
 const char *err_quote(char *dst, size_t size, const char *text);
 
+#ifdef __clang_analyzer__
+/* The analyzer of clang-tidy does not see into err.c: without this it takes an error for a success. */
+static inline int err_below_0(int r)
+{
+	if (r >= 0)
+		__builtin_unreachable();
+	return r;
+}
+#define err_set(...) err_below_0(err_set(__VA_ARGS__))
+#define err_errno(...) err_below_0(err_errno(__VA_ARGS__))
+#define err_field(...) err_below_0(err_field(__VA_ARGS__))
+#define err_limit(...) err_below_0(err_limit(__VA_ARGS__))
+#define err_hint(...) err_below_0(err_hint(__VA_ARGS__))
+#endif
+
 #endif

@@ -62,8 +62,8 @@ static int free_slot(const struct hw *hw, struct err *e)
 		HW_PLUG_SLOTS);
 }
 
-/* Makes the device with `c` or `n`, in that slot. VM lock held. */
-static int plug(struct hw *hw, const struct config_disk *c, struct blk *b,
+/* Makes the device `id` with `c` or `n`, in a free slot. VM lock held. */
+static int plug(struct hw *hw, const char *id, const struct config_disk *c, struct blk *b,
 		const struct config_net *n, int fd, bool paused, struct err *e)
 {
 	struct hw_slots at = {.n = 1};
@@ -72,7 +72,7 @@ static int plug(struct hw *hw, const struct config_disk *c, struct blk *b,
 
 	if (slot < 0)
 		return slot;
-	strcpy(at.at[0].id, c ? c->id : n->id);
+	strcpy(at.at[0].id, id);
 	at.at[0].slot = (uint8_t)slot;
 	hw->cfg.slots = &at;
 	r = c ? hw_virtio_add_disk(hw, c, b, &d, e) : hw_virtio_add_net(hw, n, fd, &d, e);
@@ -91,7 +91,7 @@ int hw_plug_disk(struct hw *hw, const struct config_disk *c, struct blk *b, bool
 	int r;
 
 	pthread_mutex_lock(hw->cfg.lock);
-	r = plug(hw, c, b, NULL, -1, paused, e);
+	r = plug(hw, c->id, c, b, NULL, -1, paused, e);
 	pthread_mutex_unlock(hw->cfg.lock);
 	return r;
 }
@@ -101,7 +101,7 @@ int hw_plug_net(struct hw *hw, const struct config_net *c, int fd, bool paused, 
 	int r;
 
 	pthread_mutex_lock(hw->cfg.lock);
-	r = plug(hw, NULL, NULL, c, fd, paused, e);
+	r = plug(hw, c->id, NULL, NULL, c, fd, paused, e);
 	pthread_mutex_unlock(hw->cfg.lock);
 	return r;
 }

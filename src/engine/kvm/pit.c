@@ -226,7 +226,7 @@ void kvm_pit_resume(struct engine *en)
 
 void kvm_pit_dump(struct engine *en, struct text *t)
 {
-	struct irqchip_pit p;
+	struct irqchip_pit p = {0};
 
 	if (!en->pit || kvm_pit_get(en, &p) < 0)
 		return;

@@ -395,7 +395,7 @@ static void kick_set(struct engine_vcpu *v)
 static int events_get(struct engine_vcpu *v, struct x86_events *ev)
 {
 	struct kvm_mp_state mp = {.mp_state = KVM_MP_STATE_RUNNABLE};
-	struct kvm_vcpu_events k;
+	struct kvm_vcpu_events k = {0};
 	int r = kvm_ioctl(v->fd, KVM_GET_MP_STATE, &mp);
 
 	if (r == 0)
