@@ -22,7 +22,7 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-#define DRAIN_SECONDS 2u
+#define DRAIN_SECONDS 5u
 
 static void conn_free(struct http_conn *c)
 {
@@ -138,7 +138,7 @@ bool http_conn_flush(struct http_conn *c)
 }
 
 /* A close with bytes that nobody has read resets the connection, and what we said last may be lost (RFC 9112 §9.6). */
-static void conn_drain(struct http_conn *c)
+void http_conn_drain(struct http_conn *c)
 {
 	if (c->tls)
 		tls_conn_bye(c->tls);
@@ -201,7 +201,7 @@ static void conn_write(struct http_conn *c)
 	c->out = NULL;
 	c->out_len = c->out_at = c->out_cap = 0;
 	if (!c->keep && c->drain) {
-		conn_drain(c);
+		http_conn_drain(c);
 		return;
 	}
 	if (!c->keep) {
@@ -415,7 +415,7 @@ static void conn_handshake(struct http_conn *c)
 		r = tls_conn_fingerprint(c->tls, c->peer.certificate, sizeof(c->peer.certificate));
 	if (r < 0) {
 		log_info_limited("a client by TLS: %s", e.msg);
-		conn_drain(c);
+		http_conn_drain(c);
 		return;
 	}
 	http_conn_state(c, HTTP_READ);

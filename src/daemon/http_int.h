@@ -23,6 +23,7 @@ struct http_ws {
 	bool paused;
 	bool closing; /* our close is in the queue: only what goes out counts, and the owner is told */
 	bool told;    /* the owner was */
+	bool over; /* both closes are said, or they broke the rules: what still comes is dropped */
 };
 
 struct http_conn {
@@ -67,6 +68,8 @@ void http_conn_watch(struct http_conn *c);
 ssize_t http_conn_recv(struct http_conn *c, void *data, size_t len);
 /* Sends of `out` what goes. false: it has ended. */
 bool http_conn_flush(struct http_conn *c);
+/* `out` was our last word: what still comes is dropped, until their end or a few seconds later. */
+void http_conn_drain(struct http_conn *c);
 
 /* httpws.c */
 void http_ws_ready(struct http_conn *c, uint32_t events);

@@ -5,6 +5,10 @@
  * The owner sends and is called back with messages; pings and closes are ours. What waits for a client is in one queue, at most
  * HTTP_QUEUE_MAX long: a client that does not take it is closed with a reason. So is one that does not answer a ping: who reads nothing
  * does not, so a queue does not stand for ever. While the owner has us paused, nothing is read, and silence is no reason.
+ *
+ * After both closes, and after a client's mistake, the server is the one that ends the connection (RFC 6455 §7.1.1): it
+ * says that nothing more comes, and drops what the client, who may be in the middle of a message, still sends. Who closed
+ * at once would reset the connection, and the reason might never be read.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -127,11 +131,8 @@ static void take(struct http_conn *c, const struct ws_message *m)
 		http_ws_send(c, WS_PONG, m->data, m->len);
 		break;
 	case WS_CLOSE:
-		if (w->closing) {
-			http_conn_end(c);
-			return;
-		}
 		http_ws_close(c, m->code == 1005 ? WS_NORMAL : m->code, "");
+		w->over = true;
 		break;
 	case WS_TEXT:
 	case WS_BINARY:
@@ -147,20 +148,17 @@ static void parse(struct http_conn *c)
 {
 	size_t at = 0;
 
-	while (!c->dead && at < c->in_len && (!c->ws->paused || c->ws->closing)) {
+	while (!c->dead && !c->ws->over && at < c->in_len && (!c->ws->paused || c->ws->closing)) {
 		struct ws_message m;
 		ssize_t n = ws_read(&c->ws->reader, (const uint8_t *)c->in + at, c->in_len - at, &m);
 
 		if (n < 0) {
 			/* §7.1.7: closed with the reason, and not read any further. */
-			if (c->ws->closing)
-				http_conn_end(c);
-			else
-				http_ws_close(c, (unsigned)-n,
-					      n == -WS_TOO_LARGE ? "the message is too large" :
-					      n == -WS_NOT_TEXT	 ? "the text is not UTF-8" :
-								   "that is not proper WebSocket");
-			at = c->in_len;
+			http_ws_close(c, (unsigned)-n,
+				      n == -WS_TOO_LARGE ? "the message is too large" :
+				      n == -WS_NOT_TEXT	 ? "the text is not UTF-8" :
+							   "that is not proper WebSocket");
+			c->ws->over = true;
 			break;
 		}
 		at += (size_t)n;
@@ -169,6 +167,8 @@ static void parse(struct http_conn *c)
 	}
 	if (c->dead)
 		return;
+	if (c->ws->over)
+		at = c->in_len;
 	c->in_len -= at;
 	memmove(c->in, c->in + at, c->in_len);
 }
@@ -207,7 +207,10 @@ void http_ws_ready(struct http_conn *c, uint32_t events)
 		return;
 	if (w->closing)
 		http_ws_ended(c); /* the owner need not wait for the last bytes */
-	http_conn_watch(c);
+	if (w->over && c->out_at == c->out_len)
+		http_conn_drain(c);
+	else
+		http_conn_watch(c);
 }
 
 void http_ws_timer(struct http_conn *c)
