@@ -353,6 +353,8 @@ int cli_ctl(int argc, char **argv)
 	if (!o.timeout_s)
 		o.timeout_s = save ? 600 : 10;
 	sock = vmsock_connect(res.arg[0], &e);
+	if (sock == -ESRCH)
+		sock = vm_not_found(res.arg[0], &e);
 	if (sock < 0)
 		return status_fail(&e, status_of(&e));
 	if (plug)

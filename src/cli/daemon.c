@@ -244,7 +244,7 @@ static int code_of(const char *id)
 	} all[] = {{"not-found", ESRCH},   {"exists", EEXIST},	  {"running", EBUSY},
 		   {"not-running", EBUSY}, {"busy", EBUSY},	  {"revision", EBUSY},
 		   {"forbidden", EPERM},   {"permission", EPERM}, {"bad-request", EINVAL},
-		   {"bad-value", EINVAL},  {"capacity", ENOSPC}};
+		   {"bad-value", EINVAL},  {"capacity", ENOSPC},  {"no-answer", ETIMEDOUT}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
 		if (!strcmp(all[i].id, id))

@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/daemon.h"
+#include "cli/remote.h"
 #include "cli/vm.h"
 #include "util/clock.h"
 
@@ -172,17 +174,13 @@ static const struct show_column columns[] = {{"vm", "VM"},	   {"id", "ID"},
 					     {NULL, NULL}};
 
 /* Of one VM that runs, by its own word; others have no disks open. */
-static void add_disks(const struct rundir *r, json_t *rows)
+/* disks: as the VM process says them. */
+static void add_disks(const char *vm, const json_t *disks, json_t *rows)
 {
-	_autojson json_t *answer = NULL;
-	_autoclose int fd = rundir_alive(r) ? rundir_connect(r, "control", SOCK_SEQPACKET, NULL) :
-					      -1;
 	json_t *d;
 	size_t i;
 
-	if (fd < 0 || control_call(fd, CONTROL_QUERY, clock_ns() + LOOK_NS, &answer, NULL) < 0)
-		return;
-	json_array_foreach(json_object_get(answer, "disks"), i, d)
+	json_array_foreach((json_t *)(uintptr_t)disks, i, d)
 	{
 		const char *access = json_is_true(json_object_get(d, "ro"))	  ? "read" :
 				     json_is_true(json_object_get(d, "snapshot")) ? "throw-away" :
@@ -190,29 +188,63 @@ static void add_disks(const struct rundir *r, json_t *rows)
 
 		(void)json_array_append_new(
 			rows,
-			json_pack("{s:s, s:O, s:O, s:O, s:s, s:s}", "vm", r->name, "id",
+			json_pack("{s:s, s:O, s:O, s:O, s:s, s:s}", "vm", vm, "id",
 				  json_object_get(d, "id"), "file", json_object_get(d, "file"),
 				  "size", json_object_get(d, "size"), "access", access, "state",
 				  json_is_true(json_object_get(d, "full")) ? "no room" : "ok"));
 	}
 }
 
+static int list_here(json_t *rows, struct err *e)
+{
+	_autofree char **names = NULL;
+	int n = rundir_list(&names, e);
+
+	for (int i = 0; i < n; i++) {
+		_autojson json_t *answer = NULL;
+		_autoclose int fd = -1;
+		struct rundir run;
+
+		if (rundir_open(&run, names[i], NULL) == 0 && rundir_alive(&run))
+			fd = rundir_connect(&run, "control", SOCK_SEQPACKET, NULL);
+		rundir_close(&run);
+		if (fd >= 0 &&
+		    control_call(fd, CONTROL_QUERY, clock_ns() + LOOK_NS, &answer, NULL) == 0)
+			add_disks(names[i], json_object_get(answer, "disks"), rows);
+	}
+	return MIN(n, 0);
+}
+
+static int list_remote(json_t *rows, struct err *e)
+{
+	_autojson json_t *vms = json_array();
+	int r = remote_rows(vms, e);
+	json_t *vm;
+	size_t i;
+
+	json_array_foreach(vms, i, vm)
+	{
+		const char *name = json_string_value(json_object_get(vm, "name"));
+		_autojson json_t *info = NULL;
+		char path[96];
+
+		snprintf(path, sizeof(path), "/1.0/vms/%.64s/info", name);
+		/* One that does not run, or no more, has none. */
+		if (json_object_get(vm, "uptime_ms") &&
+		    daemon_call("GET", path, NULL, &info, NULL) == 200)
+			add_disks(name, json_object_get(info, "disks"), rows);
+	}
+	return r;
+}
+
 /* 1: the filter is wrong. */
 static int disk_ls(const struct disk_options *o, struct err *e)
 {
 	_autojson json_t *rows = json_array();
-	_autofree char **names = NULL;
-	int n = rundir_list(&names, e), r;
+	int r = daemon_remote() ? list_remote(rows, e) : list_here(rows, e);
 
-	if (n < 0)
-		return n;
-	for (int i = 0; i < n; i++) {
-		struct rundir run;
-
-		if (rundir_open(&run, names[i], NULL) == 0)
-			add_disks(&run, rows);
-		rundir_close(&run);
-	}
+	if (r < 0)
+		return r;
 	if (show_filter(rows, &o->filter, columns, e) < 0)
 		return 1;
 	for (size_t i = 0; o->format == SHOW_TABLE && i < json_array_size(rows); i++)
@@ -238,6 +270,10 @@ static int dispatch(const struct disk_options *o, char **arg, int n, struct err 
 	uint64_t size;
 	char shown[40];
 
+	if (daemon_remote() && *what && strcmp(what, "ls") != 0) {
+		snprintf(shown, sizeof(shown), "disk %.30s", what);
+		return remote_none(shown, e);
+	}
 	if (!strcmp(what, "ls"))
 		return n == 1 ? disk_ls(o, e) : wrong_words("ls", e);
 	if (!strcmp(what, "info"))

@@ -20,6 +20,7 @@
 #include "cli/daemon.h"
 #include "cli/guestio.h"
 #include "cli/remote.h"
+#include "cli/vm.h"
 #include "keeper/guest.h"
 #include "util/clock.h"
 
@@ -182,6 +183,8 @@ static unsigned run_in_guest(struct exec *x, const struct exec_options *o, char 
 	if (r)
 		return EXIT_OWN;
 	r = guest_connect(x->path, clock_ns() + (o->wait_s + 1) * CLOCK_NS_PER_S, &x->a, e);
+	if (r == -ESRCH)
+		r = vm_not_found(x->path, e);
 	stream = r ? r : agent_can_stream(&x->a, guest_call_deadline(), e);
 	if (stream < 0)
 		return EXIT_OWN;

@@ -7,12 +7,16 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/daemon.h"
+#include "cli/guestio.h"
+#include "cli/remote.h"
+#include "cli/vm.h"
 #include "keeper/guest.h"
 #include "util/clock.h"
 
 struct guest_options {
 	uint64_t wait_s;
-	bool json, json_errors, help;
+	bool json, frames, json_errors, help;
 };
 
 #define AT(field) offsetof(struct guest_options, field)
@@ -21,6 +25,7 @@ static const struct opt_def table[] = {
 	{"wait", 0, OPT_UINT, AT(wait_s), "SECONDS",
 	 "wait this long for the agent of a guest that has just begun (5)", 0, 86400, NULL},
 	{"json", 0, OPT_FLAG, AT(json), "", "print the agent's answer as it is", 0, 0, NULL},
+	{"frames", 0, OPT_FLAG, AT(frames), "", NULL, 0, 0, NULL}, /* by lodged */
 	{"json-errors", 0, OPT_FLAG, AT(json_errors), "", "errors as JSON objects", 0, 0, NULL},
 	{"help", 'h', OPT_FLAG, AT(help), "", "this help", 0, 0, NULL},
 };
@@ -142,6 +147,36 @@ static int ask(struct agent *a, const struct request *rq, json_t **result, struc
 	return r;
 }
 
+static int ask_here(const struct guest_options *o, const char *vm, const struct request *rq,
+		    json_t **result, struct err *e)
+{
+	struct agent a;
+	int r;
+
+	agent_init(&a);
+	r = guest_connect(vm, clock_ns() + (o->wait_s + 1) * CLOCK_NS_PER_S, &a, e);
+	if (r == -ESRCH)
+		r = vm_not_found(vm, e);
+	if (!r)
+		r = ask(&a, rq, result, e);
+	agent_fini(&a);
+	return r;
+}
+
+/* For lodged: {"result"}, or why there is none. */
+static int answer_frame(const json_t *result, struct err *e)
+{
+	_autojson json_t *j = json_object();
+	struct guestio io;
+
+	guestio_standard(&io, true);
+	if (result)
+		json_object_set(j, "result", (json_t *)(uintptr_t)result);
+	if (!e->code && guestio_result(j) < 0)
+		err_set(e, EFBIG, "the guest agent's answer is too long");
+	return e->code ? guestio_end(&io, status_of(e), e) : STATUS_OK;
+}
+
 int cli_guest(int argc, char **argv)
 {
 	struct guest_options o = {.wait_s = GUEST_WAIT_S};
@@ -149,7 +184,6 @@ int cli_guest(int argc, char **argv)
 	struct opt_result res = {0};
 	const struct request *rq;
 	struct err e = {0};
-	struct agent a;
 	int r;
 
 	if (opt_parse(table, ARRAY_SIZE(table), argc, argv, &o, &res, &e))
@@ -164,11 +198,10 @@ int cli_guest(int argc, char **argv)
 	rq = find(res.arg[1], &e);
 	if (!rq)
 		return status_fail(&e, STATUS_USAGE);
-	agent_init(&a);
-	r = guest_connect(res.arg[0], clock_ns() + (o.wait_s + 1) * CLOCK_NS_PER_S, &a, &e);
-	if (!r)
-		r = ask(&a, rq, &result, &e);
-	agent_fini(&a);
+	r = daemon_remote() ? remote_guest(res.arg[0], rq->word, o.wait_s, &result, &e) :
+			      ask_here(&o, res.arg[0], rq, &result, &e);
+	if (o.frames)
+		return answer_frame(result, &e);
 	if (r)
 		return status_fail(&e, status_of(&e));
 	if (o.json && result) {

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "cli/guestio.h"
+#include "cli/vm.h"
 #include "keeper/guest.h"
 #include "util/clock.h"
 
@@ -37,6 +38,8 @@ static int begin(struct guestfile *f, const char *vm, uint64_t wait_s, const cha
 	*f = (struct guestfile){.vm = vm, .handle = -1};
 	agent_init(&f->a);
 	r = guest_connect(vm, clock_ns() + (wait_s + 1) * CLOCK_NS_PER_S, &f->a, e);
+	if (r == -ESRCH)
+		r = vm_not_found(vm, e);
 	if (r)
 		return r;
 	guestio_hold(true);

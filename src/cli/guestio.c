@@ -171,13 +171,14 @@ int guestio_end(const struct guestio *io, unsigned status, const struct err *e)
 {
 	_autojson json_t *j = NULL;
 	_autofree char *text = NULL;
+	char sentence[STATUS_SENTENCE_MAX];
 	json_t *said;
 
 	if (!io->frames)
 		return e && e->code ? status_fail(e, (enum status)status) : (int)status;
 	j = json_pack("{s:i}", "status", (int)status);
 	if (j && e && e->code) {
-		said = json_string(e->msg);
+		said = json_string(status_sentence(e, sentence));
 		json_object_set_new(j, "error",
 				    json_pack("{s:s, s:o}", "id", error_id(status, e->code),
 					      "message", said ? said : json_string("it failed")));

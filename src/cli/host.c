@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/daemon.h"
+#include "cli/guestio.h"
 #include "cli/vm.h"
 #include "engine/kvm/probe.h"
 #include "util/procfile.h"
@@ -54,7 +55,11 @@ void host_memory(uint64_t *total, uint64_t *available)
 
 /* ---- the command ---- */
 
-static const struct opt_def table[] = {VM_OPT_FORMAT, VM_OPT_END};
+static const struct opt_def table[] = {
+	VM_OPT_FORMAT,
+	{"frames", 0, OPT_FLAG, VM_AT(frames), "", NULL, 0, 0, NULL}, /* by lodged */
+	VM_OPT_END,
+};
 
 void cli_host_options(FILE *f)
 {
@@ -62,11 +67,22 @@ void cli_host_options(FILE *f)
 	opt_print_help(table, ARRAY_SIZE(table), f);
 }
 
-static json_t *describe(void)
+/* The engines that run VMs here; NULL: a lodged that systemd gives no devices cannot know, what it starts has them. */
+static const char *engines(bool for_lodged)
 {
-	_autojson json_t *lodged = NULL;
-	uint64_t total, available;
 	struct kvm_probe probe;
+
+	kvm_probe(&probe);
+	if (for_lodged && probe.result == KVM_PROBE_ABSENT &&
+	    access("/sys/class/misc/kvm", F_OK) == 0)
+		return NULL;
+	return kvm_probe_usable(&probe) ? "kvm soft" : "soft";
+}
+
+static json_t *describe(bool for_lodged)
+{
+	const char *can = engines(for_lodged);
+	uint64_t total, available;
 	struct utsname un = {0};
 	struct host_vms vms;
 	json_t *j;
@@ -74,14 +90,29 @@ static json_t *describe(void)
 	(void)uname(&un);
 	host_memory(&total, &available);
 	host_vms(&vms);
-	kvm_probe(&probe);
-	j = json_pack("{s:s, s:s, s:i, s:o, s:o, s:s, s:{s:i, s:o, s:o}}", "name", un.nodename,
-		      "kernel", un.release, "cpus", (int)sysconf(_SC_NPROCESSORS_ONLN), "memory",
-		      json_u64(total), "available", json_u64(available), "engines",
-		      kvm_probe_usable(&probe) ? "kvm soft" : "soft", "vms", "running", (int)vms.n,
-		      "cpus", json_u64(vms.cpus), "memory", json_u64(vms.memory));
-	if (j && daemon_call("GET", "/1.0", NULL, &lodged, NULL) == 200)
+	j = json_pack("{s:s, s:s, s:i, s:o, s:o}", "name", un.nodename, "kernel", un.release,
+		      "cpus", (int)sysconf(_SC_NPROCESSORS_ONLN), "memory", json_u64(total),
+		      "available", json_u64(available));
+	if (can)
+		json_object_set_new(j, "engines", json_string(can));
+	json_object_set_new(j, "vms",
+			    json_pack("{s:i, s:o, s:o}", "running", (int)vms.n, "cpus",
+				      json_u64(vms.cpus), "memory", json_u64(vms.memory)));
+	return j;
+}
+
+/* This one, or that of --host. NULL: with the error. */
+static json_t *find_out(struct err *e)
+{
+	json_t *j = NULL, *lodged = NULL;
+
+	if (daemon_remote())
+		(void)daemon_call("GET", "/1.0/host", NULL, &j, e);
+	else
+		j = describe(false);
+	if (j && !e->code && daemon_call("GET", "/1.0", NULL, &lodged, NULL) == 200)
 		json_object_set(j, "lodged", lodged);
+	json_decref(lodged);
 	return j;
 }
 
@@ -101,7 +132,11 @@ int cli_host(int argc, char **argv)
 		err_field(&e, "command", res.arg[0]);
 		return status_fail(&e, STATUS_USAGE);
 	}
-	j = describe();
+	j = o.frames ? describe(true) : find_out(&e);
+	if (e.code)
+		return status_fail(&e, status_of(&e));
+	if (o.frames)
+		return guestio_result(j) < 0 ? STATUS_RUNTIME : STATUS_OK;
 	if (o.format == SHOW_TABLE) {
 		show_as_size(j, "memory");
 		show_as_size(j, "available");

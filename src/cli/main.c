@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cli/daemon.h"
+#include "cli/remote.h"
 #include "cli/vm.h"
 
 /* A program that was started without stdin, stdout or stderr would get its files as those. */
@@ -77,8 +78,7 @@ int main(int argc, char **argv)
 	if (!c)
 		return status_fail(&e, STATUS_USAGE);
 	if (daemon_remote() && !remote_has(c->name)) {
-		err_set(&e, EINVAL,
-			"`lodge %s` is for this host only, not with --host or LODGE_HOST", c->name);
+		(void)remote_none(c->name, &e);
 		return status_fail(&e, STATUS_USAGE);
 	}
 	return c->run(argc - i - 1, argv + i + 1);

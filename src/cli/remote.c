@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/remote.h"
 #include "cli/remote_ws.h"
 #include "cli/vm.h"
 #include "keeper/escape.h"
@@ -18,17 +19,26 @@
 
 bool remote_has(const char *command)
 {
-	static const char *const all[] = {"ls",	    "info",	 "console",    "logs",
-					  "stop",   "start",	 "restart",    "pause",
-					  "resume", "rm",	 "events",     "create",
-					  "set",    "operation", "completion", "version",
-					  "help",   "exec",	 "cp",	       "ctl",
-					  "apply",  "diff",	 "why"};
+	static const char *const all[] = {"ls",		"info",	   "console", "logs",	   "stop",
+					  "start",	"restart", "pause",   "resume",	   "rm",
+					  "events",	"create",  "set",     "operation", "help",
+					  "completion", "version", "exec",    "cp",	   "ctl",
+					  "apply",	"diff",	   "why",     "wait",	   "guest",
+					  "host",	"disk",	   "run"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
 		if (!strcmp(all[i], command))
 			return true;
 	return false;
+}
+
+int remote_none(const char *command, struct err *e)
+{
+	char shown[64];
+
+	err_set(e, EINVAL, "`lodge %s` is for this host only, not with --host or LODGE_HOST",
+		err_quote(shown, sizeof(shown), command));
+	return err_field(e, "command", command);
 }
 
 /* ---- looking ---- */

@@ -6,6 +6,9 @@
 #include "cli/guestio.h"
 #include "util/json.h"
 
+/* A command that is not for VMs of another host: "doctor". -EINVAL. */
+int remote_none(const char *command, struct err *e);
+
 /* remote_guest.c. `lodge exec`: the exit status. */
 int remote_exec(const char *name, char *const argv[], bool input, uint64_t timeout_s,
 		uint64_t wait_s);
@@ -14,6 +17,13 @@ int remote_put(const char *name, uint64_t wait_s, const char *path, mode_t mode,
 	       const struct guestio *from, struct err *e);
 int remote_get(const char *name, uint64_t wait_s, const char *path, const struct guestio *to,
 	       struct err *e);
+
+/* `lodge guest`: *result is the caller's, or NULL. 0 or -errno. */
+int remote_guest(const char *name, const char *command, uint64_t wait_s, json_t **result,
+		 struct err *e);
+
+/* remote_run.c. `lodge run --detach`, whose words these are: the exit status. */
+int remote_run(int argc, char **argv, const char *name);
 
 /* remote_ctl.c. `lodge ctl`: what is wanted, as far as there is something. */
 struct remote_ctl {

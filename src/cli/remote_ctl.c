@@ -83,10 +83,8 @@ int remote_ctl(const struct remote_ctl *c, json_t **result, struct err *e)
 
 	*result = NULL;
 	if (!w) {
-		err_set(e, EINVAL,
-			"`lodge ctl VM %s` is for this host only, not with --host or LODGE_HOST",
-			c->command);
-		return err_field(e, "command", c->command);
+		snprintf(path, sizeof(path), "ctl VM %.40s", c->command);
+		return remote_none(path, e);
 	}
 	r = config_check_name(c->vm, e);
 	if (r < 0)

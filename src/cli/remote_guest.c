@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * remote_guest.c - `lodge --host URL exec` and `cp`: by a WebSocket of lodged's API (proto/frames.h).
+ * remote_guest.c - `lodge --host URL exec` and `cp`: by a WebSocket of lodged's API (proto/frames.h); and `guest`, by a request.
  *
  * Who does not answer lodged's pings is taken for dead, and pings come behind the output. So while nobody takes our output, lodged hears of us
  * all the same, by pongs that nobody asked for (RFC 6455 §5.5.3).
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/daemon.h"
 #include "cli/remote.h"
 #include "cli/remote_ws.h"
 #include "proto/config.h"
@@ -198,4 +199,24 @@ int remote_get(const char *name, uint64_t wait_s, const char *path, const struct
 		    json_pack("{s:s, s:s, s:I}", "path", path, "do", "read", "wait",
 			      (json_int_t)MIN(wait_s, WAIT_MAX)),
 		    to, false, e);
+}
+
+int remote_guest(const char *name, const char *command, uint64_t wait_s, json_t **result,
+		 struct err *e)
+{
+	_autojson json_t *body = json_pack("{s:s, s:I}", "command", command, "wait",
+					   (json_int_t)MIN(wait_s, WAIT_MAX));
+	_autojson json_t *answer = NULL;
+	char path[96];
+	int r = config_check_name(name, e);
+
+	*result = NULL;
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "/1.0/vms/%.64s/guest", name);
+	r = daemon_call("POST", path, body, &answer, e);
+	if (r != 200)
+		return r < 0 ? r : -e->code;
+	*result = json_incref(json_object_get(answer, "result"));
+	return 0;
 }

@@ -69,6 +69,8 @@ struct vm_verb {
 /* Parses, opens each VM and calls `one`; all of them, even if one fails. Returns the exit status, of the first that failed. */
 int vm_each(const struct vm_verb *v, struct vm_options *o, int argc, char **argv);
 
+/* With e, of a VM that was not found: if lodged has it, it only has not run yet. Returns -e->code. */
+int vm_not_found(const char *name, struct err *e);
 /* Appends the names of all VMs: those that the run directory knows, and lodged's. */
 int vm_names(json_t *list, struct err *e);
 /* Everything that is known of it: {name, state, ...}. */

@@ -395,27 +395,62 @@ void vm_wait_options(FILE *f)
 	opt_print_help(wait_table, ARRAY_SIZE(wait_table), f);
 }
 
-static int wait_one(struct rundir *r, const struct vm_options *o, int *status, struct err *e)
+static int still_runs(const char *name, const struct vm_options *o, struct err *e)
 {
-	_autojson json_t *end = NULL;
-	uint64_t deadline = o->timeout_s ? clock_ns() + o->timeout_s * CLOCK_NS_PER_S : UINT64_MAX;
-	const json_t *value;
-	int got = rundir_wait(r, deadline);
+	return err_set(e, ETIMEDOUT, "the VM \"%s\" still runs after %llu s", name,
+		       (unsigned long long)o->timeout_s);
+}
 
-	if (got == -ETIMEDOUT)
-		return err_set(e, ETIMEDOUT, "the VM \"%s\" still runs after %llu s", r->name,
-			       (unsigned long long)o->timeout_s);
-	if (got < 0)
-		return err_errno(e, -got, "cannot wait for the end of \"%s\"", r->name);
-	end = rundir_last_words(r); /* its folder may be gone */
-	value = json_object_get(end, "status");
+/* end: how its keeper says that it has ended; NULL, or without a status: it could not. */
+static int end_status(const char *name, const json_t *end, int *status, struct err *e)
+{
+	const json_t *value = json_object_get(end, "status");
+
 	if (!json_is_integer(value))
 		return err_set(e, EIO, "the VM \"%s\" ended without a word: its keeper was killed",
-			       r->name);
+			       name);
 	*status = (int)(json_integer_value(value) & 0x7f);
 	if (json_integer_value(value) == STATUS_INTERRUPTED)
 		*status = STATUS_INTERRUPTED;
 	return 0;
+}
+
+static int wait_one(struct rundir *r, const struct vm_options *o, int *status, struct err *e)
+{
+	_autojson json_t *end = NULL;
+	uint64_t deadline = o->timeout_s ? clock_ns() + o->timeout_s * CLOCK_NS_PER_S : UINT64_MAX;
+	int got = rundir_wait(r, deadline);
+
+	if (got == -ETIMEDOUT)
+		return still_runs(r->name, o, e);
+	if (got < 0)
+		return err_errno(e, -got, "cannot wait for the end of \"%s\"", r->name);
+	end = rundir_last_words(r); /* its folder may be gone */
+	return end_status(r->name, end, status, e);
+}
+
+static int wait_remote(const char *name, const struct vm_options *o, int *status, struct err *e)
+{
+	uint64_t deadline = o->timeout_s ? clock_ns() + o->timeout_s * CLOCK_NS_PER_S : UINT64_MAX;
+
+	for (;;) {
+		_autojson json_t *end = NULL;
+		uint64_t now = clock_ns(), left = deadline - MIN(now, deadline);
+		char path[96];
+		int r;
+
+		/* Rounded up, and at most what the API takes. */
+		snprintf(path, sizeof(path), "/1.0/vms/%.64s/end?wait=%llu", name,
+			 (unsigned long long)MIN(left / CLOCK_NS_PER_S + (left > 0),
+						 UINT64_C(3600)));
+		r = daemon_call("GET", path, NULL, &end, e);
+		if (r != 200)
+			return r < 0 ? r : -e->code;
+		if (!json_is_true(json_object_get(end, "running")))
+			return end_status(name, end, status, e);
+		if (clock_ns() >= deadline)
+			return still_runs(name, o, e);
+	}
 }
 
 int vm_wait(int argc, char **argv)
@@ -423,7 +458,7 @@ int vm_wait(int argc, char **argv)
 	static const struct vm_verb verb = {wait_table, ARRAY_SIZE(wait_table),
 					    vm_wait,	false,
 					    wait_one,	NULL,
-					    NULL};
+					    wait_remote};
 	struct vm_options o = {0};
 
 	return vm_each(&verb, &o, argc, argv);

@@ -18,6 +18,15 @@
 
 /* ---- for all commands ---- */
 
+int vm_not_found(const char *name, struct err *e)
+{
+	if (e->code != ESRCH || !daemon_has(name))
+		return -e->code;
+	*e = (struct err){0};
+	err_set(e, EBUSY, "\"%s\" has not run yet: `lodge start %s` starts it", name, name);
+	return err_field(e, "name", name);
+}
+
 static int each(const struct vm_verb *v, const struct vm_options *o, const char *name, int *status)
 {
 	struct rundir r;
@@ -40,6 +49,8 @@ static int each(const struct vm_verb *v, const struct vm_options *o, const char 
 		got = v->one(&r, o, status, &e);
 	else if (got == -ESRCH && o->all)
 		got = 0; /* it has never run, or went meanwhile */
+	else if (got == -ESRCH)
+		got = vm_not_found(name, &e);
 	rundir_close(&r);
 	return got < 0 ? (int)status_fail(&e, status_of(&e)) : *status;
 }

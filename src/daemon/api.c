@@ -282,6 +282,8 @@ void api_vm_changed(void *ctx, const char *name, const char *state)
 
 	if (a->events)
 		events_vm(a->events, name, state);
+	if (strcmp(state, "running") != 0 && strcmp(state, "busy") != 0)
+		apivm_settled(a, name);
 }
 
 void api_destroy(struct api *a)

@@ -20,6 +20,7 @@ int api_serve(struct api *a, struct vms *v, struct store *s, struct err *e);
 void api_operation_changed(void *api, uint64_t id);
 void api_operation_ended(void *api, uint64_t id);
 void api_vm_changed(void *api, const char *name, const char *state);
+void api_vm_ended(void *api, const char *name, const json_t *end);
 void api_destroy(struct api *a); /* accepts NULL */
 
 #endif

@@ -70,6 +70,9 @@ int apicheck_query(const struct api_field *fields, const char *text, json_t **ou
 /* The role that a query needs beyond the route's. */
 enum role apicheck_role(const struct api_field *fields, const json_t *query);
 
+/* It neither runs nor is worked on: who waits for its end gets an answer. */
+void apivm_settled(struct api *a, const char *name);
+
 /* A connection that was not answered is gone. */
 void apivm_closed(struct api *a, const struct http_conn *conn);
 void apilive_closed(struct api *a, const struct http_conn *conn);

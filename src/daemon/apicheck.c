@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* apicheck.c - bodies and queries against the tables that are made of docs/api/lodge.json. */
+/* apicheck.c - bodies and queries against the tables that are made of docs/api. */
 #include "daemon/api_int.h"
 
 #include <ctype.h>

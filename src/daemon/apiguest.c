@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * apiguest.c - commands in guests and files of guests, as WebSockets; and why a guest is as it is, as an answer.
+ * apiguest.c - commands in guests and files of guests, as WebSockets; and as answers why a guest is as it is, what its agent says, and what the
+ * host has.
  *
  * lodged does not speak to guests. A `talk` is a client and a program, `lodge exec` or `lodge cp`, that does so for it with --frames: its standard
  * input is a socket whose packets are the client's messages, and what it says goes to the client as it is (proto/frames.h).
@@ -11,7 +12,7 @@
  *	program only			the client has left: the program hears a signal, ends the command in the guest and then itself
  *	client only			the program has ended, and so the client's connection does
  *
- * Likewise `lodge why` looks at a VM, for a request that waits for its one packet.
+ * Likewise `lodge why` looks at a VM, `lodge guest` asks its agent and `lodge host` looks at the host, for a request that waits for their one packet.
  *
  * When lodged dies, its programs hear the same signal, and see that the socket is closed.
  */
@@ -42,7 +43,13 @@ struct talk {
 	struct http_conn *conn; /* NULL: the client has left */
 	const struct api_field *first;
 	char name[CONFIG_NAME_MAX + 1];
-	enum { TALK_EXEC, TALK_FILE, TALK_WHY } kind;
+	enum {
+		TALK_EXEC,
+		TALK_FILE,
+		TALK_WHY,
+		TALK_GUEST,
+		TALK_HOST
+	} kind;	    /* from `why` on: an answer */
 	bool begun; /* the first message was there */
 	bool ended; /* the client was told the end */
 	int fd, pidfd;
@@ -52,6 +59,12 @@ struct talk {
 	size_t said_len;
 	struct loop_work leave; /* both have gone */
 };
+
+/* Is it about an answer, not a WebSocket? */
+static bool talk_answers(const struct talk *t)
+{
+	return t->kind >= TALK_WHY;
+}
 
 static void talk_free(struct talk *t)
 {
@@ -88,7 +101,7 @@ static void talk_update(struct talk *t)
 
 	if (!t->watch)
 		return;
-	if (!t->conn || t->kind == TALK_WHY || http_ws_queued(t->conn) < QUEUE_LOW)
+	if (!t->conn || talk_answers(t) || http_ws_queued(t->conn) < QUEUE_LOW)
 		want |= EPOLLIN;
 	if (t->said)
 		want |= EPOLLOUT;
@@ -120,16 +133,36 @@ static void talk_end(struct talk *t, unsigned status, const char *id, const stru
 		http_ws_close(t->conn, WS_NORMAL, "");
 }
 
+/* A program's error as a request's. */
+static void answer_error(struct http_conn *c, const json_t *error, const struct err *e)
+{
+	static const struct {
+		const char *id, *to;
+		unsigned status;
+	} all[] = {{"refused", "refused", 409},
+		   {"busy", "busy", 409},
+		   {"no-answer", "no-answer", 504},
+		   {"timeout", "no-answer", 504}};
+	const char *message = json_string_value(json_object_get(error, "message"));
+	const char *id = json_string_value(json_object_get(error, "id"));
+
+	for (unsigned i = 0; id && message && i < ARRAY_SIZE(all); i++)
+		if (!strcmp(all[i].id, id)) {
+			api_error(c, all[i].status, all[i].to, message, NULL);
+			return;
+		}
+	api_error(c, 500, "internal", message ? message : e->msg, NULL);
+}
+
 /* The request's answer; NULL: there is none, and why. */
 static void talk_answer(struct talk *t, json_t *result, const struct err *e)
 {
 	struct http_conn *c = t->conn;
 	const json_t *error = json_object_get(result, "error");
-	const char *message = json_string_value(json_object_get(error, "message"));
 
 	t->conn = NULL;
 	if (c && (!result || error))
-		api_error(c, 500, "internal", message ? message : e->msg, NULL);
+		answer_error(c, error, e);
 	else if (c)
 		http_answer(c, 200, json_incref(result), NULL, NULL);
 	json_decref(result);
@@ -163,7 +196,7 @@ static void talk_heard(struct talk *t)
 	if (n <= 0) {
 		talk_hang_up(t);
 		err_set(&e, EIO, "the program that spoke to the guest has ended");
-		if (t->kind == TALK_WHY)
+		if (talk_answers(t))
 			talk_answer(t, NULL, &e);
 		else
 			talk_end(t, 125, "internal", &e);
@@ -171,7 +204,7 @@ static void talk_heard(struct talk *t)
 	}
 	if (!t->conn || t->ended)
 		return;
-	if (t->kind == TALK_WHY) {
+	if (talk_answers(t)) {
 		json_t *result = NULL;
 
 		(void)json_parse((char *)packet + 1, (size_t)n - 1, FRAME_MAX, "what it says",
@@ -240,7 +273,7 @@ static unsigned file_words(const json_t *start, const char *argv[], unsigned n, 
 static int talk_spawn(struct talk *t, const json_t *start, struct err *e)
 {
 	static const char *const numbers[] = {"timeout", "wait"};
-	static const char *const commands[] = {"exec", "cp", "why"};
+	static const char *const commands[] = {"exec", "cp", "why", "guest", "host"};
 	const char *argv[WORDS_MAX] = {"lodge", commands[t->kind], "--frames"};
 	const json_t *mode = json_object_get(start, "mode");
 	const char *path = json_string_value(json_object_get(start, "path"));
@@ -266,8 +299,10 @@ static int talk_spawn(struct talk *t, const json_t *start, struct err *e)
 		n = exec_words(start, argv, n, t->name);
 	else if (t->kind == TALK_FILE)
 		n = file_words(start, argv, n, place);
-	else
+	else if (t->kind == TALK_WHY || t->kind == TALK_GUEST)
 		argv[n++] = t->name;
+	if (t->kind == TALK_GUEST)
+		argv[n++] = json_string_value(json_object_get(start, "command"));
 	argv[n] = NULL;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, errno, "cannot make a socket");
@@ -419,22 +454,42 @@ void api_copyFile(struct api_call *call)
 	open_talk(call, TALK_FILE);
 }
 
-void api_explainVm(struct api_call *call)
+/* Has a program say the answer. */
+static void answer_by(struct api_call *call, unsigned kind)
 {
-	_autojson json_t *there = NULL;
+	struct talk *t = api_may_hold(call) ? new_talk(call, kind) : NULL;
 	struct err e = {0};
-	struct talk *t;
 
-	there = vms_get(call->api->vms, call->param, &e);
-	if (!there) {
-		api_err(call->conn, &e);
-		return;
-	}
-	t = api_may_hold(call) ? new_talk(call, TALK_WHY) : NULL;
-	if (t && talk_spawn(t, NULL, &e) < 0) {
+	if (t && talk_spawn(t, call->body, &e) < 0) {
 		talk_hang_up(t);
 		talk_answer(t, NULL, &e);
 	}
+}
+
+void api_explainVm(struct api_call *call)
+{
+	struct err e = {0};
+	_autojson json_t *there = vms_get(call->api->vms, call->param, &e);
+
+	if (there)
+		answer_by(call, TALK_WHY);
+	else
+		api_err(call->conn, &e);
+}
+
+void api_askGuest(struct api_call *call)
+{
+	struct err e = {0};
+
+	if (vms_run(call->api->vms, call->param, &e))
+		answer_by(call, TALK_GUEST);
+	else
+		api_err(call->conn, &e);
+}
+
+void api_getHost(struct api_call *call)
+{
+	answer_by(call, TALK_HOST);
 }
 
 void apiguest_closed(struct api *a, const struct http_conn *conn)

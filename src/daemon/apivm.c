@@ -12,11 +12,14 @@
 #include "util/clock.h"
 #include "util/opt.h"
 
+/* Somebody who waits for the end of an operation, or of what a VM runs. */
 struct waiter {
 	struct waiter *next;
 	struct api *api;
 	struct http_conn *conn;
-	uint64_t id;
+	uint64_t id;			/* of the operation; 0: */
+	char name[CONFIG_NAME_MAX + 1]; /* of the VM */
+	json_t *end;			/* how it has ended, once it has */
 	struct loop_timer timer;
 };
 
@@ -187,7 +190,7 @@ void api_cancelOperation(struct api_call *call)
 		answer_operation(call->api, call->conn, 202, id);
 }
 
-/* ---- waiting for an operation ---- */
+/* ---- waiting for an end ---- */
 
 static void waiter_drop(struct waiter *w)
 {
@@ -197,18 +200,52 @@ static void waiter_drop(struct waiter *w)
 			break;
 		}
 	loop_timer_cancel(&w->timer);
+	json_decref(w->end);
 	free(w);
+}
+
+/* end: the answer's, consumed; NULL: look. */
+static void answer_end(struct api *a, struct http_conn *c, const char *name, json_t *end)
+{
+	struct err e = {0};
+
+	if (!end)
+		end = vms_end(a->vms, name, &e);
+	if (end)
+		http_answer(c, 200, end, NULL, NULL);
+	else
+		api_err(c, &e);
 }
 
 static void waiter_answer(void *ctx)
 {
-	struct waiter *w = ctx;
-	struct http_conn *c = w->conn;
-	struct api *a = w->api;
-	uint64_t id = w->id;
+	const struct waiter w = *(struct waiter *)ctx;
 
-	waiter_drop(w);
-	answer_operation(a, c, 200, id);
+	json_incref(w.end);
+	waiter_drop(ctx); /* an answer may end the connection */
+	if (w.id)
+		answer_operation(w.api, w.conn, 200, w.id);
+	else
+		answer_end(w.api, w.conn, w.name, w.end);
+}
+
+/* NULL: the call is answered. */
+static struct waiter *waiter_add(struct api_call *call, uint64_t seconds)
+{
+	struct waiter *w;
+
+	if (!api_may_hold(call))
+		return NULL;
+	w = calloc(1, sizeof(*w));
+	if (!w) {
+		api_error(call->conn, 500, "internal", "out of memory", NULL);
+		return NULL;
+	}
+	*w = (struct waiter){.next = call->api->waiters, .api = call->api, .conn = call->conn};
+	loop_timer_init(&w->timer, call->api->loop, waiter_answer, w);
+	call->api->waiters = w;
+	(void)loop_timer_set(&w->timer, clock_ns() + seconds * CLOCK_NS_PER_S);
+	return w;
 }
 
 void api_operation_changed(void *ctx, uint64_t id)
@@ -242,21 +279,56 @@ void api_getOperation(struct api_call *call)
 
 	if (operation_id(call, &id) < 0)
 		return;
-	wait = vms_operation_open(call->api->vms, id) ? wait : 0;
-	if (wait && !api_may_hold(call))
-		return;
-	w = wait ? calloc(1, sizeof(*w)) : NULL;
-	if (!w) {
+	if (!wait || !vms_operation_open(call->api->vms, id)) {
 		answer_operation(call->api, call->conn, 200, id);
 		return;
 	}
-	*w = (struct waiter){.next = call->api->waiters,
-			     .api = call->api,
-			     .conn = call->conn,
-			     .id = id};
-	loop_timer_init(&w->timer, call->api->loop, waiter_answer, w);
-	call->api->waiters = w;
-	(void)loop_timer_set(&w->timer, clock_ns() + wait * CLOCK_NS_PER_S);
+	w = waiter_add(call, wait);
+	if (w)
+		w->id = id;
+}
+
+void api_getEnd(struct api_call *call)
+{
+	uint64_t wait = (uint64_t)json_integer_value(json_object_get(call->query, "wait"));
+	struct err e = {0};
+	json_t *end = vms_end(call->api->vms, call->param, &e);
+	struct waiter *w;
+
+	if (!end) {
+		api_err(call->conn, &e);
+		return;
+	}
+	if (!wait || !json_is_true(json_object_get(end, "running"))) {
+		answer_end(call->api, call->conn, call->param, end);
+		return;
+	}
+	json_decref(end);
+	w = waiter_add(call, wait);
+	if (w)
+		strcpy(w->name, call->param);
+}
+
+/* By the timer: not from under somebody's feet. */
+static void name_ended(struct api *a, const char *name, const json_t *end)
+{
+	for (struct waiter *w = a->waiters; w; w = w->next) {
+		if (w->id || strcmp(w->name, name) != 0)
+			continue;
+		if (!w->end && end)
+			w->end = json_deep_copy(end);
+		(void)loop_timer_set(&w->timer, 0);
+	}
+}
+
+void api_vm_ended(void *ctx, const char *name, const json_t *end)
+{
+	name_ended(ctx, name, end);
+}
+
+void apivm_settled(struct api *a, const char *name)
+{
+	name_ended(a, name, NULL);
 }
 
 void apivm_closed(struct api *a, const struct http_conn *conn)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# genroutes.py OPENAPI.json OUT.h: the tables of lodged's API out of its description: routes, what bodies and queries may have,
+# genroutes.py LODGE.json SCHEMAS.json OUT.h: the tables of lodged's API out of its description (endpoints, and what is said to them): routes, what bodies and queries may have,
 # and who may do what. An endpoint without an operationId or a role, and anything that the tables cannot express, fails the build.
 import json
 import re
@@ -49,11 +49,12 @@ def field(where, name, schema, required):
     return f"\t{{{c_string(name)}, {c_kind}, {'true' if required else 'false'}, {low}, {high}, {words}, {roles}}},"
 
 
-def main(source, out):
+def main(source, said, out):
     with open(source, encoding="utf-8") as f:
         api = json.load(f)
-    schemas = api["components"]["schemas"]
-    text = ["/* Made of docs/api/lodge.json by src/daemon/genroutes.py. */"]
+    with open(said, encoding="utf-8") as f:
+        schemas = json.load(f)["components"]["schemas"]
+    text = ["/* Made of docs/api/ by src/daemon/genroutes.py. */"]
     routes, handlers, done = [], [], set()
 
     def table(name, rows):
@@ -67,7 +68,9 @@ def main(source, out):
     def of_schema(node):
         """The table of an object that comes from a client; its name."""
         ref = node["$ref"].rsplit("/", 1)[1]
-        schema = schemas[ref]
+        schema = schemas.get(ref)
+        if schema is None:
+            die(f"there is no schema {ref}")
         if schema.get("additionalProperties") is not False:
             die(f"{ref}: additionalProperties is not false")
         table(ref, [field(ref, k, v, k in schema.get("required", [])) for k, v in schema["properties"].items()])

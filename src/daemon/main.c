@@ -196,7 +196,8 @@ static int run(struct daemon *d, struct err *e)
 {
 	struct vms_calls calls = {.operation_changed = api_operation_changed,
 				  .operation_ended = api_operation_ended,
-				  .vm_changed = api_vm_changed};
+				  .vm_changed = api_vm_changed,
+				  .vm_ended = api_vm_ended};
 	int r = settings_load(&d->set, e);
 
 	if (r == 0)

@@ -5,6 +5,7 @@
  * A page costs what is on it: VMs before and behind it are not looked at. Of one that runs its keeper's file is read once, when it has run
  * for SETTLED_NS: before, the file may be that of the run before, or not be there yet.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "daemon/vms_int.h"
@@ -48,6 +49,37 @@ json_t *vms_describe(struct vm *vm)
 	for (unsigned i = 0; info && i < ARRAY_SIZE(of_info); i++)
 		json_object_set(j, of_info[i], json_object_get(info, of_info[i]));
 	return j;
+}
+
+json_t *vms_end_of(const json_t *exit)
+{
+	static const char *const keys[] = {"status", "cause", "text", "ended_ms"};
+	json_t *j = json_pack("{s:b}", "running", 0);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+		json_object_set(j, keys[i], json_object_get(exit, keys[i]));
+	return j;
+}
+
+json_t *vms_end(struct vms *v, const char *name, struct err *e)
+{
+	_autojson json_t *exit = NULL, *there = vms_get(v, name, e);
+	struct vm *vm = there ? vms_find(v, name) : NULL;
+	struct rundir run;
+
+	if (!vm)
+		return NULL;
+	if (vm->keeper >= 0 || (vm->op && vm->op->starting))
+		return json_pack("{s:b}", "running", 1);
+	if (rundir_open(&run, name, NULL) == 0)
+		exit = rundir_read(&run, "exit.json");
+	else
+		err_set(e, EBUSY, "\"%s\" has not run yet: `lodge start %s` starts it", name, name);
+	rundir_close(&run);
+	if (!e->code)
+		return vms_end_of(exit);
+	err_field(e, "not-running", NULL);
+	return NULL;
 }
 
 json_t *vms_names(struct vms *v)

@@ -165,11 +165,13 @@ static void decide(struct vm *vm, const json_t *end)
 static void keeper_ended(void *ctx, int fd, uint32_t events)
 {
 	struct vm *vm = ctx;
-	_autojson json_t *end = rundir_read(&vm->run, "exit.json");
+	_autojson json_t *end = rundir_read(&vm->run, "exit.json"), *said = vms_end_of(end);
+	const struct vms_calls *calls = &vm->vms->calls;
 
 	(void)fd;
 	(void)events;
 	(void)fault_point("keeper-gone", NULL);
+	calls->vm_ended(calls->ctx, vm->name, said);
 	rundir_remove_folders(&vm->run);
 	unwatch(vm);
 	decide(vm, end);

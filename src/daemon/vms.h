@@ -25,6 +25,8 @@ struct vms_calls {
 	void (*operation_ended)(void *ctx, uint64_t id);
 	/* state: "removed" when its definition is gone; also called when only the definition has changed. */
 	void (*vm_changed)(void *ctx, const char *name, const char *state);
+	/* What runs has ended; end: how, as in vms_end(). */
+	void (*vm_ended)(void *ctx, const char *name, const json_t *end);
 };
 
 /* `lodge`: path of the program. Adopts what runs, and starts what is to. */
@@ -52,6 +54,9 @@ int vms_define(struct vms *v, const json_t *def, struct err *e);
 int vms_set(struct vms *v, const char *name, const json_t *change, uint64_t revision, struct err *e);
 /* Forgets a VM that does not run, and what it left. */
 int vms_remove(struct vms *v, const char *name, uint64_t revision, struct err *e);
+
+/* How its last run has ended, {"running","status","cause","text","ended_ms"}, the caller's. NULL: with the error, also if it never ran. */
+json_t *vms_end(struct vms *v, const char *name, struct err *e);
 
 /* The run directory of one that runs; valid until the loop goes on. NULL: with the error. */
 const struct rundir *vms_run(struct vms *v, const char *name, struct err *e);

@@ -57,6 +57,8 @@ struct vms {
 const char *vms_state(const struct vm *vm);
 /* vmlist.c: all that is told of it, the caller's; its members may be those of the definition. */
 json_t *vms_describe(struct vm *vm);
+/* vmlist.c: of exit.json, or NULL, what vms_end() says. The caller's. */
+json_t *vms_end_of(const json_t *exit);
 struct vm *vms_find(struct vms *v, const char *name);
 const char *vms_text(const json_t *j, const char *key);
 /* Tells its state, if it is another than before. */

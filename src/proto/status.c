@@ -28,18 +28,25 @@ static const char *next_step(const struct err *e)
 	return strstr(e->msg, rest) ? "" : e->hint;
 }
 
-int status_fail(const struct err *e, enum status status)
+const char *status_sentence(const struct err *e, char text[STATUS_SENTENCE_MAX])
 {
 	const char *step = next_step(e);
 
+	snprintf(text, STATUS_SENTENCE_MAX, *step ? "%s (%s)" : "%s", e->msg[0] ? e->msg : "failed",
+		 step);
+	return text;
+}
+
+int status_fail(const struct err *e, enum status status)
+{
+	char sentence[STATUS_SENTENCE_MAX];
 	_autojson json_t *j = json_errors ? control_error_json(e) : NULL;
 	_autofree char *text = j ? json_text(j) : NULL;
 
 	if (text)
 		fprintf(stderr, "%s\n", text);
 	else
-		fprintf(stderr, *step ? "lodge: %s (%s)\n" : "lodge: %s\n",
-			e->msg[0] ? e->msg : "failed", step);
+		fprintf(stderr, "lodge: %s\n", status_sentence(e, sentence));
 	return status;
 }
 

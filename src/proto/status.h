@@ -19,6 +19,10 @@ enum status {
 	STATUS_INTERRUPTED = 130,
 };
 
+#define STATUS_SENTENCE_MAX (sizeof(((struct err *)0)->msg) + sizeof(((struct err *)0)->hint) + 4)
+
+/* What is wrong and, unless that says so already, what to do. Returns `text`. */
+const char *status_sentence(const struct err *e, char text[STATUS_SENTENCE_MAX]);
 /* Prints e to stderr and returns `status`. */
 int status_fail(const struct err *e, enum status status);
 /* The status that the error of a named VM is: not found, conflict, no permission, time-out, or another. */

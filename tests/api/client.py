@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # client.py - what the tests of lodged's API share: a daemon of their own, HTTP and WebSocket by hand (so that also what is wrong can
-# be said), the schemas of docs/api/lodge.json, certificates.
+# be said), the description in docs/api, certificates.
 import atexit
 import base64
 import hashlib
@@ -18,8 +18,8 @@ import tempfile
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-with open(TOP + "/docs/api/lodge.json", encoding="utf-8") as f:
-    API = json.load(f)
+with open(TOP + "/docs/api/lodge.json", encoding="utf-8") as f, open(TOP + "/docs/api/schemas.json", encoding="utf-8") as g:
+    API = {**json.load(f), "components": json.load(g)["components"]}  # what refers to schemas.json finds it here
 CMDLINE = os.environ.get("cmdline_base", "console=ttyS0 panic=-1").replace("quiet ", "")
 
 bad = 0
@@ -51,7 +51,7 @@ def wait_for(what, seconds, check):
 def resolve(node):
     while "$ref" in node:
         at = API
-        for part in node["$ref"].split("/")[1:]:
+        for part in node["$ref"].split("#")[1].split("/")[1:]:
             at = at[part]
         node = at
     return node

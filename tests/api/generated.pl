@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# generated.pl SOCKET LODGE.JSON KERNEL INITRD CMDLINE: the life of a VM by a client that is made of lodge.json alone, by OpenAPI::Client, which
+# generated.pl SOCKET LODGE.JSON KERNEL INITRD CMDLINE: the life of a VM by a client that is made of lodge.json (with schemas.json beside it) alone, by OpenAPI::Client, which
 # also checks the description itself, each request before it is sent.
 use strict;
 use warnings;
@@ -33,11 +33,14 @@ expect("startVm", operation($client->startVm({name => "made"})), "done");
 expect("getVm", $client->getVm({name => "made"})->res->json->{state}, "running");
 expect("getInfo", $client->getInfo({name => "made"})->res->json->{state}, "running");
 expect("explainVm", $client->explainVm({name => "made"})->res->json->{state}, "running");
+expect("getHost", $client->getHost({})->res->json->{vms}{running}, 1);
+expect("askGuest", $client->askGuest({name => "made", body => {command => "fs-status", wait => 60}})->res->json->{result}, "thawed");
 expect("addNet", $client->addNet({name => "made", body => {net => "user"}})->res->json->{id}, "net0");
 expect("removeNet", $client->removeNet({name => "made", body => {net => "net0", force => true}})->res->code, 204);
 expect("addDisk of none", $client->addDisk({name => "made", body => {disk => "/none"}})->res->json->{error}{id}, "not-found");
 expect("pauseVm", $client->pauseVm({name => "made"})->res->code, 204);
 expect("stopVm", operation($client->stopVm({name => "made", body => {force => true}})), "done");
+expect("getEnd", $client->getEnd({name => "made"})->res->json->{cause}, "quit");
 expect("listVms", join(" ", map { $_->{name} } @{$client->listVms({state => "stopped"})->res->json->{vms}}), "made");
 expect("listOperations", scalar @{$client->listOperations({vm => "made", limit => 10})->res->json->{operations}}, 2);
 expect("removeVm", $client->removeVm({name => "made"})->res->code, 204);
