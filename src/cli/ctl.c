@@ -10,6 +10,7 @@
 
 #include "cli/daemon.h"
 #include "cli/remote.h"
+#include "cli/show.h"
 #include "cli/vm.h"
 #include "keeper/plug.h"
 #include "util/clock.h"
@@ -72,10 +73,27 @@ static void ctl_print_sandbox(const json_t *layers)
 		const char *name = json_string_value(json_object_get(l, "layer"));
 		const char *note = json_string_value(json_object_get(l, "note"));
 
-		printf("sandbox.%-18s %s%s%s%s\n", name ? name : "?",
+		char word[64], more[400];
+
+		printf("sandbox.%-18s %s%s%s%s\n", err_quote(word, sizeof(word), name ? name : "?"),
 		       json_is_true(json_object_get(l, "on")) ? "on" : "OFF",
-		       note && *note ? " (" : "", note ? note : "", note && *note ? ")" : "");
+		       note && *note ? " (" : "", err_quote(more, sizeof(more), note ? note : ""),
+		       note && *note ? ")" : "");
 	}
+}
+
+static void ctl_print_member(const char *key, char between, const json_t *value)
+{
+	_autofree char *text = json_is_string(value) ?
+				       NULL :
+				       json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+
+	show_text(key, false, stdout);
+	putchar(between);
+	show_text(json_is_string(value) ? json_string_value(value) :
+		  text			? text :
+					  "?",
+		  false, stdout);
 }
 
 /* The objects of a list, one a line: "key=value ...". */
@@ -91,15 +109,8 @@ static void ctl_print_list(const json_t *list)
 
 		json_object_foreach(j, key, value)
 		{
-			_autofree char *text = json_is_string(value) ?
-						       NULL :
-						       json_dumps(value,
-								  JSON_COMPACT | JSON_ENCODE_ANY);
-
-			printf("%s%s=%s", space, key,
-			       json_is_string(value) ? json_string_value(value) :
-			       text		     ? text :
-						       "?");
+			fputs(space, stdout);
+			ctl_print_member(key, '=', value);
 			space = " ";
 		}
 		printf("\n");
@@ -114,27 +125,20 @@ static void ctl_print(const json_t *result)
 
 	json_object_foreach((json_t *)(uintptr_t)result, key, value)
 	{
-		_autofree char *text = NULL;
-
 		if (json_is_array(value) && json_object_size(result) == 1) {
 			ctl_print_list(value);
 			continue;
 		}
-
 		if (json_is_string(value) && !strcmp(key, "text")) {
-			printf("%s", json_string_value(value));
+			show_text(json_string_value(value), true, stdout);
 			continue;
 		}
 		if (!strcmp(key, "sandbox")) {
 			ctl_print_sandbox(value);
 			continue;
 		}
-		if (json_is_string(value)) {
-			printf("%s %s\n", key, json_string_value(value));
-			continue;
-		}
-		text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-		printf("%s %s\n", key, text ? text : "?");
+		ctl_print_member(key, ' ', value);
+		putchar('\n');
 	}
 }
 

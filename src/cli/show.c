@@ -29,6 +29,23 @@ static const char *cell(const json_t *v, char buf[CELL_MAX])
 	return err_quote(buf, CELL_MAX, text ? text : "?");
 }
 
+void show_text(const char *text, bool lines, FILE *to)
+{
+	char piece[CELL_MAX];
+
+	while (*text) {
+		size_t n = MIN(strcspn(text, "\n\t"), sizeof(piece) - 1);
+
+		while (n > 1 && text[n] && ((unsigned char)text[n] & 0xc0) == 0x80)
+			n--; /* not within a character */
+		snprintf(piece, sizeof(piece), "%.*s", (int)n, text);
+		fputs(err_quote(piece, sizeof(piece), piece), to);
+		text += n;
+		if (*text == '\n' || *text == '\t')
+			fputc(lines ? *text++ : (text++, '?'), to);
+	}
+}
+
 static void show_json(const json_t *j, FILE *to)
 {
 	json_dumpf(j, to, JSON_INDENT(2) | JSON_ENCODE_ANY);
@@ -47,7 +64,8 @@ static void yaml_object(const json_t *j, int depth, bool first_here, FILE *to)
 		if (!first_here)
 			fprintf(to, "%*s", depth * 2, "");
 		first_here = false;
-		fprintf(to, "%s:", key);
+		show_text(key, false, to);
+		fputc(':', to);
 		yaml_value(v, depth + 1, to);
 	}
 }
@@ -181,12 +199,12 @@ int show_rows(const json_t *rows, const struct show_column *columns, enum show_f
 static void show_lines(const json_t *j, const char *before, bool csv, FILE *to)
 {
 	const char *key;
-	char buf[CELL_MAX], path[128];
+	char buf[CELL_MAX], path[128], word[128];
 	json_t *v;
 
 	json_object_foreach((json_t *)(uintptr_t)j, key, v)
 	{
-		snprintf(path, sizeof(path), "%s%s", before, key);
+		snprintf(path, sizeof(path), "%s%s", before, err_quote(word, sizeof(word), key));
 		if (json_is_object(v)) {
 			strncat(path, ".", sizeof(path) - strlen(path) - 1);
 			show_lines(v, path, csv, to);

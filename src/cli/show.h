@@ -20,6 +20,8 @@ struct show_column {
 int show_rows(const json_t *rows, const struct show_column *columns, enum show_format f, FILE *to);
 /* One object; the table is a line for each member, nested ones with dots. */
 int show_object(const json_t *j, enum show_format f, FILE *to);
+/* A text as it is, but for what a terminal would take for an order; `lines`: line ends and tabs may be in it. */
+void show_text(const char *text, bool lines, FILE *to);
 /* One member of each row, a line each. */
 int show_names(const json_t *rows, const char *key, FILE *to);
 /* A number of bytes becomes a text for people, "512 MiB"; no number: nothing happens. */

@@ -56,9 +56,12 @@ const char *err_quote(char *dst, size_t size, const char *text)
 	if (!size)
 		return dst;
 	for (i = 0; text[i] && i + 1 < size; i++) {
-		unsigned char c = (unsigned char)text[i];
+		unsigned char c = (unsigned char)text[i], last = i ? (unsigned char)text[i - 1] : 0;
+		bool second = last == 0xc2 && c >= 0x80 && c <= 0x9f;
 
-		dst[i] = (c < 0x20 || c == 0x7f) ? '?' : text[i];
+		dst[i] = (c < 0x20 || c == 0x7f || second) ? '?' : text[i];
+		if (second) /* U+0080 to U+009F: to a terminal they are what ESC and a letter are */
+			dst[i - 1] = '?';
 	}
 	dst[i] = '\0';
 	if (text[i] && size > 4) {

@@ -29,7 +29,7 @@ int err_errno(struct err *e, int code, const char *fmt, ...) PRINTF_FORMAT(3, 4)
 int err_field(struct err *e, const char *field, const char *value);
 int err_limit(struct err *e, const char *fmt, ...) PRINTF_FORMAT(2, 3);
 int err_hint(struct err *e, const char *fmt, ...) PRINTF_FORMAT(2, 3);
-/* Copies text for a message: control bytes become '?', and what is too long ends in "...". Returns dst. */
+/* Copies text for a message: control characters become '?', and what is too long ends in "...". Returns dst. */
 const char *err_quote(char *dst, size_t size, const char *text);
 
 #ifdef __clang_analyzer__

@@ -42,6 +42,12 @@ static void test_quote(void **state)
 	/* Not cut inside of a character: "abc" and two bytes of u-umlaut. */
 	assert_string_equal(err_quote(out, sizeof(out), "abc\xc3\xbc\xc3\xbc\xc3\xbc"), "abc...");
 	assert_string_equal(err_quote(out, sizeof(out), "\x1b[2J"), "?[2J");
+	/* U+009B is ESC [ in one; U+00A0, behind those, is none. */
+	assert_string_equal(err_quote(out, sizeof(out),
+				      "a\xc2\x9b"
+				      "2J"),
+			    "a??2J");
+	assert_string_equal(err_quote(out, sizeof(out), "a\xc2\xa0"), "a\xc2\xa0");
 }
 
 /* What log_write sends to stderr. */
