@@ -105,7 +105,7 @@ static int current(const char *name, json_t **def, struct err *e)
 		*e = (struct err){0};
 		return 0;
 	}
-	return r < 0 ? r : -e->code;
+	return daemon_refused(r, e);
 }
 
 /* Appends a row for each key that is not the same: {"name","key","is","wanted"}. */
@@ -240,8 +240,8 @@ static int apply_one(json_t *def, bool start, const char **what, struct err *e)
 	snprintf(path, sizeof(path), is ? "/1.0/vms/%.64s" : "/1.0/vms", name);
 	if (!is || json_array_size(rows)) {
 		r = daemon_call(is ? "PATCH" : "POST", path, change, NULL, e);
-		if (r < 0 || r >= 400)
-			return r < 0 ? r : -e->code;
+		if (r != (is ? 200 : 201))
+			return daemon_refused(r, e);
 	}
 	if (!start)
 		return 0;

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/guestio.h"
 #include "cli/progress.h"
 #include "keeper/launch.h"
 #include "proto/rundir.h"
@@ -208,7 +209,7 @@ int daemon_send(const struct daemon_conn *c, const void *data, size_t len)
 	while (len) {
 		ssize_t n = send(c->fd, text, len, MSG_NOSIGNAL);
 
-		if (n < 0 && errno != EINTR)
+		if (n < 0 && (errno != EINTR || guestio_told()))
 			return -errno;
 		text += MAX(n, 0);
 		len -= (size_t)MAX(n, 0);
@@ -263,19 +264,39 @@ int daemon_error(const json_t *holder, struct err *e)
 		       err_quote(shown, sizeof(shown), message ? message : "lodged refuses that"));
 }
 
+int daemon_stranger(struct err *e)
+{
+	return err_set(e, EPROTO, "what answers in place of lodged is not lodged");
+}
+
+int daemon_refused(int r, struct err *e)
+{
+	return r < 0 ? r : r >= 400 ? -e->code : daemon_stranger(e);
+}
+
+int daemon_status(const char *head)
+{
+	const char *digits = head + 9;
+
+	if (strncmp(head, "HTTP/1.1 ", 9) != 0 || *digits < '1' || *digits > '5' ||
+	    strspn(digits, "0123456789") != 3)
+		return 0;
+	return atoi(digits);
+}
+
+/* Those of lodged's have JSON, but for 204, which has nothing. */
 static int parse(const struct buf *b, json_t **answer, struct err *e)
 {
 	const char *text = (const char *)b->data, *body = strstr(text, "\r\n\r\n");
 	_autojson json_t *j = NULL;
-	int status = 0;
+	int status = daemon_status(text);
 
-	if (strncmp(text, "HTTP/1.1 ", 9) == 0)
-		status = atoi(text + 9);
-	if (status < 200 || status > 599 || !body)
-		return err_set(e, EPROTO, "what answers in place of lodged is not lodged");
+	if (status < 200 || (status >= 300 && status < 400) || !body)
+		return daemon_stranger(e);
 	body += 4;
-	if (*body && json_parse(body, strlen(body), ANSWER_MAX, "lodged's answer", &j, e) < 0)
-		return -EPROTO;
+	if (status != 204 &&
+	    json_parse(body, strlen(body), ANSWER_MAX, "lodged's answer", &j, NULL) < 0)
+		return daemon_stranger(e);
 	if (status >= 400)
 		(void)daemon_error(j, e);
 	if (answer)
@@ -311,6 +332,8 @@ int daemon_call(const char *method, const char *path, const json_t *body, json_t
 		r = err_errno(e, -r, "lodged does not answer");
 	else
 		r = parse(&b, answer, e);
+	if (r == 204 && !strcmp(method, "GET"))
+		r = daemon_stranger(e);
 	buf_fini(&b);
 	daemon_close(&c);
 	return r;
@@ -364,11 +387,11 @@ int daemon_operate(const char *name, const char *verb, const json_t *body, struc
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s/%s", name, verb);
 	r = daemon_call("POST", path, body, &begun, e);
 	if (r != 202)
-		return r < 0 ? r : -e->code;
+		return daemon_refused(r, e);
 	r = follow(name, verb, json_integer_value(json_object_get(begun, "id")), &ended, e);
 	progress_clear();
 	if (r != 200)
-		return r < 0 ? r : -e->code;
+		return daemon_refused(r, e);
 	state = json_string_value(json_object_get(ended, "state"));
 	if (state && !strcmp(state, "done"))
 		return 0;

@@ -28,7 +28,10 @@ int daemon_connect(struct daemon_conn *c, struct err *e);
 /* After it ended unexpectedly: a sentence, if there is one. Returns -EPIPE. */
 int daemon_why(struct daemon_conn *c, struct err *e);
 void daemon_close(struct daemon_conn *c);
+/* -EINTR: we were told to end (guestio.h), and there may be a part of it on its way. */
 int daemon_send(const struct daemon_conn *c, const void *data, size_t len);
+/* The status of an answer that begins so; 0: it is none. */
+int daemon_status(const char *head);
 /* What an answer that is an error says, as a sentence with a code for status_of(). */
 int daemon_error(const json_t *answer, struct err *e);
 
@@ -39,6 +42,10 @@ int daemon_error(const json_t *answer, struct err *e);
  */
 int daemon_call(const char *method, const char *path, const json_t *body, json_t **answer,
 		struct err *e);
+/* Of what daemon_call() returned, and is not what was expected: -errno, and its sentence. */
+int daemon_refused(int r, struct err *e);
+/* Says that it is not lodged who answers. -EPROTO. */
+int daemon_stranger(struct err *e);
 /* Is a VM the daemon's? No daemon: no. */
 bool daemon_has(const char *name);
 /* Begins an operation for a VM and waits for its end. 0 or -errno. */

@@ -106,8 +106,10 @@ static int define(int argc, char **argv, bool create)
 	r = daemon_call(create ? "POST" : "PATCH", path, j, NULL, &e);
 	if (r == -ENOENT)
 		return dcmd_no_daemon();
-	if (r < 0 || r >= 400)
+	if (r != (create ? 201 : 200)) {
+		(void)daemon_refused(r, &e);
 		return status_fail(&e, status_of(&e));
+	}
 	if (o.start && daemon_operate(name, "start", NULL, &e) < 0)
 		return status_fail(&e, status_of(&e));
 	if (create)

@@ -201,8 +201,6 @@ static unsigned run_in_guest(struct exec *x, const struct exec_options *o, char 
 	if (guestio_told() || x->unread || (r == -ETIMEDOUT && clock_ns() >= x->deadline_ns)) {
 		kill_it(x);
 		*e = (struct err){0};
-		if (guestio_told())
-			return STATUS_INTERRUPTED;
 		if (x->unread)
 			return EXIT_OWN;
 		if (x->io.frames)
@@ -222,6 +220,10 @@ static int run(const struct exec_options *o, const char *path, char *const argv[
 	guestio_standard(&x.io, o->frames);
 	agent_init(&x.a);
 	status = run_in_guest(&x, o, argv, &e);
+	if (guestio_told()) {
+		e = (struct err){0};
+		status = STATUS_INTERRUPTED;
+	}
 	agent_fini(&x.a);
 	return guestio_end(&x.io, status, &e);
 }

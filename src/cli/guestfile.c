@@ -43,7 +43,9 @@ static int begin(struct guestfile *f, const char *vm, uint64_t wait_s, const cha
 	if (r)
 		return r;
 	guestio_hold(true);
-	r = agent_file_open(&f->a, path, mode, guest_call_deadline(), &f->handle, e);
+	r = guestio_told() ?
+		    err_set(e, EINTR, "interrupted") :
+		    agent_file_open(&f->a, path, mode, guest_call_deadline(), &f->handle, e);
 	guestio_hold(false);
 	return r;
 }

@@ -17,11 +17,15 @@
 #define GRACE_MS 50
 #define PLAIN_PIECE 4096u /* PIPE_BUF: a pipe that can be written to takes it at once */
 
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGALRM};
 static volatile sig_atomic_t told_to_end;
 
+/* A signal that comes just before a call waits is not seen by it, and some calls begin anew: so there is another one each second. */
 static void on_signal(int sig)
 {
-	told_to_end = sig;
+	if (sig != SIGALRM)
+		told_to_end = sig;
+	alarm(1);
 }
 
 void guestio_catch(void)
@@ -29,9 +33,8 @@ void guestio_catch(void)
 	const struct sigaction act = {.sa_handler = on_signal};
 
 	signal(SIGPIPE, SIG_IGN);
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
-	sigaction(SIGHUP, &act, NULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaction(signals[i], &act, NULL);
 }
 
 void guestio_hold(bool yes)
@@ -39,17 +42,15 @@ void guestio_hold(bool yes)
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
+	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&set, signals[i]);
 	sigprocmask(yes ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
 void guestio_finish(void)
 {
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
+	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
+		signal(signals[i], SIG_IGN);
 }
 
 bool guestio_told(void)

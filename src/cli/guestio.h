@@ -23,7 +23,7 @@ struct guestio {
 };
 
 void guestio_standard(struct guestio *io, bool frames);
-/* SIGINT, SIGTERM and SIGHUP are remembered from now on, and interrupt what waits. SIGPIPE is ignored. */
+/* SIGINT, SIGTERM and SIGHUP are remembered from now on, and interrupt what waits, then and later. SIGPIPE is ignored. */
 void guestio_catch(void);
 bool guestio_told(void);
 /* They wait meanwhile: what is begun is to be known of. */

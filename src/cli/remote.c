@@ -63,7 +63,7 @@ static json_t *row_of(const json_t *vm)
 
 int remote_rows(json_t *rows, struct err *e)
 {
-	char path[160] = "/1.0/vms";
+	char path[160] = "/1.0/vms", before[CONFIG_NAME_MAX + 1] = "";
 	bool more = true;
 
 	while (more) {
@@ -74,15 +74,20 @@ int remote_rows(json_t *rows, struct err *e)
 		int r = daemon_call("GET", path, NULL, &page, e);
 
 		if (r != 200)
-			return r < 0 ? r : -e->code;
+			return daemon_refused(r, e);
 		json_array_foreach(json_object_get(page, "vms"), i, vm)
 		{
 			last = json_string_value(json_object_get(vm, "name"));
 			json_array_append_new(rows, row_of(vm));
 		}
 		more = last && json_is_true(json_object_get(page, "more"));
-		if (more)
-			snprintf(path, sizeof(path), "/1.0/vms?after=%.64s", last);
+		/* Pages without end are not lodged's. */
+		if (more && (config_check_name(last, NULL) < 0 || strcmp(last, before) <= 0))
+			return daemon_stranger(e);
+		if (more) {
+			strcpy(before, last);
+			snprintf(path, sizeof(path), "/1.0/vms?after=%s", last);
+		}
 	}
 	return 0;
 }
@@ -96,8 +101,10 @@ json_t *remote_describe(const char *name, struct err *e)
 
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s", name);
 	r = daemon_call("GET", path, NULL, &vm, e);
-	if (r != 200)
+	if (r != 200) {
+		(void)daemon_refused(r, e);
 		return NULL;
+	}
 	j = row_of(vm);
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s/info", name);
 	/* It may have ended meanwhile: then there is less to say. */
@@ -116,7 +123,7 @@ static int post(const char *name, const char *verb, struct err *e)
 
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s/%s", name, verb);
 	r = daemon_call("POST", path, NULL, NULL, e);
-	return r == 204 ? 0 : r < 0 ? r : -e->code;
+	return r == 204 ? 0 : daemon_refused(r, e);
 }
 
 int remote_pause(const char *name, const struct vm_options *o, int *status, struct err *e)
@@ -147,18 +154,15 @@ int remote_logs(const char *name, const struct vm_options *o, int *status, struc
 	size_t length;
 	int r;
 
-	if (o->follow) {
-		struct vm_options watch = {.watch = true, .tail = o->tail};
-
-		return remote_console(name, &watch, status, e);
-	}
+	if (o->follow)
+		return remote_console(name, o, status, e);
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s/logs?tail=%llu", name,
 		 (unsigned long long)MIN(o->tail, (uint64_t)GIB));
 	r = remote_ws_get(&s, path, "Connection: close\r\n", head, &length, e);
 	if (r == 200)
 		r = remote_ws_body(&s, length, e);
 	else if (r > 0)
-		r = remote_ws_error(&s, length, e);
+		r = remote_ws_error(&s, r, length, e);
 	if (r == 0 && write_out(s.got.data + s.got.pos, length) < 0)
 		*status = STATUS_RUNTIME;
 	remote_ws_close(&s);
@@ -167,15 +171,18 @@ int remote_logs(const char *name, const struct vm_options *o, int *status, struc
 
 /* ---- events ---- */
 
-/* Prints each as it came. 1: it was the end of the VM. */
-static int print_event(const struct ws_message *m)
+/* Prints it as a line. 1: it was the end of the VM. */
+static int print_event(const struct ws_message *m, struct err *e)
 {
 	_autojson json_t *j = json_loadb((const char *)m->data, m->len, 0, NULL);
 	const char *type = json_string_value(json_object_get(j, "type"));
 	const char *state = json_string_value(json_object_get(j, "state"));
+	_autofree char *text = j ? json_text(j) : NULL;
 
-	if (write_out(m->data, m->len) < 0 || write_out("\n", 1) < 0)
-		return -EIO;
+	if (!text)
+		return daemon_stranger(e);
+	if (write_out(text, strlen(text)) < 0 || write_out("\n", 1) < 0)
+		return err_set(e, EIO, "cannot write what happens");
 	return type && state && !strcmp(type, "vm") &&
 	       (!strcmp(state, "stopped") || !strcmp(state, "removed"));
 }
@@ -193,18 +200,18 @@ int remote_events(const char *name, const struct vm_options *o, int *status, str
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s", name);
 	r = daemon_call("GET", path, NULL, NULL, e);
 	if (r != 200)
-		return r < 0 ? r : -e->code;
+		return daemon_refused(r, e);
 	snprintf(path, sizeof(path), "/1.0/events?vm=%.64s", name);
 	r = remote_ws_open(&s, path, e);
 	while (r == 0) {
 		r = remote_ws_take(&s, &m, e);
 		if (r == 1)
-			r = print_event(&m);
+			r = print_event(&m, e);
 		else if (r == 0 && remote_ws_more(&s, e) <= 0)
 			r = daemon_why(&s.conn, e);
 	}
 	remote_ws_close(&s);
-	return r == 1 || (r == -ENOTCONN && !e->code) ? 0 : r < 0 && e->code ? -e->code : r;
+	return r == 1 || (r == -ENOTCONN && !e->code) ? 0 : -e->code;
 }
 
 /* ---- the console ---- */
@@ -213,7 +220,8 @@ struct console {
 	const char *name;
 	struct remote_ws s;
 	struct escape escape;
-	bool raw, paused, stdin_open, leave;
+	bool watch, log; /* what is typed goes nowhere; nor is it read */
+	bool greeted, raw, paused, stdin_open, leave;
 };
 
 static void act(struct console *c, enum escape_action action)
@@ -254,7 +262,7 @@ static int read_keys(struct console *c)
 			used = len = (size_t)n - i;
 			what = in + i;
 		}
-		if (len && remote_ws_send(&c->s, WS_BINARY, what, len) < 0)
+		if (len && !c->watch && remote_ws_send(&c->s, WS_BINARY, what, len) < 0)
 			return -EPIPE;
 		act(c, action);
 	}
@@ -262,13 +270,16 @@ static int read_keys(struct console *c)
 }
 
 /* The first message, who types. */
-static void greet(struct console *c, const struct ws_message *m, bool watch)
+static void greet(struct console *c, const struct ws_message *m)
 {
 	_autojson json_t *j = json_loadb((const char *)m->data, m->len, 0, NULL);
 	const char *mode = json_string_value(json_object_get(j, "mode"));
 	bool writer = mode && !strcmp(mode, "write");
 
-	if (!writer && !watch)
+	if (c->greeted || c->log)
+		return;
+	c->greeted = true;
+	if (!writer && !c->watch)
 		fprintf(stderr,
 			"lodge: somebody else types into this console, you only watch (--take changes that)\n");
 	if (term_usable() && term_raw() == 0)
@@ -280,7 +291,7 @@ static void greet(struct console *c, const struct ws_message *m, bool watch)
 }
 
 /* Until it is closed (-ENOTCONN), we leave (0), or something fails. */
-static int console_pump(struct console *c, bool watch, struct err *e)
+static int console_pump(struct console *c, struct err *e)
 {
 	struct ws_message m;
 	int r = 0;
@@ -291,15 +302,15 @@ static int console_pump(struct console *c, bool watch, struct err *e)
 
 		while ((r = remote_ws_take(&c->s, &m, e)) == 1) {
 			if (m.op == WS_TEXT)
-				greet(c, &m, watch);
+				greet(c, &m);
 			else if (write_out(m.data, m.len) < 0)
-				return -EIO;
+				return err_set(e, EIO, "cannot write what the guest says");
 		}
 		if (r < 0)
 			return r;
 		if (poll(p, 2, -1) < 0) {
 			if (errno != EINTR)
-				return -errno;
+				return err_errno(e, errno, "cannot wait for lodged");
 			continue;
 		}
 		if (p[0].revents && remote_ws_more(&c->s, e) <= 0)
@@ -312,8 +323,11 @@ static int console_pump(struct console *c, bool watch, struct err *e)
 
 int remote_console(const char *name, const struct vm_options *o, int *status, struct err *e)
 {
-	struct console c = {.name = name, .stdin_open = !o->watch};
-	const char *mode = o->watch ? "watch" : o->take ? "take" : "write";
+	struct console c = {.name = name,
+			    .watch = o->watch || o->follow,
+			    .log = o->follow,
+			    .stdin_open = !o->follow};
+	const char *mode = c.watch ? "watch" : o->take ? "take" : "write";
 	char path[200];
 	int r;
 
@@ -322,10 +336,10 @@ int remote_console(const char *name, const struct vm_options *o, int *status, st
 		 (unsigned long long)MIN(o->tail, (uint64_t)GIB));
 	r = remote_ws_open(&c.s, path, e);
 	if (r == 0)
-		r = console_pump(&c, o->watch, e);
+		r = console_pump(&c, e);
 	term_restore();
 	if (c.raw)
 		fprintf(stderr, "\n");
 	remote_ws_close(&c.s);
-	return r == -ENOTCONN && !e->code ? 0 : r < 0 && e->code ? -e->code : MIN(r, 0);
+	return r == -ENOTCONN && !e->code ? 0 : r < 0 ? -e->code : 0;
 }

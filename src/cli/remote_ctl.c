@@ -93,7 +93,7 @@ int remote_ctl(const struct remote_ctl *c, json_t **result, struct err *e)
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s/%s", c->vm, w->path);
 	r = daemon_call(w->method, path, body, &answer, e);
 	if (r < 0 || r >= 400)
-		return r < 0 ? r : -e->code;
+		return daemon_refused(r, e);
 	if (!w->shown[0]) {
 		*result = json_incref(answer);
 		return 0;

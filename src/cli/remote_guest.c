@@ -51,14 +51,20 @@ static int give_out(struct talk *t, int fd, const uint8_t *data, size_t len)
 	return 0;
 }
 
-static void take_end(struct talk *t, const struct ws_message *m)
+/* What is no end, or says that what failed went well, must not pass for a success. */
+static int take_end(struct talk *t, const struct ws_message *m, struct err *e)
 {
 	_autojson json_t *j = json_loadb((const char *)m->data, m->len, 0, NULL);
+	bool failed = json_is_object(json_object_get(j, "error"));
+	uint64_t status;
 
+	if (!j || json_get_u64(j, "status", true, failed, UINT8_MAX, &status, NULL) < 0)
+		return daemon_stranger(e);
 	t->over = true;
-	t->status = (unsigned)json_integer_value(json_object_get(j, "status"));
-	if (!j || json_object_get(j, "error"))
+	t->status = (unsigned)status;
+	if (failed)
 		(void)daemon_error(j, &t->why);
+	return 0;
 }
 
 static int take(struct talk *t, const struct ws_message *m, struct err *e)
@@ -66,8 +72,8 @@ static int take(struct talk *t, const struct ws_message *m, struct err *e)
 	int r = 0;
 
 	if (m->op == WS_TEXT)
-		take_end(t, m);
-	else if (m->len && (m->data[0] == FRAME_OUTPUT || m->data[0] == FRAME_ERROR))
+		return take_end(t, m, e);
+	if (m->len && (m->data[0] == FRAME_OUTPUT || m->data[0] == FRAME_ERROR))
 		r = give_out(t, m->data[0] == FRAME_OUTPUT ? t->io->out : t->io->err, m->data + 1,
 			     m->len - 1);
 	t->unread = r == -EPIPE;
@@ -216,7 +222,7 @@ int remote_guest(const char *name, const char *command, uint64_t wait_s, json_t 
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s/guest", name);
 	r = daemon_call("POST", path, body, &answer, e);
 	if (r != 200)
-		return r < 0 ? r : -e->code;
+		return daemon_refused(r, e);
 	*result = json_incref(json_object_get(answer, "result"));
 	return 0;
 }

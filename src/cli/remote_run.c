@@ -103,7 +103,7 @@ static int define(const char *name, char is[CONFIG_NAME_MAX + 1], const json_t *
 		if (!def)
 			return err_set(e, EINVAL, "a word is not valid UTF-8");
 		r = daemon_call("POST", "/1.0/vms", def, NULL, e);
-		r = r == 201 ? 0 : r < 0 ? r : -e->code;
+		r = r == 201 ? 0 : daemon_refused(r, e);
 	}
 	return r;
 }

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
+#include "cli/guestio.h"
 #include "util/base64.h"
 
 #define ANSWER_MAX ((size_t)4 * 1024 * 1024)
@@ -29,7 +30,9 @@ int remote_ws_more(struct remote_ws *s, struct err *e)
 
 	do
 		n = recv(s->conn.fd, piece, sizeof(piece), 0);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && errno == EINTR && !guestio_told());
+	if (n < 0 && errno == EINTR)
+		return err_set(e, EINTR, "interrupted");
 	if (n < 0)
 		return err_errno(e, errno, "lodged does not answer");
 	if (s->got.pos == s->got.len)
@@ -61,18 +64,19 @@ int remote_ws_get(struct remote_ws *s, const char *path, const char *fields,
 	do {
 		r = remote_ws_more(s, e);
 		if (r <= 0)
-			return daemon_why(&s->conn, e);
+			return r == -EINTR ? r : daemon_why(&s->conn, e);
 		end = memmem(s->got.data, s->got.len, "\r\n\r\n", 4);
 	} while (!end && s->got.len < REMOTE_WS_HEAD_MAX);
 	n = end ? (size_t)(end - (const char *)s->got.data) + 4 : REMOTE_WS_HEAD_MAX;
-	if (n >= REMOTE_WS_HEAD_MAX || strncmp((const char *)s->got.data, "HTTP/1.1 ", 9) != 0)
-		return err_set(e, EPROTO, "what answers in place of lodged is not lodged");
+	if (n >= REMOTE_WS_HEAD_MAX)
+		return daemon_stranger(e);
 	memcpy(head, s->got.data, n);
 	head[n] = '\0';
 	s->got.pos = n;
+	r = daemon_status(head);
 	field = strcasestr(head, "\r\nContent-Length:");
-	*length = field ? strtoul(field + 17, NULL, 10) : 0;
-	return atoi(head + 9);
+	*length = field ? strtoul(field + 17, NULL, 10) : ANSWER_MAX;
+	return r ? r : daemon_stranger(e);
 }
 
 int remote_ws_body(struct remote_ws *s, size_t length, struct err *e)
@@ -84,14 +88,14 @@ int remote_ws_body(struct remote_ws *s, size_t length, struct err *e)
 	return r == 0 ? daemon_why(&s->conn, e) : MIN(r, 0);
 }
 
-int remote_ws_error(struct remote_ws *s, size_t length, struct err *e)
+int remote_ws_error(struct remote_ws *s, int status, size_t length, struct err *e)
 {
 	_autojson json_t *j = NULL;
-	int r = remote_ws_body(s, length, e);
+	int r = status < 400 ? daemon_stranger(e) : remote_ws_body(s, length, e);
 
-	if (r == 0)
-		r = json_parse((const char *)s->got.data + s->got.pos, length, ANSWER_MAX,
-			       "lodged's answer", &j, e);
+	if (r == 0 && json_parse((const char *)s->got.data + s->got.pos, length, ANSWER_MAX,
+				 "lodged's answer", &j, NULL) < 0)
+		r = daemon_stranger(e);
 	return r < 0 ? r : daemon_error(j, e);
 }
 
@@ -119,7 +123,7 @@ int remote_ws_open(struct remote_ws *s, const char *path, struct err *e)
 	if (r < 0)
 		return r;
 	if (r != 101)
-		return remote_ws_error(s, length, e);
+		return remote_ws_error(s, r, length, e);
 	snprintf(wanted, sizeof(wanted), "Sec-WebSocket-Accept: %s\r\n", accept);
 	return strcasestr(head, wanted) ? 0 : err_set(e, EPROTO, "what answers is not a WebSocket");
 }

@@ -15,15 +15,15 @@ struct remote_ws {
 	struct ws_reader reader;
 };
 
-/* Takes what comes next. 1; 0: the end; -errno. */
+/* Takes what comes next. 1; 0: the end; -EINTR: we were told to end (guestio.h); -errno. */
 int remote_ws_more(struct remote_ws *s, struct err *e);
-/* Sends a GET and takes the head of its answer: the status; *length of the body that follows. Close it in any case. */
+/* Sends a GET and takes the head of its answer: the status, or -errno; *length of the body that follows. Close it in any case. */
 int remote_ws_get(struct remote_ws *s, const char *path, const char *fields,
 		  char head[REMOTE_WS_HEAD_MAX], size_t *length, struct err *e);
 /* The body, of which `length` bytes are to come. */
 int remote_ws_body(struct remote_ws *s, size_t length, struct err *e);
-/* Of an answer that is an error: -errno and its sentence. */
-int remote_ws_error(struct remote_ws *s, size_t length, struct err *e);
+/* Of an answer that was not expected: -errno and its sentence. */
+int remote_ws_error(struct remote_ws *s, int status, size_t length, struct err *e);
 void remote_ws_close(struct remote_ws *s);
 
 /* A GET that becomes a WebSocket. Close it in any case. */

@@ -373,7 +373,7 @@ static int rm_managed(const char *name, const struct vm_options *o, struct err *
 	}
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s", name);
 	got = daemon_call("DELETE", path, NULL, NULL, e);
-	return got == 204 ? 0 : got < 0 ? got : -e->code;
+	return got == 204 ? 0 : daemon_refused(got, e);
 }
 
 int vm_rm(int argc, char **argv)
@@ -445,7 +445,7 @@ static int wait_remote(const char *name, const struct vm_options *o, int *status
 						 UINT64_C(3600)));
 		r = daemon_call("GET", path, NULL, &end, e);
 		if (r != 200)
-			return r < 0 ? r : -e->code;
+			return daemon_refused(r, e);
 		if (!json_is_true(json_object_get(end, "running")))
 			return end_status(name, end, status, e);
 		if (clock_ns() >= deadline)

@@ -388,7 +388,7 @@ static int info_managed(const char *name, const struct vm_options *o, struct err
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s", name);
 	got = daemon_call("GET", path, NULL, &def, e);
 	if (got != 200)
-		return got < 0 ? got : -e->code;
+		return daemon_refused(got, e);
 	if (rundir_open(&r, name, NULL) == 0) {
 		j = vm_describe(&r);
 		if (j)
@@ -413,7 +413,7 @@ static int info_remote(const char *name, const struct vm_options *o, int *status
 	_autojson json_t *j = remote_describe(name, e);
 
 	if (!j)
-		return e->code ? -e->code : -EIO;
+		return -e->code;
 	if (o->format == SHOW_TABLE)
 		vm_humanise(j);
 	if (show_object(j, (enum show_format)o->format, stdout) < 0)

@@ -263,6 +263,12 @@ static void add_lodged(const char *name, json_t *facts)
 
 /* ---- the command ---- */
 
+static int print_sentence(const char *sentence, struct err *e)
+{
+	show_text(sentence, true, stdout);
+	return putchar('\n') < 0 ? err_set(e, EIO, "cannot write the answer") : 0;
+}
+
 static int answer(json_t *facts, const struct vm_options *o, struct err *e)
 {
 	_autojson json_t *findings = why_judge(facts), *j = NULL;
@@ -271,10 +277,8 @@ static int answer(json_t *facts, const struct vm_options *o, struct err *e)
 
 	if (!sentence)
 		return err_set(e, ENOMEM, "out of memory");
-	if (o->format == SHOW_TABLE && !o->frames) {
-		puts(sentence);
-		return 0;
-	}
+	if (o->format == SHOW_TABLE && !o->frames)
+		return print_sentence(sentence, e);
 	j = json_pack("{s:s, s:s, s:s, s:O}", "name", why_text(vm, "name"), "state",
 		      why_text(vm, "state"), "sentence", sentence, "findings", findings);
 	if (!j)
@@ -348,11 +352,9 @@ static int why_remote(const char *name, const struct vm_options *o, int *status,
 	snprintf(path, sizeof(path), "/1.0/vms/%.64s/why", name);
 	r = daemon_call("GET", path, NULL, &j, e);
 	if (r != 200)
-		return r < 0 ? r : -e->code;
+		return daemon_refused(r, e);
 	if (o->format == SHOW_TABLE)
-		return puts(why_text(j, "sentence")) < 0 ?
-			       err_set(e, EIO, "cannot write the answer") :
-			       0;
+		return print_sentence(why_text(j, "sentence"), e);
 	return show_object(j, (enum show_format)o->format, stdout) < 0 ?
 		       err_set(e, EIO, "cannot write the answer") :
 		       0;
