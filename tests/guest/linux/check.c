@@ -32,7 +32,8 @@
 #define CLOCK_THREADS_MAX 16u
 #define SLEEPS 10u
 #define SLEEP_NS (10 * NS_PER_MS)
-#define SLEEP_MEDIAN_MAX_NS (200 * NS_PER_MS) /* a busy host may be late, a broken timer is later */
+#define SLEEP_MEDIAN_MAX_NS (200 * NS_PER_MS) /* a broken timer is later */
+#define SLEEP_TRIES 20u			      /* a busy host may be late, but not always */
 
 static bool row(bool ok, const char *what, const char *text)
 {
@@ -201,16 +202,19 @@ static bool check_sleep(void)
 {
 	int64_t took[SLEEPS];
 	char text[160];
-	unsigned i;
+	unsigned i, tries = 0;
 
-	for (i = 0; i < SLEEPS; i++) {
-		struct timespec ts = {.tv_nsec = SLEEP_NS};
-		int64_t start = now_ns();
+	do {
+		for (i = 0; i < SLEEPS; i++) {
+			struct timespec ts = {.tv_nsec = SLEEP_NS};
+			int64_t start = now_ns();
 
-		nanosleep(&ts, NULL);
-		took[i] = now_ns() - start;
-	}
-	qsort(took, SLEEPS, sizeof(took[0]), compare_int64);
+			nanosleep(&ts, NULL);
+			took[i] = now_ns() - start;
+		}
+		qsort(took, SLEEPS, sizeof(took[0]), compare_int64);
+	} while (took[0] >= SLEEP_NS && took[SLEEPS / 2] > SLEEP_MEDIAN_MAX_NS &&
+		 ++tries < SLEEP_TRIES);
 	snprintf(text, sizeof(text), "%u of 10 ms took %.1f to %.1f ms, median %.1f", SLEEPS,
 		 (double)took[0] / 1e6, (double)took[SLEEPS - 1] / 1e6,
 		 (double)took[SLEEPS / 2] / 1e6);
