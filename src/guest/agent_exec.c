@@ -9,7 +9,8 @@
  *
  * A program is forgotten when its end was told, or when it is over and its place is needed: not everybody who killed one asks how it
  * ended. A status says "exited" when the program is over and both pipes are at
- * their end, or half a second after the program's end: something it left behind may hold the pipes open for ever.
+ * their end, or half a second after the program's end: something it left behind may hold the pipes open for ever. What is in
+ * them by then is still told.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +31,8 @@
 #define PROGRAMS_MAX 64u
 #define ARGS_MAX 4096u
 #define LINGER_NS (CLOCK_NS_PER_S / 2)
+#define READ_MAX ((size_t)1 << 16)
+#define PIPE_READS 16u /* of what a pipe can hold without privileges, 1 MiB */
 
 struct program;
 
@@ -89,7 +92,7 @@ static void give_input(struct watch *w, uint32_t events)
 static void take_output(struct watch *w, uint32_t events)
 {
 	struct pipe_end *p = container_of(w, struct pipe_end, watch);
-	static uint8_t bytes[65536];
+	static uint8_t bytes[READ_MAX];
 	ssize_t n;
 
 	(void)events;
@@ -281,6 +284,24 @@ static void tell(json_t *obj, const char *key, const char *cut_key, struct pipe_
 	}
 }
 
+/* Is it over, and all told or about to be? */
+static bool is_over(struct program *x)
+{
+	struct pipe_end *const end[2] = {&x->out, &x->err};
+
+	if (!x->over || x->out.full || x->err.full)
+		return false;
+	if (x->out.watch.fd < 0 && x->err.watch.fd < 0)
+		return true;
+	if (clock_ns() - x->over_ns <= LINGER_NS)
+		return false;
+	/* What it said at last may still be in the pipes: nobody asked for so long, or we had no turn. */
+	for (int i = 0; i < 2; i++)
+		for (unsigned n = 0; n < PIPE_READS && end[i]->watch.fd >= 0 && !end[i]->full; n++)
+			take_output(&end[i]->watch, EPOLLIN);
+	return !x->out.full && !x->err.full;
+}
+
 json_t *agent_exec_status(json_t *args, struct why *why)
 {
 	json_int_t pid = json_integer_value(json_object_get(args, "pid"));
@@ -292,9 +313,7 @@ json_t *agent_exec_status(json_t *args, struct why *why)
 		x = x->next;
 	if (!x)
 		return refuse(why, "PID %lld does not exist", (long long)pid);
-	exited = x->over && !x->out.full && !x->err.full &&
-		 ((x->out.watch.fd < 0 && x->err.watch.fd < 0) ||
-		  clock_ns() - x->over_ns > LINGER_NS);
+	exited = is_over(x);
 	j = json_pack("{s:b}", "exited", exited);
 	if (!j)
 		return refuse(why, "out of memory");

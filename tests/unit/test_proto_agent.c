@@ -177,6 +177,7 @@ static void own_programs(void **state)
 	/* What it leaves behind does not hold it up. */
 	x = run(&a, ARGV(sh, c, left), NULL, 0, true);
 	assert_int_equal(x.code, 0);
+	assert_true(x.out_len > 0);
 	x.out[x.out_len] = '\0';
 	kill(atoi((char *)x.out), SIGKILL);
 	agent_exit_fini(&x);
@@ -190,6 +191,70 @@ static void own_programs(void **state)
 			 -EINVAL);
 	own_agent_end(&a);
 	free(input);
+}
+
+/* The bytes of output in the next answer that the agent has under way. */
+static size_t told(struct agent *a, char *line, size_t size, bool *exited)
+{
+	const char *text;
+	size_t n = 0, len;
+	uint8_t *data;
+	json_t *j, *r;
+
+	do { /* the answer, and nothing of the one behind it */
+		assert_true(n < size);
+		assert_int_equal(recv(a->fd, line + n, 1, MSG_WAITALL), 1);
+	} while (line[n++] != '\n');
+	j = json_loadb(line, n, 0, NULL);
+	r = json_object_get(j, "return");
+	text = json_string_value(json_object_get(r, "out-data"));
+	*exited = json_is_true(json_object_get(r, "exited"));
+	len = 0;
+	if (text) {
+		assert_int_equal(base64_decode(text, strlen(text), &data, &len), 0);
+		free(data);
+	}
+	json_decref(j);
+	return len;
+}
+
+/* A program that is over for long, and nobody asked: what it said at last waits in its pipe, behind what the agent has read. */
+static void own_last_words(void **state)
+{
+	static char sh[] = "sh", c[] = "-c", much[] = "head -c 1100000 /dev/zero";
+	const struct timespec pause = {.tv_nsec = 1000000}, linger = {.tv_nsec = 600000000};
+	const size_t size = 2 << 20;
+	char *line = malloc(size), text[256];
+	bool exited = false;
+	size_t n;
+	struct agent a;
+	uint64_t pid, end;
+
+	(void)state;
+	assert_int_equal(own_agent(&a), 0);
+	assert_int_equal(fcntl(a.fd, F_SETFL, fcntl(a.fd, F_GETFL) & ~O_NONBLOCK), 0);
+	end = in_s(60);
+	assert_int_equal(agent_exec(&a, ARGV(sh, c, much), NULL, 0, true, end, &pid, NULL), 0);
+	while (kill((pid_t)pid, 0) == 0) { /* until the agent has seen its end */
+		nanosleep(&pause, NULL);
+		assert_true(clock_ns() < end);
+	}
+	nanosleep(&linger, NULL);
+	/* Two questions at once: it reads no pipe between them. */
+	snprintf(text, sizeof(text),
+		 "{\"execute\":\"guest-exec-status\",\"arguments\":{\"pid\":%llu}}\n",
+		 (unsigned long long)pid);
+	n = strlen(text);
+	assert_true(2 * n < sizeof(text));
+	memcpy(text + n, text, n);
+	assert_int_equal(send(a.fd, text, 2 * n, MSG_NOSIGNAL), (ssize_t)(2 * n));
+	n = told(&a, line, size, &exited);
+	assert_false(exited);
+	n += told(&a, line, size, &exited);
+	assert_true(exited);
+	assert_int_equal(n, 1100000);
+	own_agent_end(&a);
+	free(line);
 }
 
 static void own_files(void **state)
@@ -461,10 +526,15 @@ static void hostile_length_and_silence(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(base64_both_ways), cmocka_unit_test(own_programs),
-		cmocka_unit_test(own_files),	    cmocka_unit_test(own_rest),
-		cmocka_unit_test(hostile_sync),	    cmocka_unit_test(hostile_answers),
-		cmocka_unit_test(hostile_file),	    cmocka_unit_test(hostile_length_and_silence),
+		cmocka_unit_test(base64_both_ways),
+		cmocka_unit_test(own_programs),
+		cmocka_unit_test(own_last_words),
+		cmocka_unit_test(own_files),
+		cmocka_unit_test(own_rest),
+		cmocka_unit_test(hostile_sync),
+		cmocka_unit_test(hostile_answers),
+		cmocka_unit_test(hostile_file),
+		cmocka_unit_test(hostile_length_and_silence),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
