@@ -191,13 +191,19 @@ static void test_halt_and_interrupt(void **st)
 	}
 	EVENTUALLY(phase(0) == VCPU_ASLEEP);
 	assert_int_equal(t.n_dead, 0);
-	/* A halted vCPU uses no processor time. */
+	/* A halted vCPU uses no processor time. (It may not quite be asleep yet, and be charged for what somebody else took.) */
 	vcpu_stats(s, 0, &v);
-	uint64_t cpu = v.cpu_ns, n = v.n_runs;
+	uint64_t cpu, n = v.n_runs;
 
-	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-	vcpu_stats(s, 0, &v);
-	assert_true(v.cpu_ns - cpu < 1000000);
+	for (unsigned i = 0; i < 100; i++) {
+		cpu = v.cpu_ns;
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+		vcpu_stats(s, 0, &v);
+		cpu = v.cpu_ns - cpu;
+		if (cpu < 1000000)
+			break;
+	}
+	assert_true(cpu < 1000000);
 	assert_int_equal(v.n_runs, n);
 	/* Pause and resume in the halt. */
 	vcpu_set_pause(s);
