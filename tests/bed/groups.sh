@@ -57,7 +57,7 @@ expect "alone: its keeper" "$(cat $tree/mine/keeper/cgroup.procs)" "$keeper"
 kill -KILL "$keeper"
 wait $run
 empty() { ! grep -q . "$group/cgroup.procs"; }
-wait_for 10 empty
+wait_for 60 empty
 expect "a killed keeper leaves the group" "$(ls -d "$group")" "$group"
 "$LODGE" rm alone
 expect "and rm removes it" "$(ls -d "$group" 2>/dev/null)" ""
