@@ -18,6 +18,7 @@
 #include "litmus.h"
 
 #define THREADS_MAX 4u
+#define ROW_SECONDS_MAX 15 /* with a processor for each: 2 */
 
 static struct line meet[2];
 static pthread_barrier_t sleeping;
@@ -101,6 +102,11 @@ void litmus_meet(unsigned me, uint64_t n, unsigned skew)
 }
 
 /* ---- output ---- */
+
+bool litmus_late(void)
+{
+	return seconds() - row_start > ROW_SECONDS_MAX;
+}
 
 unsigned litmus_row(const char *name, uint64_t iterations, uint64_t forbidden, const char *note)
 {

@@ -31,6 +31,9 @@ void litmus_threads(unsigned n, void (*fn)(unsigned me));
 void litmus_wait(unsigned n);
 /* The two threads of a test begin step `n` (counted up from 1) at the same time, or nearly: `skew` loops later. */
 void litmus_meet(unsigned me, uint64_t n, unsigned skew);
+/* Has the row that is under way taken all the time that it may? Two threads that wait for one another on a host without a processor for
+ * each need a turn of its scheduler for every step. */
+bool litmus_late(void);
 /* A row; adds `iterations` to those of all tests. Returns `forbidden`. */
 unsigned litmus_row(const char *name, uint64_t iterations, uint64_t forbidden, const char *note);
 uint64_t litmus_random(uint64_t *x);
