@@ -42,7 +42,8 @@ void cli_ctl_options(FILE *f)
 	fprintf(f, "Commands:");
 	for (unsigned i = 0; control_cmd_names[i]; i++)
 		if (strncmp(control_cmd_names[i], "disk-", 5) != 0 &&
-		    strncmp(control_cmd_names[i], "net-", 4) != 0 && i != CONTROL_AGENT)
+		    strncmp(control_cmd_names[i], "net-", 4) != 0 && i != CONTROL_AGENT &&
+		    i != CONTROL_LISTEN)
 			fprintf(f, " %s", control_cmd_names[i]);
 	fprintf(f,
 		"\n  disk limit ID [bps=SIZE] [bps-burst=SIZE] [iops=N] [iops-burst=N]   (0: no limit)\n"

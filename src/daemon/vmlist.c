@@ -13,11 +13,46 @@
 
 #define SETTLED_NS (5 * CLOCK_NS_PER_S)
 
+void vms_find_again(struct vm *vm)
+{
+	_autojson json_t *is = NULL, *was = NULL;
+	struct rundir run;
+
+	if (!rundir_stale(&vm->run))
+		return;
+	if (rundir_open(&run, vm->name, NULL) == 0) {
+		is = rundir_last_words(&run); /* of one that lives: its process */
+		was = rundir_last_words(&vm->run);
+	}
+	if (is && was && json_equal(is, was)) {
+		rundir_close(&vm->run);
+		vm->run = run;
+	} else {
+		rundir_close(&run);
+	}
+}
+
+json_t *vms_last_words(const struct rundir *run)
+{
+	json_t *j = rundir_read(run, "exit.json");
+
+	if (j)
+		return j;
+	/* The folder was removed: the lock says the same, or only who had it. */
+	j = rundir_last_words(run);
+	if (json_object_get(j, "status"))
+		return j;
+	json_decref(j);
+	return NULL;
+}
+
 static void look(struct vm *vm)
 {
 	/* It may have come up without us: by a program of a lodged that was killed, or of somebody's. */
 	if (!vm->op && vm->keeper < 0)
 		vms_refresh(vm);
+	if (vm->keeper >= 0)
+		vms_find_again(vm);
 }
 
 /* The caller's; NULL: there is none. */

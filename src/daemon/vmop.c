@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "util/fault.h"
 #include "util/log.h"
 
+#define LOST_MS 500
 #define WORDS_MAX 160u
 
 static const char *const verb_names[] = {"start", "stop", "restart"};
@@ -127,6 +129,22 @@ static const char *op_sentence(struct op *op)
 static int op_spawn(struct op *op, struct err *e);
 static void op_run(struct op *op);
 
+/* Runs on, but its run directory was removed and its keeper could not make it anew: nobody but us can end it. */
+static void op_kill_lost(struct vm *vm)
+{
+	struct pollfd p = {.fd = vm->keeper, .events = POLLIN};
+
+	if (vm->keeper < 0 || !rundir_stale(&vm->run))
+		return;
+	vms_find_again(vm);
+	if (!rundir_stale(&vm->run))
+		return;
+	(void)syscall(SYS_pidfd_send_signal, vm->keeper, SIGKILL, NULL, 0);
+	/* Not for long: only so that it is seen as ended when the operation is. */
+	if (poll(&p, 1, LOST_MS) == 1)
+		vms_refresh(vm);
+}
+
 /* The program has ended with this status. */
 static void op_result(struct op *op, unsigned code)
 {
@@ -135,6 +153,8 @@ static void op_result(struct op *op, unsigned code)
 	/* Gone already: that is what was wanted. */
 	bool well = code == 0 || (!op->starting && (code == 4 || code == 5));
 
+	if (!op->starting && code == 4)
+		op_kill_lost(op->vm);
 	if (op->cancelled && op->starting && !op->undone) {
 		/* It may have come up in the moment before it heard of that. */
 		op->undone = true;

@@ -165,7 +165,7 @@ static void decide(struct vm *vm, const json_t *end)
 static void keeper_ended(void *ctx, int fd, uint32_t events)
 {
 	struct vm *vm = ctx;
-	_autojson json_t *end = rundir_read(&vm->run, "exit.json"), *said = vms_end_of(end);
+	_autojson json_t *end = vms_last_words(&vm->run), *said = vms_end_of(end);
 	const struct vms_calls *calls = &vm->vms->calls;
 
 	(void)fd;
@@ -308,6 +308,8 @@ const struct rundir *vms_run(struct vms *v, const char *name, struct err *e)
 {
 	struct vm *vm = find(v, name, e);
 
+	if (vm && vm->keeper >= 0)
+		vms_find_again(vm);
 	if (vm && vm->keeper < 0) {
 		err_set(e, EBUSY, "\"%s\" is not running", name);
 		err_field(e, "not-running", NULL);

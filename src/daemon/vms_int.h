@@ -57,6 +57,8 @@ struct vms {
 const char *vms_state(const struct vm *vm);
 /* vmlist.c: all that is told of it, the caller's; its members may be those of the definition. */
 json_t *vms_describe(struct vm *vm);
+/* vmlist.c: how what ran in this folder ended, as exit.json has it, or NULL. The caller's. */
+json_t *vms_last_words(const struct rundir *run);
 /* vmlist.c: of exit.json, or NULL, what vms_end() says. The caller's. */
 json_t *vms_end_of(const json_t *exit);
 struct vm *vms_find(struct vms *v, const char *name);
@@ -65,6 +67,8 @@ const char *vms_text(const json_t *j, const char *key);
 void vms_changed(struct vm *vm);
 /* Is it to run? Kept. */
 int vms_want(struct vm *vm, bool running, struct err *e);
+/* vmlist.c: if the run directory of what runs was made anew (rundir_again()), that one is its from now on. */
+void vms_find_again(struct vm *vm);
 /* Looks whether it runs, and watches it then. */
 void vms_refresh(struct vm *vm);
 /* 0, or -ENOSPC with numbers: the host cannot carry it beside those that run. */

@@ -4,7 +4,7 @@
  * attach_console.c's.
  *
  * Theory of operation. Everything is on one event loop: the console, the control socket (events and replies), a signalfd
- * (SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCHLD). The keeper is `lodge run` itself, on its terminal or detached (detach.h); while
+ * (SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCHLD, SIGIO). The keeper is `lodge run` itself, on its terminal or detached (detach.h); while
  * it lives it holds the lock of the VM's run directory (proto/rundir.h), in which it writes what runs when the VM has
  * started, and how it ended.
  *
@@ -105,14 +105,21 @@ static void attach_final(struct attach *a, int event, int status)
 	a->final_status = status;
 }
 
-/* The VM runs: tells who looks, and who waits. */
-static void attach_started(struct attach *a)
+void attach_write_info(const struct attach *a)
 {
 	struct err e = {0};
 
-	(void)fault_point("vm-started", NULL);
-	if (a->opt->run && rundir_write(a->opt->run, "info.json", a->opt->info, &e) < 0)
+	if (a->started && a->opt->run &&
+	    rundir_write(a->opt->run, "info.json", a->opt->info, &e) < 0)
 		log_warn("%s", e.msg);
+}
+
+/* The VM runs: tells who looks, and who waits. */
+static void attach_started(struct attach *a)
+{
+	(void)fault_point("vm-started", NULL);
+	a->started = true;
+	attach_write_info(a);
 	(void)fault_point("start-tell", NULL);
 	/* Who asked for it is gone: nobody would know of this VM. */
 	if (a->opt->detach && detach_say(a->opt->detach, STATUS_OK, a->opt->run->name) < 0)
@@ -261,6 +268,7 @@ static void attach_on_signal(void *ctx, int fd, uint32_t events)
 		switch (si.ssi_signo) {
 		case SIGCHLD: attach_reap(a); break;
 		case SIGTSTP: attach_stop(a); break;
+		case SIGIO: attach_home_changed(a); break;
 		default:
 			attach_quit(a, STATUS_INTERRUPTED);
 			if (si.ssi_signo == SIGHUP)
@@ -273,7 +281,7 @@ static void attach_on_signal(void *ctx, int fd, uint32_t events)
 
 static void attach_signal_set(sigset_t *set)
 {
-	static const int wanted[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCHLD};
+	static const int wanted[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCHLD, SIGIO};
 
 	sigemptyset(set);
 	for (unsigned i = 0; i < ARRAY_SIZE(wanted); i++)
@@ -337,7 +345,9 @@ static int attach_watch(struct attach *a, struct err *e)
 		r = loop_fd_add(a->loop, a->opt->opener, EPOLLIN, attach_on_opener, a, &a->w_opener);
 	if (!r && a->opt->run)
 		r = plugsock_create(&a->plug, a->loop, a->opt->run, e);
-	return r ? r : attach_console_watch(a, e);
+	if (!r)
+		r = attach_console_watch(a, e);
+	return r || !a->opt->run ? r : attach_home(a, e);
 }
 
 static int attach_status(const struct attach *a)
@@ -388,7 +398,7 @@ static void attach_note_signal(const struct attach *a, json_t *j)
 }
 
 /* How it ended, for who looks later. */
-static void attach_write_end(const struct attach *a, int status)
+static void attach_write_end(struct attach *a, int status)
 {
 	const char *cause = a->final >= 0 ? control_event_names[a->final] : "killed";
 	json_t *text = json_string(a->final_text);
@@ -405,6 +415,7 @@ static void attach_write_end(const struct attach *a, int status)
 	attach_note_signal(a, j);
 	if (!j || rundir_write_end(a->opt->run, j, &e) < 0)
 		log_warn("%s", j ? e.msg : "out of memory");
+	attach_home_end(a, j);
 }
 
 int attach_run(const struct attach_options *o)

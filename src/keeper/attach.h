@@ -13,9 +13,9 @@ struct detach;
 struct run_disks;
 
 struct attach_options {
-	const struct rundir *run; /* its lock is held; NULL: there is none */
-	const json_t *info;	  /* for info.json, when the VM runs */
-	struct detach *detach;	  /* NULL: on this terminal */
+	struct rundir *run;    /* its lock is held; NULL: there is none */
+	const json_t *info;    /* for info.json, when the VM runs */
+	struct detach *detach; /* NULL: on this terminal */
 	pid_t pid;
 	int control;	    /* owned by attach */
 	int opener;	    /* our end for the guest's vsock connections, owned; if `vsock` */

@@ -171,6 +171,13 @@ static int attach_hub(struct attach *a, struct err *e)
 	return fd < 0 ? fd : hub_create(&a->hub, a->loop, a->opt->run->dir, fd, attach_on_hub, a, e);
 }
 
+int attach_hub_again(struct attach *a, struct err *e)
+{
+	int fd = rundir_listen(a->opt->run, "console", SOCK_STREAM, e);
+
+	return fd < 0 ? fd : hub_again(a->hub, fd);
+}
+
 int attach_console_watch(struct attach *a, struct err *e)
 {
 	int r;

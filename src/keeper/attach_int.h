@@ -20,6 +20,8 @@ struct attach {
 	int control, console, signals;
 	struct loop_fd *w_control, *w_console, *w_stdin, *w_stdout, *w_signals, *w_opener;
 	struct plugsock *plug; /* NULL: no run directory */
+	struct home *home;     /* likewise */
+	bool started;	       /* the VM runs: info.json is written */
 	struct hub *hub;       /* NULL: no run directory, or no console here */
 	struct stream typed, printed;
 	struct escape escape;
@@ -46,7 +48,21 @@ void attach_quit(struct attach *a, int status);
 /* Ends the loop if all is done. */
 void attach_finish(struct attach *a);
 
+/* Writes info.json, if the VM runs. */
+void attach_write_info(const struct attach *a);
+
+/*
+ * home.c: watches the run directory of the VM, and makes it anew when somebody has removed it. attach_home_end() writes into locks that
+ * others may still look at how it ended (NULL: nothing), and lets them go. It accepts NULL.
+ */
+int attach_home(struct attach *a, struct err *e);
+/* SIGIO came: something has changed there. */
+void attach_home_changed(struct attach *a);
+void attach_home_end(struct attach *a, const json_t *end);
+
 /* attach_console.c */
+/* The socket `console`, again. */
+int attach_hub_again(struct attach *a, struct err *e);
 /* The console stream, the hub, and unless we are detached the terminal. */
 int attach_console_watch(struct attach *a, struct err *e);
 /* Sets what each watch waits for by what the buffers hold. */

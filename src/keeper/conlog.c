@@ -4,22 +4,69 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "util/fdio.h"
+
+static int make(int dir, const char *name)
+{
+	return openat(dir, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+static void old_name(const struct conlog *l, char name[40])
+{
+	snprintf(name, 40, "%.30s.old", l->name);
+}
 
 static void turn(struct conlog *l)
 {
 	char old[40];
 
-	snprintf(old, sizeof(old), "%.30s.old", l->name);
+	old_name(l, old);
 	base_close_fd(&l->old);
 	l->old = l->fd;
 	if (l->fd >= 0 && renameat(l->dir, l->name, l->dir, old) < 0)
 		base_close_fd(&l->old);
 	l->begin = l->old >= 0 ? l->start : l->end;
 	l->start = l->end;
-	l->fd = openat(l->dir, l->name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	l->fd = make(l->dir, l->name);
+}
+
+/* A copy of `from` by this name, in its place, unless it has that name. Without room nothing is kept there, and `from` goes on. */
+static int copy(const struct conlog *l, const char *name, int from, uint64_t len)
+{
+	uint8_t piece[4096];
+	struct stat a, b;
+	int to;
+
+	if (fstat(from, &a) == 0 && fstatat(l->dir, name, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    a.st_ino == b.st_ino && a.st_dev == b.st_dev)
+		return from;
+	to = make(l->dir, name);
+	for (uint64_t at = 0; to >= 0 && at < len; at += sizeof(piece)) {
+		size_t n = (size_t)MIN(len - at, (uint64_t)sizeof(piece));
+
+		if (fdio_read(from, piece, n, at) < 0 || fdio_write(to, piece, n, at) < 0) {
+			(void)unlinkat(l->dir, name, 0);
+			base_close_fd(&to);
+		}
+	}
+	if (to < 0)
+		return from;
+	close(from);
+	return to;
+}
+
+void conlog_again(struct conlog *l)
+{
+	char old[40];
+
+	old_name(l, old);
+	if (l->old >= 0)
+		l->old = copy(l, old, l->old, l->start - l->begin);
+	if (l->fd >= 0)
+		l->fd = copy(l, l->name, l->fd, l->end - l->start);
 }
 
 void conlog_init(struct conlog *l, int dir, const char *name)

@@ -23,6 +23,8 @@ struct conlog {
 /* Begins with nothing; `name` must stay. Cannot fail: without a file nothing is kept. */
 void conlog_init(struct conlog *l, int dir, const char *name);
 void conlog_fini(struct conlog *l);
+/* `dir` leads to another folder now: what is kept is copied into it. */
+void conlog_again(struct conlog *l);
 void conlog_put(struct conlog *l, const void *data, size_t len);
 /* From *at, or from the first byte that is still there if that is gone: then *at is moved. Returns how many, 0: none yet. */
 size_t conlog_get(const struct conlog *l, uint64_t *at, void *data, size_t len);

@@ -109,6 +109,11 @@ int detach_watch(struct detach *d, struct loop *l, int dir)
 	return loop_fd_add(l, d->messages, EPOLLIN, messages_ready, d, &d->watch);
 }
 
+void detach_again(struct detach *d)
+{
+	conlog_again(&d->log);
+}
+
 int detach_say(struct detach *d, int status, const char *name)
 {
 	struct word w = {.status = status};

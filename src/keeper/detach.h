@@ -25,6 +25,8 @@ struct detach {
 int detach_fork(struct detach *d, int *status, char *name, size_t size, struct err *e);
 /* Messages into the folder `dir`, from the loop. */
 int detach_watch(struct detach *d, struct loop *l, int dir);
+/* That folder is another one now. */
+void detach_again(struct detach *d);
 /* Says to who waits that the VM runs, or has ended already; 0, or -EPIPE: nobody waits any more. Only the first word counts. */
 int detach_say(struct detach *d, int status, const char *name);
 /* The last messages, and closes all. Detached from the loop. */

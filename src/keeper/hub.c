@@ -325,6 +325,16 @@ int hub_create(struct hub **out, struct loop *l, int dir, int listen_fd,
 	return 0;
 }
 
+int hub_again(struct hub *h, int listen_fd)
+{
+	loop_fd_del(h->listen);
+	h->listen = NULL;
+	base_close_fd(&h->listen_fd);
+	h->listen_fd = listen_fd;
+	conlog_again(&h->log);
+	return loop_fd_add(h->loop, listen_fd, EPOLLIN, listen_ready, h, &h->listen);
+}
+
 /* Until all have read to the end, or the time is over. */
 static void last_words(struct hub *h)
 {

@@ -25,6 +25,8 @@ struct hub;
 #define HUB_TYPED 1024u
 int hub_create(struct hub **out, struct loop *l, int dir, int listen_fd,
 	       void (*typed)(void *ctx, const uint8_t *data, size_t len), void *ctx, struct err *e);
+/* The folder of the log is another one, and so is the socket (owned by the hub). Clients stay. 0 or -errno. */
+int hub_again(struct hub *h, int listen_fd);
 /* Gives clients a moment to take the rest. Accepts NULL. */
 void hub_destroy(struct hub *h);
 /* The guest said this. */

@@ -206,7 +206,7 @@ static void run_tell_started(json_t *info, pid_t pid, const struct run_nets *net
 
 /* state_fd: of --restore, or -1; consumed. */
 static int run_vm(struct run_options *o, const struct vm_config *c, const char *console_path,
-		  int state_fd, const struct rundir *run, struct detach *detach, const json_t *words)
+		  int state_fd, struct rundir *run, struct detach *detach, const json_t *words)
 {
 	_autojson json_t *info = run_info(o, c, words, detach);
 	struct attach_options at = {.run = run,

@@ -135,6 +135,8 @@ int rungroup_open(struct cgroup *g, const struct run_options *o, const struct vm
 		  const struct rundir *run, struct err *e);
 /* Its processes have ended. Also after an error. */
 void rungroup_close(struct cgroup *g);
+/* Writes down which folders of control groups there are, for who removes what is left. */
+int rungroup_record(const struct cgroup *g, const struct rundir *run, struct err *e);
 
 /* ---- runfile.c: checks against the host; opens what the VM gets ---- */
 

@@ -37,7 +37,7 @@ static struct cgroup_limits rungroup_limits(const struct run_options *o, const s
 	return l;
 }
 
-static int rungroup_record(const struct cgroup *g, const struct rundir *run, struct err *e)
+int rungroup_record(const struct cgroup *g, const struct rundir *run, struct err *e)
 {
 	_autojson json_t *j = json_pack("{s:[]}", RUNDIR_FOLDERS);
 

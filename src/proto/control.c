@@ -14,7 +14,7 @@ const char *const control_cmd_names[] = {"query",     "pause",	   "resume",   "p
 					 "disk-grow", "info",	   "agent",    "disks",
 					 "nets",      "net-limit", "net-link", "disk-add",
 					 "disk-rm",   "net-add",   "net-rm",   "look",
-					 NULL};
+					 "listen",    NULL};
 const char *const control_event_names[] = {"started",	   "paused",	  "resumed",	"powerdown",
 					   "reset",	   "halted",	  "disk-error", "disk-size",
 					   "disk-removed", "net-removed", "shutdown",	"crashed",

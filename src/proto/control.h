@@ -40,6 +40,7 @@
  *   agent      with one fd, an end of a stream socket: it becomes the other end of the port for a guest agent, if there is a
  *              program in the guest that has the port open: result {"open":bool}. EBUSY while somebody else talks to it,
  *              ENODEV in a machine without that port
+ *   listen     with one fd, a listening socket: others connect there, too; of the last one that was given so. For the start socket only
  *   events     result {}: from now on events are sent to this connection too
  *
  * Events, to the start socket always and to the connections that asked:
@@ -95,6 +96,7 @@ enum control_cmd {
 	CONTROL_NET_ADD,
 	CONTROL_NET_RM,
 	CONTROL_LOOK,
+	CONTROL_LISTEN,
 	CONTROL_CMDS
 };
 extern const char *const control_cmd_names[]; /* NULL-terminated */

@@ -18,11 +18,9 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,7 +28,6 @@
 #include "util/fdio.h"
 
 #define CREATE_TRIES 200
-#define PROC_PATH_MAX 64u
 #define FOLDERS_MS 5000u
 
 void rundir_init(struct rundir *r)
@@ -199,7 +196,7 @@ json_t *rundir_last_words(const struct rundir *r)
 	return r->lock < 0 ? NULL : read_json(r->lock);
 }
 
-static int write_lock(const struct rundir *r, const json_t *j)
+int rundir_write_lock(const struct rundir *r, const json_t *j)
 {
 	_autofree char *text = json_text(j);
 
@@ -360,7 +357,7 @@ static int create_once(int vms, struct rundir *r, bool fresh, struct err *e)
 	clear(r);
 	/* For systemd-tmpfiles(8), which leaves alone what is in such a folder: one in /tmp is old some day. */
 	(void)flock(r->dir, LOCK_SH | LOCK_NB);
-	got = write_lock(r, who);
+	got = rundir_write_lock(r, who);
 	return got < 0 ? err_errno(e, -got, "cannot write the lock of \"%s\"", r->name) : 0;
 }
 
@@ -483,6 +480,59 @@ int rundir_wait(const struct rundir *r, uint64_t deadline_ns)
 	return got >= 0 ? 0 : got == -EINTR ? -ETIMEDOUT : got;
 }
 
+/* ---- made again ---- */
+
+bool rundir_whole(const struct rundir *r)
+{
+	_autoclose int vms = open_all(false, NULL);
+
+	return vms >= 0 && same_folder(vms, r->name, r) && lock_is_there(r);
+}
+
+bool rundir_stale(const struct rundir *r)
+{
+	struct stat st;
+
+	return r->lock >= 0 && fstat(r->lock, &st) == 0 && st.st_nlink == 0;
+}
+
+int rundir_again(struct rundir *r, int *before, struct err *e)
+{
+	struct rundir made;
+	struct stat a, b;
+	int got;
+
+	/* What it names is in use: nobody is to wait for its end. */
+	(void)unlinkat(r->dir, RUNDIR_FOLDERS_FILE, 0);
+	got = rundir_create(&made, r->name, e);
+	if (got == -EEXIST) {
+		if (e)
+			*e = (struct err){0};
+		got = rundir_create(&made, NULL, e);
+	}
+	if (got < 0)
+		return got;
+	/* One that was only moved is not to be found a second time. */
+	if (fstat(r->dir, &a) == 0 && fstat(made.dir, &b) == 0 &&
+	    (a.st_ino != b.st_ino || a.st_dev != b.st_dev)) {
+		clear(r);
+		(void)unlinkat(r->dir, "lock", 0);
+	}
+	*before = fcntl(r->lock, F_DUPFD_CLOEXEC, 3);
+	got = *before < 0 || dup3(made.dir, r->dir, O_CLOEXEC) < 0 ||
+			      dup3(made.lock, r->lock, O_CLOEXEC) < 0 ?
+		      -errno :
+		      0;
+	if (got < 0) {
+		rundir_remove(&made);
+		base_close_fd(before);
+	} else {
+		strcpy(r->name, made.name);
+	}
+	rundir_close(&made);
+	return got < 0 ? err_errno(e, -got, "cannot use the folder of \"%s\"", r->name) : 0;
+}
+
 /* ---- files ---- */
 
 int rundir_write(const struct rundir *r, const char *file, const json_t *j, struct err *e)
@@ -510,7 +560,7 @@ int rundir_write_end(const struct rundir *r, const json_t *j, struct err *e)
 {
 	int got = rundir_write(r, "exit.json", j, e);
 
-	(void)write_lock(r, j);
+	(void)rundir_write_lock(r, j);
 	return got;
 }
 
@@ -519,62 +569,6 @@ json_t *rundir_read(const struct rundir *r, const char *file)
 	_autoclose int fd = open_beneath(r->dir, file, O_RDONLY | O_NONBLOCK, 0);
 
 	return fd < 0 ? NULL : read_json(fd);
-}
-
-/* ---- sockets ---- */
-
-static void proc_address(const struct rundir *r, const char *file, struct sockaddr_un *sa)
-{
-	*sa = (struct sockaddr_un){.sun_family = AF_UNIX};
-	snprintf(sa->sun_path, PROC_PATH_MAX, "/proc/self/fd/%d/%.30s", r->dir, file);
-}
-
-int rundir_listen(const struct rundir *r, const char *file, int type, struct err *e)
-{
-	_autoclose int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un sa;
-	mode_t old;
-	int got;
-
-	if (fd < 0)
-		return err_errno(e, errno, "cannot make a socket");
-	proc_address(r, file, &sa);
-	old = umask(0177);
-	got = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ? errno : 0;
-	umask(old);
-	if (got || listen(fd, 64) < 0)
-		return err_errno(e, got ? got : errno, "cannot make the socket \"%s\" of \"%s\"",
-				 file, r->name);
-	got = fd;
-	fd = -1;
-	return got;
-}
-
-int rundir_connect(const struct rundir *r, const char *file, int type, struct err *e)
-{
-	_autoclose int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-	struct sockaddr_un sa;
-	struct stat st;
-	int got;
-
-	if (fd < 0)
-		return err_errno(e, errno, "cannot make a socket");
-	proc_address(r, file, &sa);
-	if (fstatat(r->dir, file, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		got = errno;
-	else if (!S_ISSOCK(st.st_mode))
-		got = ENOTSOCK;
-	else
-		got = connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ? errno : 0;
-	if (got == ENOENT)
-		return err_set(e, ENOENT, "the VM \"%s\" has no socket \"%s\"", r->name, file);
-	if (got == ECONNREFUSED)
-		return err_set(e, ECONNREFUSED, "the VM \"%s\" is not running", r->name);
-	if (got)
-		return err_errno(e, got, "cannot reach the socket \"%s\" of \"%s\"", file, r->name);
-	got = fd;
-	fd = -1;
-	return got;
 }
 
 /* ---- all ---- */

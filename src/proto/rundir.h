@@ -60,6 +60,17 @@ int rundir_claim(struct rundir *r, struct err *e);
 /* Removes everything, the folder too; the lock is held. */
 void rundir_remove(struct rundir *r);
 
+/* Is the folder still found by its name, and the lock in it? */
+bool rundir_whole(const struct rundir *r);
+/* Was the lock removed by somebody? Then, while its VM lives, there is another one by the same name, or soon will be. */
+bool rundir_stale(const struct rundir *r);
+/*
+ * For the keeper, when somebody has removed or moved the folder of a VM that lives: makes it anew, behind the same descriptors, with nothing
+ * in it. If another VM has the name by now, one is found. *before: the old lock, to be held and closed by the caller, for those who
+ * look at it. 0 or -errno.
+ */
+int rundir_again(struct rundir *r, int *before, struct err *e);
+
 /* Removes the folders that folders.json names, and that are empty; its keeper is dead, or it is the keeper who asks. */
 void rundir_remove_folders(const struct rundir *r);
 
@@ -76,6 +87,8 @@ int rundir_write(const struct rundir *r, const char *file, const json_t *j, stru
 json_t *rundir_read(const struct rundir *r, const char *file);
 /* What the lock says: the end of a VM whose folder may be gone already. NULL: nothing. */
 json_t *rundir_last_words(const struct rundir *r);
+/* Into the lock alone; for who holds it. */
+int rundir_write_lock(const struct rundir *r, const json_t *j);
 /* Writes exit.json, and the same into the lock; for the keeper. */
 int rundir_write_end(const struct rundir *r, const json_t *j, struct err *e);
 

@@ -47,6 +47,8 @@ struct server {
 	unsigned n_clients;
 	struct loop_fd *listen[LISTEN_MAX];
 	unsigned n_listen;
+	int again_fd; /* as the keeper gave it when its folder was made anew; ours, -1: none */
+	struct loop_fd *again;
 	struct loop_work bury;
 	void (*gone)(void *ctx);
 	void *gone_ctx;
@@ -80,6 +82,8 @@ static void listen_watch(struct server *s, uint32_t events)
 {
 	for (unsigned i = 0; i < s->n_listen; i++)
 		(void)loop_fd_mod(s->listen[i], events);
+	if (s->again)
+		(void)loop_fd_mod(s->again, events);
 }
 
 static void client_drop(struct client *c)
@@ -164,6 +168,35 @@ static void client_flush(struct client *c, uint64_t deadline_ns)
 
 /* ---- requests ---- */
 
+static void listen_ready(void *ctx, int fd, uint32_t events);
+
+static int set_nonblock(int fd)
+{
+	/* seccomp vm: fcntl arg1=F_GETFL/F_SETFL */
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+/* The descriptor is taken. */
+static int listen_again(struct client *c, struct control_msg *msg, struct err *e)
+{
+	struct server *s = c->server;
+	int r;
+
+	if (!c->start || msg->n_fds != 1)
+		return err_set(e, EINVAL, "listen is for the VM's keeper, with one socket");
+	loop_fd_del(s->again);
+	s->again = NULL;
+	base_close_fd(&s->again_fd);
+	s->again_fd = msg->fd[0];
+	msg->fd[0] = -1;
+	r = set_nonblock(s->again_fd);
+	if (r == 0)
+		r = loop_fd_add(s->loop, s->again_fd, EPOLLIN, listen_ready, s, &s->again);
+	return r < 0 ? err_errno(e, -r, "cannot listen for control connections") : 0;
+}
+
 static int run_command(struct client *c, const struct control_request *rq, struct control_msg *msg,
 		       json_t **result, struct err *e)
 {
@@ -201,6 +234,7 @@ static int run_command(struct client *c, const struct control_request *rq, struc
 	case CONTROL_DISK_RM: return machine_disk_rm(m, rq, e);
 	case CONTROL_NET_ADD: return machine_net_add(m, config, msg->fd, msg->n_fds, e);
 	case CONTROL_NET_RM: return machine_net_rm(m, rq, e);
+	case CONTROL_LISTEN: return listen_again(c, msg, e);
 	case CONTROL_CMDS: break;
 	}
 	return err_set(e, EINVAL, "this VM does not know that command");
@@ -312,14 +346,6 @@ static void listen_ready(void *ctx, int fd, uint32_t events)
 		close(sock);
 }
 
-static int set_nonblock(int fd)
-{
-	/* seccomp vm: fcntl arg1=F_GETFL/F_SETFL */
-	int flags = fcntl(fd, F_GETFL);
-
-	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
-}
-
 int server_create(struct server **out, struct loop *l, int start_fd, void (*gone)(void *ctx),
 		  void *ctx, struct err *e)
 {
@@ -330,6 +356,7 @@ int server_create(struct server **out, struct loop *l, int start_fd, void (*gone
 	if (!s)
 		return err_set(e, ENOMEM, "out of memory");
 	s->loop = l;
+	s->again_fd = -1;
 	s->gone = gone;
 	s->gone_ctx = ctx;
 	loop_work_init(&s->bury, bury, s);
@@ -397,6 +424,8 @@ void server_destroy(struct server *s)
 	}
 	for (unsigned i = 0; i < s->n_listen; i++)
 		loop_fd_del(s->listen[i]);
+	loop_fd_del(s->again);
+	base_close_fd(&s->again_fd);
 	loop_unpost(s->loop, &s->bury);
 	bury(s);
 	free(s);

@@ -251,6 +251,71 @@ static void test_log(void **state)
 	rundir_close(&r);
 }
 
+/* ---- made again ---- */
+
+static void test_again(void **state)
+{
+	static uint8_t block[4096], out[4096];
+	struct rundir r, look, other;
+	struct conlog l;
+	uint64_t from;
+	int before, moved;
+
+	(void)state;
+	assert_int_equal(rundir_create(&r, "again", NULL), 0);
+	conlog_init(&l, r.dir, "console.log");
+	for (unsigned i = 0; i < CONLOG_HALF / sizeof(block) + 3; i++) {
+		memset(block, (int)i, sizeof(block));
+		conlog_put(&l, block, sizeof(block));
+	}
+	assert_int_equal(rundir_open(&look, "again", NULL), 0);
+	assert_true(rundir_whole(&r) && !rundir_stale(&look));
+
+	/* All of it removed: the same descriptors lead to another, and who has the old one is told. */
+	assert_int_equal(system("rm -rf $LODGE_RUN"), 0);
+	assert_true(!rundir_whole(&r) && rundir_stale(&look));
+	assert_int_equal(rundir_again(&r, &before, NULL), 0);
+	assert_string_equal(r.name, "again");
+	assert_true(rundir_whole(&r) && rundir_alive(&look));
+	conlog_again(&l);
+	conlog_put(&l, block, sizeof(block));
+	for (from = 0; conlog_get(&l, &from, out, sizeof(out)); from += sizeof(out))
+		assert_int_equal(out[9], from + sizeof(out) == l.end ?
+						 block[0] :
+						 (uint8_t)(from / sizeof(out)));
+	assert_int_equal(from, l.end);
+	assert_int_equal(faccessat(r.dir, "console.log.old", F_OK, 0), 0);
+	close(before);
+	assert_false(rundir_alive(&look));
+	rundir_close(&look);
+	assert_int_equal(rundir_open(&look, "again", NULL), 0);
+	assert_true(rundir_alive(&look));
+	rundir_close(&look);
+
+	/* Only its lock. */
+	assert_int_equal(unlinkat(r.dir, "lock", 0), 0);
+	assert_int_equal(rundir_again(&r, &before, NULL), 0);
+	assert_true(rundir_whole(&r));
+	close(before);
+
+	/* Moved, and there is another of that name. */
+	moved = openat(r.dir, "..", O_RDONLY | O_DIRECTORY);
+	assert_int_equal(renameat(moved, "again", moved, "elsewhere"), 0);
+	assert_int_equal(rundir_create(&other, "again", NULL), 0);
+	assert_int_equal(rundir_again(&r, &before, NULL), 0);
+	assert_string_not_equal(r.name, "again");
+	assert_true(rundir_whole(&r) && rundir_whole(&other));
+	assert_int_equal(rundir_open(&look, "elsewhere", NULL), -ESRCH);
+	assert_int_equal(unlinkat(moved, "elsewhere", AT_REMOVEDIR), 0);
+	close(before);
+	close(moved);
+	conlog_fini(&l);
+	rundir_remove(&other);
+	rundir_close(&other);
+	rundir_remove(&r);
+	rundir_close(&r);
+}
+
 /* ---- the hub ---- */
 
 static struct {
@@ -379,7 +444,7 @@ int main(void)
 		cmocka_unit_test(test_life),  cmocka_unit_test(test_names),
 		cmocka_unit_test(test_trust), cmocka_unit_test(test_files),
 		cmocka_unit_test(test_race),  cmocka_unit_test(test_log),
-		cmocka_unit_test(test_hub),
+		cmocka_unit_test(test_hub),   cmocka_unit_test(test_again),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

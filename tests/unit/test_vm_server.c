@@ -173,13 +173,17 @@ static void test_commands(void **st)
 	for (unsigned cmd = 0; cmd < CONTROL_CMDS; cmd++)
 		if (cmd != CONTROL_QUIT && cmd != CONTROL_SAVE && cmd != CONTROL_DISK_LIMIT &&
 		    cmd != CONTROL_DISK_GROW && (cmd < CONTROL_NET_LIMIT || cmd > CONTROL_NET_RM) &&
-		    cmd != CONTROL_AGENT)
+		    cmd != CONTROL_AGENT && cmd != CONTROL_LISTEN)
 			expect_ok(start_peer, cmd + 1, cmd);
 	ask(start_peer, 40, CONTROL_SAVE); /* without a file */
 	expect_error(start_peer, 40, "EINVAL");
 	ask(start_peer, 41, CONTROL_AGENT); /* without a socket */
 	expect_error(start_peer, 41, "EINVAL");
+	ask(start_peer, 42, CONTROL_LISTEN); /* without one */
+	expect_error(start_peer, 42, "EINVAL");
 	c = dial();
+	ask(c, 43, CONTROL_LISTEN); /* not the keeper */
+	expect_error(c, 43, "EINVAL");
 	expect_ok(c, 50, CONTROL_PAUSE); /* no events here */
 	expect_event(start_peer, CONTROL_EV_PAUSED);
 	expect_ok(c, 51, CONTROL_EVENTS);
@@ -358,6 +362,40 @@ static void test_clients_come_and_go(void **st)
 	end();
 }
 
+/* The keeper gives one socket after the other: clients of the last one are served, and those that there are. */
+static void test_listen_again(void **st)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int c, before;
+
+	(void)st;
+	begin();
+	before = dial();
+	expect_ok(before, 1, CONTROL_QUERY);
+	for (unsigned i = 0; i < 3; i++) {
+		json_t *j = control_request_json(10 + i, CONTROL_LISTEN);
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+		unlink(listen_path);
+		strcpy(sa.sun_path, listen_path);
+		assert_int_equal(bind(fd, (const struct sockaddr *)&sa, sizeof(sa)), 0);
+		assert_int_equal(listen(fd, 4), 0);
+		assert_int_equal(control_send(start_peer, j, &fd, 1, CONTROL_NO_WAIT, NULL), 0);
+		json_decref(j);
+		close(fd);
+		j = reply(start_peer, 10 + i);
+		assert_true(json_is_true(json_object_get(j, "ok")));
+		json_decref(j);
+		c = dial();
+		expect_ok(c, 20 + i, CONTROL_QUERY);
+		close(c);
+	}
+	expect_ok(before, 30, CONTROL_QUIT);
+	FX_UNTIL(fx.ended);
+	base_close_fd(&before);
+	end();
+}
+
 static void test_start_connection_goes(void **st)
 {
 	(void)st;
@@ -377,6 +415,7 @@ int main(void)
 		cmocka_unit_test(test_bad_requests),
 		cmocka_unit_test(test_client_does_not_read),
 		cmocka_unit_test(test_clients_come_and_go),
+		cmocka_unit_test(test_listen_again),
 		cmocka_unit_test(test_start_connection_goes),
 	};
 
