@@ -210,7 +210,11 @@ static void ask_ready(void *ctx, int fd, uint32_t events)
 		else if (r == 0 && ask_event(v, m.json))
 			v->until = -1;
 	} else if (r == 0 || (r != -EAGAIN && r != -EINVAL && r != -EMSGSIZE)) {
-		err_set(&v->err, EBUSY, "the VM has just ended");
+		if (v->opens)
+			err_set(&v->err, ETIMEDOUT,
+				"what is to be added could not be opened in time, or the VM has just ended");
+		else
+			err_set(&v->err, EBUSY, "the VM has just ended");
 		v->got = v->asked;
 	}
 	control_msg_fini(&m);

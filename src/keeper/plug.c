@@ -16,6 +16,8 @@
 #include "proto/control.h"
 #include "util/clock.h"
 
+#define SEND_NS (5 * CLOCK_NS_PER_S)
+
 /* The list of devices of the VM, and the name PREFIXn with the smallest n that is not in it. */
 static int free_index(int sock, enum control_cmd cmd, const char *prefix, uint64_t deadline,
 		      unsigned *index, struct err *e)
@@ -62,15 +64,16 @@ static int describe(int sock, uint64_t deadline, struct vm_config *c, struct err
 	return 0;
 }
 
-/* Sends a device: the only one of the list. */
+/* Sends a device: the only one of the list. What was opened may have taken all of the time. */
 static int send_device(int sock, enum control_cmd cmd, json_t *list, const int *fds, unsigned n_fds,
 		       uint64_t deadline, struct err *e)
 {
 	_autojson json_t *req = control_request_json(1, cmd);
+	uint64_t least = clock_ns() + SEND_NS;
 	int r = -ENOMEM;
 
 	if (req && list && json_object_set(req, "config", json_array_get(list, 0)) == 0)
-		r = control_call_request(sock, req, fds, n_fds, deadline, NULL, e);
+		r = control_call_request(sock, req, fds, n_fds, MAX(deadline, least), NULL, e);
 	else
 		err_set(e, ENOMEM, "out of memory");
 	json_decref(list);
@@ -94,11 +97,13 @@ static int add_disk(int sock, const char *word, unsigned index, struct vm_config
 }
 
 static int add_net(int sock, const char *word, unsigned index, struct vm_config *c,
-		   struct config_fds *fds, uint64_t deadline, struct err *e)
+		   struct config_fds *fds, bool apart, uint64_t deadline, struct err *e)
 {
 	struct run_nets nets = {.stay = true};
 	int r = runnet_add(word, index, c, &nets, e);
 
+	if (r == 0 && apart)
+		r = runnet_apart(&nets, word, e);
 	if (r == 0)
 		r = runnet_open(&nets, c, fds, e);
 	if (r == 0)
@@ -159,25 +164,48 @@ bool plug_is(const char *device, const char *verb)
 	       (!strcmp(verb, "add") || !strcmp(verb, "rm"));
 }
 
-int plug_add(int sock, bool disk, const char *word, uint64_t deadline_ns, json_t **result,
-	     struct err *e)
+/* With this number, unless the word has a name for it. */
+static int add(int sock, bool disk, const char *word, unsigned index, bool apart, uint64_t deadline,
+	       json_t **result, struct err *e)
 {
 	struct config_fds fds;
 	struct vm_config c;
-	unsigned index;
-	int r = describe(sock, deadline_ns, &c, e);
+	int r = describe(sock, deadline, &c, e);
 
 	config_fds_init(&fds);
-	*result = NULL;
 	if (r == 0)
-		r = free_index(sock, disk ? CONTROL_DISKS : CONTROL_NETS, disk ? "disk" : "net",
-			       deadline_ns, &index, e);
-	if (r == 0)
-		r = (disk ? add_disk : add_net)(sock, word, index, &c, &fds, deadline_ns, e);
+		r = disk ? add_disk(sock, word, index, &c, &fds, deadline, e) :
+			   add_net(sock, word, index, &c, &fds, apart, deadline, e);
 	if (r == 0)
 		*result = json_pack("{s:s}", "id", disk ? c.disk[0].id : c.net[0].id);
 	config_fds_close(&fds);
 	return r;
+}
+
+int plug_add(int sock, bool disk, const char *word, bool apart, uint64_t deadline_ns,
+	     json_t **result, struct err *e)
+{
+	enum control_cmd list = disk ? CONTROL_DISKS : CONTROL_NETS;
+	const char *prefix = disk ? "disk" : "net";
+	unsigned index, next, tries = CONFIG_DISKS_MAX + CONFIG_NETS_MAX;
+	int r = free_index(sock, list, prefix, deadline_ns, &next, e);
+
+	*result = NULL;
+	if (r < 0)
+		return r;
+	/* The number that was free may have been another client's meanwhile. */
+	do {
+		struct err why = {0};
+
+		index = next;
+		r = add(sock, disk, word, index, apart, deadline_ns, result, &why);
+		if (r == 0 || free_index(sock, list, prefix, deadline_ns, &next, NULL) < 0 ||
+		    next == index || --tries == 0) {
+			if (r < 0 && e)
+				*e = why;
+			return r;
+		}
+	} while (true);
 }
 
 int plug_run(int sock, const char *device, const char *verb, const char *word, bool force,
@@ -186,5 +214,5 @@ int plug_run(int sock, const char *device, const char *verb, const char *word, b
 	*result = NULL;
 	if (!strcmp(verb, "rm"))
 		return remove_device(sock, device, word, force, deadline_ns, e);
-	return plug_add(sock, !strcmp(device, "disk"), word, deadline_ns, result, e);
+	return plug_add(sock, !strcmp(device, "disk"), word, false, deadline_ns, result, e);
 }

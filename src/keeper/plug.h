@@ -18,8 +18,9 @@ bool plug_is(const char *device, const char *verb);
 /* `sock`: of control. *result is the caller's, or NULL. */
 int plug_run(int sock, const char *device, const char *verb, const char *word, bool force,
 	     uint64_t deadline_ns, json_t **result, struct err *e);
-int plug_add(int sock, bool disk, const char *word, uint64_t deadline_ns, json_t **result,
-	     struct err *e);
+/* `apart`: for somebody who is not there, so that nobody can be waited for, and no descriptor be meant. */
+int plug_add(int sock, bool disk, const char *word, bool apart, uint64_t deadline_ns,
+	     json_t **result, struct err *e);
 
 /* plugsock.c: the socket. `run` must stay. */
 struct plugsock;

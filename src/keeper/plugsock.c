@@ -2,7 +2,8 @@
 /*
  * plugsock.c - the keeper's socket for adding disks and network cards; plug.h has its messages.
  *
- * A client is served by a process of its own, which nobody waits for: it opens files, may wait for them, and must not hold up the keeper. It
+ * A client is served by a process of its own, which nobody waits for: it opens files, may wait for them, and must not hold up the keeper. An
+ * alarm ends it when it waits too long: a socket may have a server that accepts nobody, a file be one of a server that is gone. It
  * has nothing of the keeper's but its rights and its control group, so that a lodge-nat that it leaves behind is the VM's like the others. Clients are
  * the user's own processes; a silent one costs a process for SECONDS.
  */
@@ -23,6 +24,7 @@
 #include "util/clock.h"
 
 #define SECONDS UINT64_C(8) /* lodged waits for 10 */
+#define SECONDS_OPEN 9u
 
 struct plugsock {
 	const struct rundir *run;
@@ -49,7 +51,7 @@ static int carry_out(const char *name, const json_t *request, uint64_t deadline,
 	if (r == 0)
 		r = control = vmsock_open(&run, e);
 	rundir_close(&run);
-	return r < 0 ? r : plug_add(control, disk, word, deadline, result, e);
+	return r < 0 ? r : plug_add(control, disk, word, true, deadline, result, e);
 }
 
 static void serve(int client, const char *name)
@@ -92,6 +94,8 @@ static void plugsock_ready(void *ctx, int fd, uint32_t events)
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);
 		launch_close_others(client); /* standard error is the VM's messages */
+		signal(SIGALRM, SIG_DFL);
+		alarm(SECONDS_OPEN);
 		serve(client, name);
 	}
 	if (pid == 0)

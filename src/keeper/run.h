@@ -201,6 +201,8 @@ int runnet_restore(const struct opt_list *words, const struct opt_list *ports, s
 		   struct run_nets *nets, struct err *e);
 /* runnet_socket.c: the words of --net socket, and its open fd or -errno. May wait for the other end. */
 int runnet_socket_check(const struct run_net *n, const char *word, struct err *e);
+/* Refuses what only somebody who is there can have: another end that is waited for, a descriptor. */
+int runnet_apart(const struct run_nets *nets, const char *word, struct err *e);
 int runnet_socket_open(const struct run_net *n, struct err *e);
 /* Opens tap devices, starts a lodge-nat for each user network. */
 int runnet_open(struct run_nets *nets, const struct vm_config *c, struct config_fds *fds,

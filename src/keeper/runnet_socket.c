@@ -30,6 +30,22 @@ int runnet_socket_check(const struct run_net *n, const char *word, struct err *e
 	return err_field(e, "--net", word);
 }
 
+int runnet_apart(const struct run_nets *nets, const char *word, struct err *e)
+{
+	for (unsigned i = 0; i < nets->n; i++) {
+		const struct run_net *n = &nets->net[i];
+
+		if (!n->listen && !n->fd)
+			continue;
+		err_set(e, EINVAL,
+			"--net socket: %s is for `lodge run` and `lodge ctl` on the VM's host, which somebody waits for",
+			n->listen ? "listen" : "fd");
+		err_hint(e, "let the other end listen, and use path");
+		return err_field(e, "--net", word);
+	}
+	return 0;
+}
+
 /* The first that connects; the name is gone then. */
 static int wait_for_peer(const char *path, struct err *e)
 {
