@@ -3,7 +3,7 @@
  * vmlook.c - finding VMs by name, `lodge ls`, `lodge info`.
  *
  * The state of a VM is what its lock says first (dead or alive), then what its VM process answers. One that does not answer
- * within a moment is shown as "stuck": a list must come up whatever one VM does.
+ * within a moment is shown as "stuck": a list must come up whatever some VMs do.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +14,9 @@
 #include "cli/vm.h"
 #include "util/clock.h"
 
-#define LOOK_NS (500 * CLOCK_NS_PER_MS)
+/* On a busy host a healthy VM process may be late: how long all VMs of one command together are waited for, and each at least. */
+#define LOOK_ALL_NS (2 * CLOCK_NS_PER_S)
+#define LOOK_ONE_NS (100 * CLOCK_NS_PER_MS)
 
 /* ---- for all commands ---- */
 
@@ -135,15 +137,29 @@ static const char *ended_state(const json_t *end)
 	return "stopped";
 }
 
+/* A question that is not to hold up the command. NULL: no answer. */
+static json_t *ask(int fd, enum control_cmd cmd)
+{
+	static uint64_t left_ns = LOOK_ALL_NS;
+	uint64_t begin_ns = clock_ns();
+	json_t *answer = NULL;
+
+	if (control_call(fd, cmd, begin_ns + MAX(left_ns, LOOK_ONE_NS), &answer, NULL) < 0)
+		answer = NULL;
+	left_ns -= MIN(left_ns, clock_ns() - begin_ns);
+	return answer;
+}
+
 /* running, paused, starting, stuck */
 static void ask_state(const struct rundir *r, json_t *j, bool started)
 {
 	_autojson json_t *answer = NULL;
 	_autoclose int fd = rundir_connect(r, "control", SOCK_SEQPACKET, NULL);
-	const char *state = NULL;
+	const char *state;
 
-	if (fd >= 0 && control_call(fd, CONTROL_QUERY, clock_ns() + LOOK_NS, &answer, NULL) == 0)
-		state = json_string_value(json_object_get(answer, "state"));
+	if (fd >= 0)
+		answer = ask(fd, CONTROL_QUERY);
+	state = json_string_value(json_object_get(answer, "state"));
 	json_object_set_new(j, "state",
 			    json_string(state	? state :
 					started ? "stuck" :
@@ -353,7 +369,9 @@ static void add_sandbox(const struct rundir *r, json_t *j)
 	json_t *layers;
 	char key[32];
 
-	if (fd < 0 || control_call(fd, CONTROL_INFO, clock_ns() + LOOK_NS, &answer, NULL) < 0)
+	if (fd >= 0)
+		answer = ask(fd, CONTROL_INFO);
+	if (!answer)
 		return;
 	json_object_set_new(j, "sandbox", layers_text(json_object_get(answer, "sandbox")));
 	json_object_foreach(json_object_get(info, "nat"), card, layers)
