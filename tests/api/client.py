@@ -4,6 +4,8 @@
 # be said), the description in docs/api, certificates.
 import atexit
 import base64
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -208,7 +210,10 @@ class WebSocket(Connection):
             op, data = self.frame()
             if op != PING:
                 return op, data
-            self.send(frame(PONG, data))
+            try:
+                self.send(frame(PONG, data))
+            except OSError:
+                pass  # it has closed meanwhile: what it said before is still to be read
 
     def closed(self):
         """Code and reason of the server's close; what comes before it is dropped."""
@@ -236,6 +241,7 @@ class WebSocket(Connection):
 class Daemon:
     def __init__(self, build, settings="", user=None, folder=None):
         self.build, self.user = os.path.abspath(build), user
+        self.program = self.build + "/src/lodged"
         self.folder = folder or tempfile.mkdtemp(prefix="lodge-api-")
         os.chmod(self.folder, 0o755)
         self.socket = self.folder + "/run/lodged.socket"
@@ -249,13 +255,30 @@ class Daemon:
         atexit.register(self.end)  # also after an exception
         self.configure(settings)
 
+    def hold_programs(self):
+        """From now on lodged runs a `lodge` that can be held up (held())."""
+        place = self.folder + "/bin"
+        os.mkdir(place)
+        shutil.copy(self.build + "/src/lodged", place)
+        with open(place + "/lodge", "w", encoding="utf-8") as script:
+            script.write(f'#!/bin/sh\nflock -s "$0" true\nexec "{self.build}/src/lodge" "$@"\n')
+        os.chmod(place + "/lodge", 0o755)
+        self.program = place + "/lodged"
+
+    @contextlib.contextmanager
+    def held(self):
+        """What lodged begins meanwhile goes on afterwards."""
+        with open(os.path.dirname(self.program) + "/lodge", "rb") as script:
+            fcntl.flock(script, fcntl.LOCK_EX)
+            yield
+
     def configure(self, settings):
         with open(self.folder + "/etc/lodged.conf", "w", encoding="utf-8") as conf:
             conf.write(settings)
 
     def start(self):
         self.log = open(self.folder + "/log", "ab")
-        self.process = subprocess.Popen([self.build + "/src/lodged"], env=self.env, stderr=self.log)
+        self.process = subprocess.Popen([self.program], env=self.env, stderr=self.log)
         return wait_for("lodged answers", 30, self.answers)
 
     def answers(self):
