@@ -26,7 +26,7 @@
 #include "proto/control.h"
 #include "util/clock.h"
 
-#define PATIENCE_NS (10 * CLOCK_NS_PER_S)
+#define PATIENCE_NS (60 * CLOCK_NS_PER_S)
 
 /* What the fake VM does with its two sockets; its return value is its exit status. */
 typedef int (*fake_fn)(int control, int console);
