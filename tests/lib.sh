@@ -24,6 +24,9 @@ matches() { # WHAT GOT PATTERN
 	fi
 }
 
+# no_process_with TEXT: see processes_with. What was killed, or has said its last, may be there for a moment: to be waited for.
+no_process_with() { [ -z "$(processes_with "$1")" ]; }
+
 # wait_for SECONDS COMMAND...: until it succeeds; in vain also when `machine_pid` is set and that process has ended.
 wait_for() {
 	local end=$(($(now_ms) + $1 * 1000))
