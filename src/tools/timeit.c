@@ -122,6 +122,9 @@ static _Noreturn void child(const struct run *r, int out, pid_t parent, char **a
 	sigset_t none;
 	int null;
 
+	/* However we were started: what a shell's background job or nohup(1) ignores is not ignored by the command. */
+	for (int s = 1; s < NSIG; s++)
+		signal(s, SIG_DFL);
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
