@@ -61,6 +61,9 @@ packages_missing() {
 	done
 }
 
+# How apt-get is called: another one may be at work, and a mirror may be out of breath.
+apt_options=(-q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=5)
+
 # need PACKAGE...: installs those that are missing, or says what to type.
 need() {
 	local missing sudo=()
@@ -81,8 +84,7 @@ need() {
 		fi
 	fi
 	phase packages
-	logged packages "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive sh -c '
-		get="apt-get -q -o DPkg::Lock::Timeout=300"
+	logged packages "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive get="apt-get ${apt_options[*]}" sh -c '
 		ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || $get update
 		$get install -y --no-install-recommends "$@" || { $get update && $get install -y --no-install-recommends "$@"; }
 	' sh "${missing[@]}"
@@ -126,7 +128,7 @@ cache_trim() {
 download() {
 	local tmp
 	tmp=$(mktemp -d "$cache/download.XXXXXX")
-	logged download sh -c 'cd "$1" && apt-get download -q -o APT::Sandbox::User="$(id -un)" "$2"' sh "$tmp" "$1"
+	logged download sh -c 'cd "$1" && shift && apt-get download "$@"' sh "$tmp" "${apt_options[@]}" -o APT::Sandbox::User="$(id -un)" "$1"
 	mkdir -p "$2"
 	logged unpack dpkg-deb -x "$tmp"/*.deb "$2"
 	rm -rf "$tmp"
@@ -136,9 +138,9 @@ download() {
 need_lists() {
 	ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 && return
 	if [ "$(id -u)" = 0 ]; then
-		logged lists apt-get -q -o DPkg::Lock::Timeout=300 update
+		logged lists apt-get "${apt_options[@]}" update
 	elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
-		logged lists sudo apt-get -q -o DPkg::Lock::Timeout=300 update
+		logged lists sudo apt-get "${apt_options[@]}" update
 	else
 		die "apt has no package lists yet. Please type: apt-get update (as root), then start again"
 	fi
