@@ -113,7 +113,7 @@ class Answer:
 class Connection:
     """Bytes to lodged and back; where: the path of a socket, or (host, port, SSLContext)."""
 
-    def __init__(self, where, timeout=60):
+    def __init__(self, where, timeout=120):  # longer than an answer may be waited for (?wait=60)
         if isinstance(where, str):
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.connect(where)  # waits for its turn, which one with a time limit does not
@@ -186,7 +186,7 @@ def frame(op, data=b"", final=True, mask=b"\x11\x22\x33\x44", reserved=0, size=N
 class WebSocket(Connection):
     KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455 §1.3
 
-    def __init__(self, where, path, timeout=60, fields=None):
+    def __init__(self, where, path, timeout=120, fields=None):
         super().__init__(where, timeout)
         self.greeting = self.request("GET", path, None, {
             "Upgrade": "websocket", "Connection": "keep-alive, Upgrade", "Sec-WebSocket-Version": "13",

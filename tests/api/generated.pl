@@ -10,6 +10,7 @@ use OpenAPI::Client;
 
 my ($socket, $description, $kernel, $initrd, $cmdline) = @ARGV;
 my $client = OpenAPI::Client->new("file://$description", base_url => "http+unix://" . url_escape($socket));
+$client->ua->inactivity_timeout(120);    # longer than an operation is waited for
 my $bad = 0;
 
 sub expect {
