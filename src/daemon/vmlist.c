@@ -48,8 +48,8 @@ json_t *vms_last_words(const struct rundir *run)
 
 static void look(struct vm *vm)
 {
-	/* It may have come up without us: by a program of a lodged that was killed, or of somebody's. */
-	if (!vm->op && vm->keeper < 0)
+	/* It may have come up without us: by a program of a lodged that was killed, or of somebody's. Or `lodge wait` knows of its end already. */
+	if (!vm->op)
 		vms_refresh(vm);
 	if (vm->keeper >= 0)
 		vms_find_again(vm);

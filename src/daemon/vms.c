@@ -478,6 +478,9 @@ int vms_remove(struct vms *v, const char *name, uint64_t revision, struct err *e
 	r = check_revision(vm, revision, e);
 	if (r < 0)
 		return r;
+	/* Who waited for its end may be sooner here than the end of its keeper. */
+	if (!vm->op)
+		vms_refresh(vm);
 	if (vm->op || vm->keeper >= 0) {
 		err_set(e, EBUSY, vm->op ? "\"%s\" is busy" : "\"%s\" is running: stop it first",
 			name);
