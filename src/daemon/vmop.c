@@ -401,8 +401,7 @@ int vms_cancel(struct vms *v, uint64_t id, struct err *e)
 	if (!op->pid)
 		op_end(op, "cancelled", "cancelled", "it was cancelled");
 	else if (!op->undone)
-		kill(op->pid,
-		     SIGTERM); /* a start: its keeper then finds nobody waiting, and ends the VM */
+		kill(op->pid, SIGTERM); /* a start: it ends its keeper, and then itself */
 	return 0;
 }
 

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* detach.c - the fork into keeper and starter, and the keeper's standard error. */
+/*
+ * detach.c - the fork into keeper and starter, and the keeper's standard error.
+ *
+ * Who starts is told to end: then the keeper is, and it is waited for. So nothing comes up behind the back of who thinks that there is
+ * nothing. A keeper hears signals from attach.c on, when there is something to end; until then they wait.
+ */
 #include "keeper/detach.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "keeper/run.h"
@@ -46,10 +53,64 @@ static int wait_word(int fd, int *status, char *name, size_t size, struct err *e
 	return 0;
 }
 
+/* ---- who starts ---- */
+
+static const int end_signals[] = {SIGINT, SIGTERM, SIGHUP};
+static volatile sig_atomic_t told_to_end;
+static pid_t keeper;
+
+static void pass_on(int sig)
+{
+	told_to_end = sig;
+	(void)kill(keeper, SIGTERM);
+}
+
+/* Those that are ignored stay so. */
+static void catch_signals(struct sigaction was[ARRAY_SIZE(end_signals)])
+{
+	const struct sigaction sa = {.sa_handler = pass_on};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
+		if (sigaction(end_signals[i], NULL, &was[i]) == 0 && was[i].sa_handler != SIG_IGN)
+			(void)sigaction(end_signals[i], &sa, NULL);
+}
+
+static bool keeper_ends(void)
+{
+	while (waitpid(keeper, NULL, 0) < 0 && errno == EINTR)
+		;
+	return true;
+}
+
+/* With the signals held, by `held`; `mask` is the one before. */
+static int wait_for_keeper(int ready, const sigset_t *held, const sigset_t *mask, int *status,
+			   char *name, size_t size, struct err *e)
+{
+	struct sigaction was[ARRAY_SIZE(end_signals)];
+	bool ended;
+	int r;
+
+	catch_signals(was);
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	r = wait_word(ready, status, name, size, e);
+	close(ready); /* nobody waits any more */
+	ended = told_to_end && keeper_ends();
+	sigprocmask(SIG_BLOCK, held, NULL);
+	if (told_to_end && !ended) /* just now */
+		(void)keeper_ends();
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
+		(void)sigaction(end_signals[i], &was[i], NULL);
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	if (!told_to_end)
+		return r;
+	(void)raise(told_to_end); /* as if there had been nothing to end before */
+	return err_set(e, EINTR, "interrupted");
+}
+
 int detach_fork(struct detach *d, int *status, char *name, size_t size, struct err *e)
 {
 	int ready[2], err_pipe[2], r;
-	pid_t pid;
+	sigset_t set, mask;
 
 	*d = (struct detach){.ready = -1,
 			     .messages = -1,
@@ -65,8 +126,12 @@ int detach_fork(struct detach *d, int *status, char *name, size_t size, struct e
 		return r;
 	}
 	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
+	sigemptyset(&set);
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
+		sigaddset(&set, end_signals[i]);
+	sigprocmask(SIG_BLOCK, &set, &mask);
+	keeper = fork();
+	if (keeper == 0) {
 		close(ready[0]);
 		d->ready = ready[1];
 		r = become_keeper(d, err_pipe);
@@ -76,10 +141,11 @@ int detach_fork(struct detach *d, int *status, char *name, size_t size, struct e
 	close(ready[1]);
 	close(err_pipe[0]);
 	close(err_pipe[1]);
-	r = pid < 0 ? err_errno(e, r, "cannot start a process") :
-		      wait_word(ready[0], status, name, size, e);
+	if (keeper > 0)
+		return wait_for_keeper(ready[0], &set, &mask, status, name, size, e);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 	close(ready[0]);
-	return r;
+	return err_errno(e, r, "cannot start a process");
 }
 
 /* One piece. False: no more now. */
