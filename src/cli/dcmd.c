@@ -81,7 +81,7 @@ static int define(int argc, char **argv, bool create)
 	_autojson json_t *j = NULL;
 	struct err e = {0};
 	const char *name;
-	char path[96];
+	char path[96], shown[80];
 	int r;
 
 	if (opt_parse(create_table, ARRAY_SIZE(create_table), argc, argv, &o, &res, &e))
@@ -93,6 +93,12 @@ static int define(int argc, char **argv, bool create)
 			create ?
 				"a name and the words of `lodge run` are needed: lodge create web -- --disk web.raw" :
 				"the name of a VM is needed: lodge set web --restart always");
+		return status_fail(&e, STATUS_USAGE);
+	}
+	if (!create && res.n_args == 1 && !res.given) {
+		err_set(&e, EINVAL,
+			"what is to change of \"%s\"? --restart WORD, --autostart WORD, or -- and the words of `lodge run`",
+			err_quote(shown, sizeof(shown), res.arg[0]));
 		return status_fail(&e, STATUS_USAGE);
 	}
 	name = res.arg[0];

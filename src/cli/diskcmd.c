@@ -287,6 +287,11 @@ static int dispatch(const struct disk_options *o, char **arg, int n, struct err 
 		return *what == 'c' ? disk_create(arg[1], size, e) :
 				      disk_resize(arg[1], size, o->shrink, e);
 	}
+	if (!*what) {
+		err_set(e, EINVAL,
+			"lodge disk needs a command: there are create, info, resize and ls");
+		return 1;
+	}
 	near = opt_suggest(what, words);
 	err_set(e, EINVAL, "lodge disk has no command \"%s\": there are create, info, resize and ls",
 		err_quote(shown, sizeof(shown), what));

@@ -298,6 +298,11 @@ static int dispatch(const struct image_options *o, char **arg, int n, struct err
 			r = image_rm(arg[i], e);
 		return n > 1 ? r : wrong_words("rm NAME...", e);
 	}
+	if (!*what) {
+		err_set(e, EINVAL,
+			"lodge image needs a command: there are build, import, clone, ls, info and rm");
+		return 1;
+	}
 	near = opt_suggest(what, words);
 	err_set(e, EINVAL,
 		"lodge image has no command \"%s\": there are build, import, clone, ls, info and rm",

@@ -275,8 +275,8 @@ static int filter_parse(const char *word, const struct show_column *columns, cha
 			bool *equal, const char **value, struct err *e)
 {
 	const char *sign = strchr(word, '=');
-	const char *names[17];
-	char shown[80];
+	const char *names[17], *near;
+	char shown[80], list[200] = "";
 	unsigned n = 0;
 	size_t len;
 
@@ -296,10 +296,15 @@ static int filter_parse(const char *word, const struct show_column *columns, cha
 			return 0;
 	}
 	names[n] = NULL;
-	err_set(e, EINVAL, "there is nothing called \"%s\" to filter by%s%s",
-		err_quote(shown, sizeof(shown), key),
-		opt_suggest(key, names) ? ": did you mean " : "",
-		opt_suggest(key, names) ? opt_suggest(key, names) : "");
+	near = opt_suggest(key, names);
+	for (unsigned i = 0; !near && i < n; i++) {
+		size_t used = strlen(list);
+
+		snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "", names[i]);
+	}
+	err_set(e, EINVAL, "there is nothing called \"%s\" to filter by: %s%s",
+		err_quote(shown, sizeof(shown), key), near ? "did you mean " : "there are ",
+		near ? near : list);
 	return err_field(e, "--filter", word);
 }
 

@@ -40,13 +40,23 @@ static void answer_vm(struct api_call *call, unsigned status, const char *name)
 	http_answer(call->conn, status, j, etag, status == 201 ? location : NULL);
 }
 
+static void no_operation(struct http_conn *c, uint64_t id)
+{
+	char text[120];
+
+	snprintf(text, sizeof(text),
+		 "there is no operation %llu, or no more: `lodge operation` shows the last ones",
+		 (unsigned long long)id);
+	api_error(c, 404, "not-found", text, NULL);
+}
+
 static void answer_operation(struct api *a, struct http_conn *c, unsigned status, uint64_t id)
 {
 	json_t *j = store_get_operation(a->store, id);
 	char location[64];
 
 	if (!j) {
-		api_error(c, 404, "not-found", "there is no such operation", NULL);
+		no_operation(c, id);
 		return;
 	}
 	snprintf(location, sizeof(location), "/1.0/operations/%llu", (unsigned long long)id);
@@ -171,7 +181,8 @@ static int operation_id(const struct api_call *call, uint64_t *id)
 {
 	if (opt_parse_uint(call->param, 1, INT64_MAX, id, NULL) == 0)
 		return 0;
-	api_error(call->conn, 404, "not-found", "there is no such operation", NULL);
+	api_error(call->conn, 404, "not-found",
+		  "operations have numbers: `lodge operation` shows the last ones", NULL);
 	return -ENOENT;
 }
 

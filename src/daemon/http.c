@@ -301,7 +301,8 @@ bool http_may_hold(const struct http_conn *c)
 
 static void refuse(struct http_conn *c, unsigned status)
 {
-	const char *what = status == 413 || status == 431 ? "the request is too large" :
+	const char *what = status == 413 ? "the body is too large: at most 256 KiB" :
+			   status == 431 ? "the head of the request is too large: at most 16 KiB" :
 			   status == 426 ? "of WebSocket there is version 13 only" :
 			   status == 501 ? "a body needs a Content-Length" :
 					   "the request is not proper HTTP/1.1";

@@ -26,12 +26,10 @@
 #include "util/clock.h"
 #include "util/fault.h"
 #include "util/log.h"
-#include "util/opt.h"
 
 #define AGAIN_MAX_S 60u
 #define STEADY_NS (60 * CLOCK_NS_PER_S)
 #define LOOK_NS (100 * CLOCK_NS_PER_MS)
-#define MEMORY_DEFAULT (512 * MIB)
 
 const char *vms_text(const json_t *j, const char *key)
 {
@@ -225,76 +223,6 @@ static void again(void *ctx)
 		start_again(vm);
 }
 
-/* ---- what the host can carry ---- */
-
-/* What the words of `lodge run` ask for. */
-static void asked(const json_t *def, uint64_t *memory, uint64_t *cpus)
-{
-	static const struct {
-		const char *option, *letter;
-	} names[] = {{"--memory", "-m"}, {"--cpus", "-c"}};
-	const json_t *words = json_object_get(def, "words");
-	uint64_t *value[] = {memory, cpus};
-
-	*memory = MEMORY_DEFAULT;
-	*cpus = 1;
-	for (size_t i = 0; i < json_array_size(words); i++) {
-		const char *w = json_string_value(json_array_get(words, i));
-		const char *next = json_string_value(json_array_get(words, i + 1));
-
-		for (unsigned k = 0; k < ARRAY_SIZE(names); k++) {
-			size_t len = strlen(names[k].option);
-			const char *text = NULL;
-
-			if (!strcmp(w, names[k].option) || !strcmp(w, names[k].letter))
-				text = next;
-			else if (!strncmp(w, names[k].option, len) && w[len] == '=')
-				text = w + len + 1;
-			else if (!strncmp(w, names[k].letter, 2))
-				text = w + 2;
-			if (text && k == 0)
-				(void)opt_parse_size(text, value[k], NULL);
-			else if (text)
-				(void)opt_parse_uint(text, 1, CONFIG_CPUS_MAX, value[k], NULL);
-		}
-	}
-}
-
-int vms_admit(struct vm *vm, struct err *e)
-{
-	const struct settings *s = vm->vms->set;
-	uint64_t memory, cpus, m, c, all_memory = 0, all_cpus = 0;
-	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t processors = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
-	uint64_t max_memory = host / 100 * s->memory_percent;
-	uint64_t max_cpus = processors * s->cpu_percent / 100;
-
-	asked(vm->def, &memory, &cpus);
-	for (const struct vm *o = vm->vms->all; o; o = o->next) {
-		/* One that is being started counts like one that runs. */
-		if (o == vm || (o->keeper < 0 && !(o->op && o->op->pid && o->op->starting)))
-			continue;
-		asked(o->def, &m, &c);
-		all_memory += m;
-		all_cpus += c;
-	}
-	if (all_memory + memory > max_memory)
-		return err_set(
-			e, ENOSPC,
-			"\"%s\" wants %llu MiB of memory, and %llu MiB of %llu are taken: stop another VM, or raise memory-percent (%llu)",
-			vm->name, (unsigned long long)(memory / MIB),
-			(unsigned long long)(all_memory / MIB),
-			(unsigned long long)(max_memory / MIB),
-			(unsigned long long)s->memory_percent);
-	if (all_cpus + cpus > max_cpus)
-		return err_set(
-			e, ENOSPC,
-			"\"%s\" wants %llu CPUs, and %llu of %llu are taken: stop another VM, or raise cpu-percent (%llu)",
-			vm->name, (unsigned long long)cpus, (unsigned long long)all_cpus,
-			(unsigned long long)max_cpus, (unsigned long long)s->cpu_percent);
-	return 0;
-}
-
 /* ---- definitions ---- */
 
 json_t *vms_get(struct vms *v, const char *name, struct err *e)
@@ -311,7 +239,7 @@ const struct rundir *vms_run(struct vms *v, const char *name, struct err *e)
 	if (vm && vm->keeper >= 0)
 		vms_find_again(vm);
 	if (vm && vm->keeper < 0) {
-		err_set(e, EBUSY, "\"%s\" is not running", name);
+		err_set(e, EBUSY, "\"%s\" is not running: `lodge start %s` starts it", name, name);
 		err_field(e, "not-running", NULL);
 		return NULL;
 	}
@@ -452,6 +380,10 @@ int vms_set(struct vms *v, const char *name, const json_t *change, uint64_t revi
 	if (!def)
 		return err_set(e, ENOMEM, "out of memory");
 	json_object_update(def, (json_t *)(uintptr_t)change);
+	if (json_equal(def, vm->def)) { /* who knows the revision knows all that there is */
+		json_decref(def);
+		return 0;
+	}
 	json_object_set_new(def, "revision", json_u64(vms_revision(v, name) + 1));
 	r = keep(vm, def, store_put_vm, e);
 	vm->said = NULL;
@@ -521,7 +453,7 @@ int vms_begin(struct vms *v, const char *name, enum vms_verb verb, uint64_t time
 		return err_field(e, "running", NULL);
 	}
 	if (!vm->op && verb != VMS_START && !runs && !loop_timer_armed(&vm->again)) {
-		err_set(e, EBUSY, "\"%s\" is not running", name);
+		err_set(e, EBUSY, "\"%s\" is not running: `lodge start %s` starts it", name, name);
 		return err_field(e, "not-running", NULL);
 	}
 	r = vm->op ? 0 : vms_want(vm, verb != VMS_STOP, e);

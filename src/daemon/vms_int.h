@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vms_int.h - what vms.c (definitions, what runs), vmlist.c (what is told of them) and vmop.c (operations) share. */
+/* vms_int.h - what vms.c (definitions, what runs), vmlist.c (what is told of them), vmadmit.c (what the host can carry) and vmop.c (operations) share. */
 #ifndef LODGE_DAEMON_VMS_INT_H
 #define LODGE_DAEMON_VMS_INT_H
 
@@ -71,7 +71,7 @@ int vms_want(struct vm *vm, bool running, struct err *e);
 void vms_find_again(struct vm *vm);
 /* Looks whether it runs, and watches it then. */
 void vms_refresh(struct vm *vm);
-/* 0, or -ENOSPC with numbers: the host cannot carry it beside those that run. */
+/* vmadmit.c: 0, or -ENOSPC with numbers: the host cannot carry it beside those that run. */
 int vms_admit(struct vm *vm, struct err *e);
 
 /* unit.c */

@@ -121,7 +121,8 @@ static int base_path(char path[PATH_MAX], struct err *e)
 		n = snprintf(path, PATH_MAX, "/tmp/lodge-%u", (unsigned)geteuid());
 	return n < PATH_MAX - 8 ?
 		       0 :
-		       err_set(e, ENAMETOOLONG, "the path of the run directory is too long");
+		       err_set(e, ENAMETOOLONG,
+			       "the path of the run directory is too long: set LODGE_RUN to a shorter one");
 }
 
 int rundir_open_base(struct rundir *r, struct err *e)
