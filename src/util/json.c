@@ -3,7 +3,7 @@
  * json.c - limits in front of jansson, and typed getters for objects that are not trusted.
  *
  * jansson's parser recurses, so the depth is counted before it sees the text (brackets outside of
- * strings). Everything else it checks itself when asked: keys that come twice, NUL, UTF-8, garbage
+ * strings). So are the values: two bytes of text become some forty of memory. Everything else it checks itself when asked: keys that come twice, NUL, UTF-8, garbage
  * at the end.
  */
 #include "util/json.h"
@@ -20,10 +20,10 @@ void json_unref(json_t **j)
 	*j = NULL;
 }
 
-/* 0, or -EINVAL where the nesting passes the limit. */
-static int json_check_depth(const char *text, size_t len, const char *what, struct err *e)
+/* 0, or -EINVAL where the nesting, or the number of values, passes the limit. */
+static int json_check_shape(const char *text, size_t len, const char *what, struct err *e)
 {
-	unsigned depth = 0, line = 1;
+	unsigned depth = 0, line = 1, values = 1;
 	size_t line_start = 0;
 	bool in_string = false;
 
@@ -41,6 +41,12 @@ static int json_check_depth(const char *text, size_t len, const char *what, stru
 				in_string = false;
 		} else if (c == '"') {
 			in_string = true;
+		} else if (c == ',' || c == ':') {
+			if (++values > JSON_VALUES_MAX) {
+				err_set(e, EINVAL, "%s is not usable: it has more than %u values",
+					what, JSON_VALUES_MAX);
+				return err_limit(e, "%u values", JSON_VALUES_MAX);
+			}
 		} else if (c == '{' || c == '[') {
 			if (++depth > JSON_DEPTH_MAX) {
 				err_set(e, EINVAL,
@@ -69,7 +75,7 @@ int json_parse(const char *text, size_t len, size_t max_bytes, const char *what,
 		err_limit(e, "%zu bytes", max_bytes);
 		return -EFBIG;
 	}
-	r = json_check_depth(text, len, what, e);
+	r = json_check_shape(text, len, what, e);
 	if (r)
 		return r;
 	j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);

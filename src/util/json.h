@@ -3,7 +3,7 @@
  * json.h - JSON from outside, with limits: a thin layer over jansson.
  *
  * jansson builds the tree; this file is the gate in front of it. Text is refused when it is too
- * long, too deep, has a key twice, a NUL, bad UTF-8 or anything behind its end; errors name line
+ * long, too deep, has too many values, has a key twice, a NUL, bad UTF-8 or anything behind its end; errors name line
  * and column. The typed getters below are how a receiver reads an object that it does not trust:
  * each checks presence, type and range and names the key in its error, and json_check_keys()
  * refuses what nobody asked for.
@@ -17,13 +17,13 @@
 #include "util/err.h"
 
 #define JSON_DEPTH_MAX 16u
+#define JSON_VALUES_MAX (1u << 20) /* and keys */
 
 void json_unref(json_t **j);
 #define _autojson __attribute__((cleanup(json_unref)))
 
-/* Parses `len` bytes of at most `max_bytes`, nested at most JSON_DEPTH_MAX deep. `what` begins the
- * sentence
- * ("configuration"). *out is owned by the caller. 0, -EINVAL, -EFBIG, -ENOMEM. */
+/* Parses `len` bytes of at most `max_bytes`, nested at most JSON_DEPTH_MAX deep, with at most
+ * JSON_VALUES_MAX values. `what` begins the sentence ("configuration"). *out is owned by the caller. 0, -EINVAL, -EFBIG, -ENOMEM. */
 int json_parse(const char *text, size_t len, size_t max_bytes, const char *what, json_t **out,
 	       struct err *e);
 /* Compact text, malloc'd; NULL when out of memory. */

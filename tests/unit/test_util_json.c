@@ -90,6 +90,34 @@ static void test_limits(void **state)
 	free(deep);
 }
 
+/* [1,1,...] takes twenty times its length. */
+static void test_values(void **state)
+{
+	size_t n = 2 * (size_t)(JSON_VALUES_MAX + 1) + 1;
+	char *text = malloc(n);
+	json_t *j = NULL;
+	struct err e = {0};
+
+	(void)state;
+	for (size_t i = 1; i < n; i++)
+		text[i] = i % 2 ? '1' : ',';
+	text[0] = '[';
+	text[n - 1] = ']';
+	assert_int_equal(json_parse(text, n, n, "the text", &j, &e), -EINVAL);
+	assert_string_equal(e.limit, "1048576 values");
+	text[n - 3] = ']';
+	assert_int_equal(json_parse(text, n - 2, n, "the text", &j, NULL), 0);
+	assert_int_equal(json_array_size(j), JSON_VALUES_MAX);
+	json_decref(j);
+	/* Commas inside of text do not count. */
+	memset(text, ',', n);
+	memcpy(text, "[\"", 2);
+	memcpy(text + n - 2, "\"]", 2);
+	assert_int_equal(json_parse(text, n, n, "the text", &j, NULL), 0);
+	json_decref(j);
+	free(text);
+}
+
 static void test_getters(void **state)
 {
 	static const char *const words[] = {"one", "two", NULL};
@@ -140,9 +168,8 @@ static void test_getters(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_good),	cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_limits),	cmocka_unit_test(test_values),
 		cmocka_unit_test(test_getters),
 	};
 
