@@ -125,15 +125,23 @@ static void kill_it(struct exec *x)
 	agent_exit_fini(&now);
 }
 
+/* For one answer of the agent's: not long beyond the command's own time. */
+static uint64_t answer_deadline(const struct exec *x)
+{
+	uint64_t own = MAX(x->deadline_ns, clock_ns() + CLOCK_NS_PER_S);
+
+	return MIN(own, guest_call_deadline());
+}
+
 /* Waits until it is over. The exit status, or -errno. */
 static int follow(struct exec *x, struct err *e)
 {
 	for (;;) {
 		struct agent_exit now;
-		int r = x->a.fd >= 0 ? 0 : guest_connect(x->path, guest_call_deadline(), &x->a, e);
+		int r = x->a.fd >= 0 ? 0 : guest_connect(x->path, answer_deadline(x), &x->a, e);
 
 		if (!r)
-			r = agent_exec_status(&x->a, x->pid, guest_call_deadline(), &now, e);
+			r = agent_exec_status(&x->a, x->pid, answer_deadline(x), &now, e);
 		if (r)
 			return r;
 		r = show_output(x, &now, e);
