@@ -189,7 +189,7 @@ static uint64_t ns_since(struct engine *en, uint64_t tsc)
 {
 	int64_t ticks = (int64_t)(tsc_now(en) + en->vcpu[0]->tsc_offset - tsc);
 
-	return ticks < 0 ? 0 - tsc_to_ns(en, (uint64_t)-ticks) : tsc_to_ns(en, (uint64_t)ticks);
+	return ticks < 0 ? 0 - tsc_to_ns(en, 0 - (uint64_t)ticks) : tsc_to_ns(en, (uint64_t)ticks);
 }
 
 int kvm_tsc_get_clock(struct engine *en, uint64_t tsc, uint64_t *ns)
