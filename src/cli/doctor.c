@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cli/doctor.h"
+#include "keeper/probekeep.h"
 #include "util/clock.h"
 #include "x86/cpuid_model.h"
 
@@ -157,7 +158,7 @@ int cli_doctor(int argc, char **argv)
 			err_quote(shown, sizeof(shown), res.arg[0]));
 		return status_fail(&e, STATUS_USAGE);
 	}
-	kvm_probe(&probe);
+	probekeep_renew(&probekeep_here, &probe);
 	add_facts(lines, &probe);
 	doctor_host(lines, &probe);
 	doctor_lodge(lines);

@@ -11,7 +11,7 @@
 #include "cli/daemon.h"
 #include "cli/guestio.h"
 #include "cli/vm.h"
-#include "engine/kvm/probe.h"
+#include "keeper/probekeep.h"
 #include "util/procfile.h"
 
 void host_vms(struct host_vms *out)
@@ -72,7 +72,7 @@ static const char *engines(bool for_lodged)
 {
 	struct kvm_probe probe;
 
-	kvm_probe(&probe);
+	(void)probekeep_get(&probekeep_here, &probe);
 	if (for_lodged && probe.result == KVM_PROBE_ABSENT &&
 	    access("/sys/class/misc/kvm", F_OK) == 0)
 		return NULL;

@@ -15,7 +15,7 @@
 
 #include "keeper/run.h"
 #include "keeper/detach.h"
-#include "engine/kvm/probe.h"
+#include "keeper/probekeep.h"
 #include "proto/control.h"
 #include "sandbox/cgroup.h"
 #include "util/clock.h"
@@ -41,11 +41,13 @@ static void run_choose_unpack(const struct run_options *o, struct vm_config *c)
 	c->boot_unpack = guest ? CONFIG_UNPACK_GUEST : CONFIG_UNPACK_HOST;
 }
 
-/* Decides the engine. Never another one than was asked for. */
-static int run_choose_engine(const struct run_options *o, struct vm_config *c, struct err *e)
+/* Decides the engine. Never another one than was asked for. *kept: by an answer of an earlier probe. */
+static int run_choose_engine(const struct run_options *o, struct vm_config *c, bool *kept,
+			     struct err *e)
 {
 	struct kvm_probe probe;
 
+	*kept = false;
 	c->engine = CONFIG_ENGINE_SOFT;
 	if (o->engine == RUN_ENGINE_SOFT || (o->engine == RUN_ENGINE_AUTO && run_wants_soft(o, c)))
 		return 0;
@@ -53,7 +55,7 @@ static int run_choose_engine(const struct run_options *o, struct vm_config *c, s
 		c->engine = CONFIG_ENGINE_KVM;
 		return 0;
 	}
-	kvm_probe(&probe);
+	*kept = probekeep_get(&probekeep_here, &probe);
 	if (kvm_probe_usable(&probe)) {
 		c->engine = CONFIG_ENGINE_KVM;
 		return 0;
@@ -271,6 +273,7 @@ static int run_named(struct run_options *o, struct vm_config *c, const char *con
 	const char *name = o->name ? o->name : o->restore ? c->name : NULL;
 	struct rundir run;
 	struct err e = {0};
+	bool kept;
 	int r = rundir_create(&run, name, &e), status;
 
 	if (r < 0) {
@@ -282,13 +285,18 @@ static int run_named(struct run_options *o, struct vm_config *c, const char *con
 	log_init("lodge", c->name);
 	if (o->restore && !o->given.engine && !run_wants_soft(o, c))
 		o->engine = c->engine == CONFIG_ENGINE_KVM ? RUN_ENGINE_KVM : RUN_ENGINE_SOFT;
-	if (run_choose_engine(o, c, &e)) {
+	if (run_choose_engine(o, c, &kept, &e)) {
 		base_close_fd(&state_fd);
 		status = status_fail(&e, STATUS_RUNTIME);
 	} else {
 		if (!o->restore)
 			run_choose_unpack(o, c);
 		status = run_vm(o, c, console_path, state_fd, &run, detach, words);
+		/* Whatever it was: if it was KVM, the next start finds out. */
+		if (kept && c->engine == CONFIG_ENGINE_KVM &&
+		    (status == STATUS_RUNTIME || status == STATUS_CRASHED ||
+		     status == STATUS_TIMEOUT))
+			probekeep_drop();
 	}
 	if (!detach || o->remove || faccessat(run.dir, "info.json", F_OK, 0) < 0)
 		rundir_remove(&run);

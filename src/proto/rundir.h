@@ -19,6 +19,7 @@
  *   folders.json  folders elsewhere (of control groups) that were made for it: removed, if empty, together with what is here
  *   exit.json     how it ended: status, cause, text, ended_ms, and if its VM process was killed from outside, signal, oom (for want
  *                 of memory) and limit (what its own control group may have, if that was it); then `lock` is free, and says the same
+ * Beside the folder "vms": lodged's socket, and kvm.json (keeper/probekeep.h).
  *
  * Trust. The folders belong to the user, mode 0700, and are refused otherwise. Nothing in here follows a symbolic link or
  * leaves its folder: names are single components, opened beneath an open descriptor. Sockets are made and reached as
