@@ -136,10 +136,13 @@ static int launch_own_user(const struct launch_user *user)
 		       0;
 }
 
-/* In the child: only async-signal-safe calls. Does not return. `user`: NULL for none. `ours`: our end of the status pipe. */
+/*
+ * In the child: only async-signal-safe calls. Does not return. `user`: NULL for none. `inside`: it is in the group already. `ours`: our
+ * end of the status pipe.
+ */
 static _Noreturn void launch_exec(const char *path, char *const argv[], char *const env[],
 				  const int *fds, unsigned n, const struct launch_user *user,
-				  int status, int ours)
+				  bool inside, int status, int ours)
 {
 	int high[LAUNCH_FDS_MAX], null, code, status_fd = LAUNCH_FIRST_FD + (int)n;
 	struct pollfd gone = {.fd = status, .events = 0};
@@ -160,7 +163,7 @@ static _Noreturn void launch_exec(const char *path, char *const argv[], char *co
 	close(ours);
 	if (poll(&gone, 1, 0) != 0)
 		_exit(127);
-	if (launch_group && !cgroup_enter(launch_group))
+	if (launch_group && !inside && !cgroup_enter(launch_group))
 		_exit(127);
 	status = fcntl(status, F_DUPFD, 16);
 	null = open("/dev/null", O_RDWR);
@@ -233,6 +236,7 @@ int launch_path(const char *path, char *const argv[], const int *fds, unsigned n
 	_autoclose int status_r = -1;
 	_autoclose int status_w = -1;
 	struct launch_user user;
+	bool inside = false;
 	char *env[4];
 	int pipe_fd[2], r;
 
@@ -244,11 +248,17 @@ int launch_path(const char *path, char *const argv[], const int *fds, unsigned n
 	status_r = pipe_fd[0];
 	status_w = pipe_fd[1];
 	launch_environment(env);
-	*pid = how == LAUNCH_SANDBOX ? namespace_fork() : fork();
+	if (how == LAUNCH_SANDBOX) {
+		_autoclose int group = launch_group ? cgroup_open(launch_group) : -1;
+
+		*pid = namespace_fork(group, &inside);
+	} else {
+		*pid = fork();
+	}
 	if (*pid < 0)
 		return err_errno(e, errno, "cannot start a process");
 	if (*pid == 0)
-		launch_exec(path, argv, env, fds, n, how == LAUNCH_OWN_USER ? &user : NULL,
+		launch_exec(path, argv, env, fds, n, how == LAUNCH_OWN_USER ? &user : NULL, inside,
 			    status_w, status_r);
 	base_close_fd(&status_w);
 	r = launch_wait_exec(status_r);

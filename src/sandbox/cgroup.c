@@ -401,6 +401,11 @@ void cgroup_make(struct cgroup *g, const struct cgroup_limits *l)
 	     weight);
 }
 
+int cgroup_open(const struct cgroup *g)
+{
+	return g->on && g->v2 ? open(g->folder[0], O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
 bool cgroup_enter(const struct cgroup *g)
 {
 	for (unsigned i = 0; i < g->n; i++)

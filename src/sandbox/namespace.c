@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -72,16 +73,27 @@ static void map_user(unsigned uid, unsigned gid)
 	(void)write_file("/proc/self/gid_map", map);
 }
 
-pid_t namespace_fork(void)
+pid_t namespace_fork(int group, bool *inside)
 {
 	unsigned uid = geteuid(), gid = getegid();
 	int flags = CLONE_NEWPID;
-	long pid;
+	long pid = -1;
 
 	/* Root of the host needs no user namespace for it, and has a better one made later: one of another user. */
 	if (uid != 0 || !in_first_user_namespace())
 		flags |= CLONE_NEWUSER;
-	pid = syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
+	*inside = group >= 0;
+	if (*inside) {
+		struct clone_args args = {.flags = (uint64_t)flags | CLONE_INTO_CGROUP,
+					  .exit_signal = SIGCHLD,
+					  .cgroup = (uint64_t)group};
+
+		pid = syscall(SYS_clone3, &args, sizeof(args));
+	}
+	if (pid < 0) {
+		*inside = false;
+		pid = syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
+	}
 	if (pid == 0 && (flags & CLONE_NEWUSER))
 		map_user(uid, gid);
 	return pid < 0 ? fork() : (pid_t)pid;

@@ -45,8 +45,12 @@ struct sandbox {
 	char note[SANDBOX_LAYERS][SANDBOX_NOTE_SIZE]; /* why it is not on; or a remark; or "" */
 };
 
-/* fork(), with a PID namespace for the child if that can be had. As after any fork, only async-signal-safe calls in the child. */
-pid_t namespace_fork(void);
+/*
+ * fork(), with a PID namespace for the child if that can be had, and, if `group` is a folder of control groups (version 2) and not
+ * -1, in that group from the beginning (Linux 5.7). *inside, for the child: it is in it. As after any fork, only async-signal-safe
+ * calls in the child.
+ */
+pid_t namespace_fork(int group, bool *inside);
 
 struct sandbox_config {
 	const struct sandbox_filter *filter;

@@ -10,8 +10,11 @@
  *  - CPUID 0x40000010 EAX (the hypervisors' timing leaf): TSC kHz, when a hypervisor says so.
  *  - perf_event_open's mmap page: the kernel shows the factor that its own sched_clock uses
  *    (linux/perf_event.h: time_mult, time_shift): ns = cycles * mult >> shift, so that
- *    kHz = 10^6 * 2^shift / mult.
- *  - a measurement against CLOCK_MONOTONIC_RAW; each end is the tightest of several reads.
+ *    kHz = 10^6 * 2^shift / mult. It is so only where the TSC is invariant; and the first perf event of a host makes its
+ *    kernel wait for all CPUs, some ms, so elsewhere it is not asked.
+ *  - a measurement against CLOCK_MONOTONIC_RAW over 10 ms or more; each end is the tightest of several reads.
+ *
+ * A measurement need not be waited for: clock_tsc_begin() reads its first end.
  */
 #include "util/clock.h"
 
@@ -25,11 +28,14 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#define CLOCK_MEASURE_NS (10 * CLOCK_NS_PER_MS)
+
 static struct {
-	pthread_once_t once;
+	pthread_once_t begun, found;
 	uint32_t khz;
 	const char *source;
-} clock_tsc_info = {.once = PTHREAD_ONCE_INIT};
+	uint64_t tsc, raw_ns; /* the first end of the measurement */
+} clock_tsc_info = {.begun = PTHREAD_ONCE_INIT, .found = PTHREAD_ONCE_INIT};
 
 static uint64_t clock_read(clockid_t id)
 {
@@ -124,6 +130,8 @@ static uint32_t clock_khz_perf(void)
 	_autoclose int fd = -1;
 	uint64_t khz = 0;
 
+	if (!clock_tsc_invariant())
+		return 0;
 	memset(&attr, 0, sizeof(attr));
 	attr.type = PERF_TYPE_SOFTWARE;
 	attr.size = sizeof(attr);
@@ -167,12 +175,16 @@ static void clock_pair(uint64_t *tsc, uint64_t *ns)
 
 static uint32_t clock_khz_measure(void)
 {
-	const struct timespec ten_ms = {.tv_nsec = 10 * 1000000};
-	uint64_t t0, t1, n0, n1;
+	uint64_t t0 = clock_tsc_info.tsc, n0 = clock_tsc_info.raw_ns, t1, n1;
+	uint64_t now = clock_read(CLOCK_MONOTONIC_RAW);
 	unsigned __int128 khz;
 
-	clock_pair(&t0, &n0);
-	nanosleep(&ten_ms, NULL);
+	if (now - n0 < CLOCK_MEASURE_NS) {
+		const struct timespec rest = {.tv_nsec = (long)(CLOCK_MEASURE_NS - (now - n0))};
+
+		/* seccomp vm: nanosleep, clock_nanosleep */
+		nanosleep(&rest, NULL);
+	}
 	clock_pair(&t1, &n1);
 	if (n1 <= n0)
 		return 0;
@@ -180,7 +192,7 @@ static uint32_t clock_khz_measure(void)
 	return khz <= UINT32_MAX ? (uint32_t)khz : 0;
 }
 
-static void clock_tsc_find(void)
+static void clock_tsc_look(void)
 {
 	static const struct {
 		const char *name;
@@ -189,7 +201,6 @@ static void clock_tsc_find(void)
 		{"cpuid-15h", clock_khz_cpuid},
 		{"hypervisor", clock_khz_hypervisor},
 		{"kernel", clock_khz_perf},
-		{"measured", clock_khz_measure},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(sources); i++) {
@@ -198,13 +209,29 @@ static void clock_tsc_find(void)
 		if (clock_tsc_info.khz)
 			return;
 	}
+	clock_pair(&clock_tsc_info.tsc, &clock_tsc_info.raw_ns);
+}
+
+static void clock_tsc_find(void)
+{
+	clock_tsc_begin();
+	if (clock_tsc_info.khz)
+		return;
+	clock_tsc_info.khz = clock_khz_measure();
+	clock_tsc_info.source = "measured";
 	/* A clock that does not move: any non-zero value keeps divisions legal. */
-	clock_tsc_info.khz = 1000000;
+	if (!clock_tsc_info.khz)
+		clock_tsc_info.khz = 1000000;
+}
+
+void clock_tsc_begin(void)
+{
+	pthread_once(&clock_tsc_info.begun, clock_tsc_look);
 }
 
 uint32_t clock_tsc_khz(void)
 {
-	pthread_once(&clock_tsc_info.once, clock_tsc_find);
+	pthread_once(&clock_tsc_info.found, clock_tsc_find);
 	return clock_tsc_info.khz;
 }
 

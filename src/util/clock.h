@@ -22,10 +22,13 @@ uint64_t clock_tsc(void);
 /*
  * Frequency of the host's TSC in kHz, never 0. Found once, by the first of these that answers:
  * CPUID 0x15/0x16, the hypervisor's timing leaf (CPUID 0x40000010), the kernel's own factor as
- * shown in a perf event's mmap page, a measurement of about 10 ms. Better than 100 ppm. Any thread;
- * the first call may take 10 ms.
+ * shown in a perf event's mmap page (invariant TSCs), a measurement over 10 ms or more. Better than 100 ppm. Any thread;
+ * the first call may take what is left of 10 ms since clock_tsc_begin().
  */
 uint32_t clock_tsc_khz(void);
+/* All of that but the measurement, whose first end is read: for the start of a process that will want the frequency later, and
+ * before it locks itself in. Any thread. */
+void clock_tsc_begin(void);
 /* Where that came from: "cpuid-15h", "hypervisor", "kernel" or "measured". */
 const char *clock_tsc_source(void);
 /* Does the host say that its TSC runs at one speed in all states (CPUID 0x80000007 EDX bit 8)? */

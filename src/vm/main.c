@@ -199,7 +199,6 @@ static int lock_in(struct vm *vm, struct err *e)
 		sandbox_none(&vm->sandbox, "--sandbox off");
 		return 0;
 	}
-	clock_tsc_khz();
 	aio_prepare(uring_files(c));
 	sandbox_isolate(&vm->sandbox, &sc);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* a change of user has cleared it */
@@ -350,6 +349,7 @@ int main(int argc, char **argv)
 	struct vm vm = {.control_fd = -1, .signal_fd = -1};
 	struct err e = {0};
 
+	clock_tsc_begin();
 	log_init("lodge-vm", NULL);
 	vm.control_fd = parse_arguments(argc, argv, &vm.group);
 	close_others(vm.control_fd);
