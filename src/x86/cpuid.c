@@ -101,6 +101,7 @@
 #define KVM_NOP_IO_DELAY BIT(1)
 #define KVM_CLOCKSOURCE2 BIT(3)
 #define KVM_CLOCKSOURCE_STABLE BIT(24)
+#define KVM_PV_EOI BIT(6)
 #define KVM_OF_SEVERAL                                                                  \
 	(BIT(5) /* STEAL_TIME */ | BIT(7) /* PV_UNHALT */ | BIT(9) /* PV_TLB_FLUSH */ | \
 	 BIT(13) /* PV_SCHED_YIELD */)
@@ -398,9 +399,10 @@ void cpuid_add_avx512(struct cpuid_table *t, cpuid_source host)
 
 void cpuid_add_pv(struct cpuid_table *t, unsigned n_vcpus, uint32_t have)
 {
-	for (unsigned i = 0; i < t->n && n_vcpus > 1; i++)
+	have &= (uint32_t)(n_vcpus > 1 ? KVM_PV_EOI | KVM_OF_SEVERAL : KVM_PV_EOI);
+	for (unsigned i = 0; i < t->n; i++)
 		if (t->entry[i].leaf == KVM_LEAF + 1)
-			t->entry[i].reg[CPUID_EAX] |= have & (uint32_t)KVM_OF_SEVERAL;
+			t->entry[i].reg[CPUID_EAX] |= have;
 }
 
 static void add_extended(struct cpuid_table *t, const struct origin *host, unsigned n_vcpus,

@@ -73,8 +73,8 @@ void cpuid_set_tsc_khz(struct cpuid_table *t, uint32_t tsc_khz);
 
 /* Adds what the host has of AVX-512, if the table has AVX, and the host the state of AVX-512: all three components. */
 void cpuid_add_avx512(struct cpuid_table *t, cpuid_source host);
-/* Shows KVM's features for vCPUs that wait for one another (steal time, PV spinlocks, TLB flush, yield), those that `have` (bits of
- * leaf 0x40000001 EAX) has, if there is more than one vCPU. */
+/* Shows KVM's feature PV EOI and, if there is more than one vCPU, those for vCPUs that wait for one another (steal time, PV
+ * spinlocks, TLB flush, yield): those that `have` (bits of leaf 0x40000001 EAX) has. */
 void cpuid_add_pv(struct cpuid_table *t, unsigned n_vcpus, uint32_t have);
 
 /*

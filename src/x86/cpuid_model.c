@@ -146,6 +146,7 @@ static const struct {
 	{0xd, 1, CPUID_EAX, 0, "XSAVEOPT"},
 	{0xd, 1, CPUID_EAX, 1, "XSAVEC"},
 	{0x40000001, 0, CPUID_EAX, 5, "steal time"},
+	{0x40000001, 0, CPUID_EAX, 6, "PV EOI"},
 	{0x40000001, 0, CPUID_EAX, 7, "PV spinlocks"},
 	{0x40000001, 0, CPUID_EAX, 9, "PV TLB flush"},
 	{0x40000001, 0, CPUID_EAX, 13, "PV yield"},

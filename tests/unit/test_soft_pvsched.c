@@ -93,6 +93,8 @@ static uint32_t features(const struct cpuid_table *t)
 }
 
 #define OURS ((uint32_t)(BIT(5) | BIT(7) | BIT(9) | BIT(13)))
+#define PV_EOI ((uint32_t)BIT(6))
+#define MSR_PV_EOI 0x4b564d04u
 
 static void test_offer(void **state)
 {
@@ -102,14 +104,22 @@ static void test_offer(void **state)
 	uint64_t value;
 
 	assert_int_equal(features(&t->f.v->soft->cpuid) & OURS, OURS);
-	/* To a single vCPU nothing of it. */
+	/* To a single vCPU nothing of it; PV EOI is for all. */
 	cpuid_build(&one, fix_cpuid, CPUID_MODEL_HOST, 1, 2000000);
+	cpuid_add_pv(&one, 1, UINT32_MAX & ~PV_EOI);
+	assert_int_equal(features(&one) & (OURS | PV_EOI), 0);
 	cpuid_add_pv(&one, 1, UINT32_MAX);
-	assert_int_equal(features(&one) & OURS, 0);
+	assert_int_equal(features(&one) & (OURS | PV_EOI), PV_EOI);
+	assert_int_equal(features(&t->f.v->soft->cpuid) & PV_EOI, PV_EOI);
 	fix_open(&f);
 	assert_false(soft_wrmsr(f.v, MSR_STEAL, RECORD | 1));
 	assert_int_equal(soft_pv_hypercall(f.v, HC_KICK, 0), -1000);
 	assert_int_equal(soft_pv_hypercall(f.v, HC_YIELD, 0), -1000);
+	assert_false(soft_wrmsr(f.v, MSR_PV_EOI, RECORD | 3)); /* not a multiple of 4 */
+	assert_true(soft_wrmsr(f.v, MSR_PV_EOI, RECORD | 1));
+	assert_true(soft_rdmsr(f.v, MSR_PV_EOI, &value));
+	assert_int_equal(value, RECORD | 1);
+	assert_true(soft_wrmsr(f.v, MSR_PV_EOI, 0));
 	fix_close(&f);
 
 	assert_false(soft_wrmsr(t->v1, MSR_STEAL, RECORD | 3)); /* reserved bits */

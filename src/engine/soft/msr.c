@@ -47,6 +47,7 @@
 #define MSR_KVM_WALL_CLOCK 0x4b564d00u
 #define MSR_KVM_SYSTEM_TIME 0x4b564d01u
 #define MSR_KVM_STEAL_TIME 0x4b564d03u
+#define MSR_KVM_PV_EOI 0x4b564d04u
 #define MSR_KVM_POLL_CONTROL 0x4b564d05u
 
 /* RDCL_NO IBRS_ALL SKIP_L1DFL_VMENTRY SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO
@@ -196,6 +197,7 @@ bool soft_rdmsr(struct soft_vcpu *v, uint32_t msr, uint64_t *value)
 	case MSR_KVM_SYSTEM_TIME:
 	case MSR_KVM_SYSTEM_TIME_OLD: *value = m->kvm_system_time; return true;
 	case MSR_KVM_STEAL_TIME: *value = m->kvm_steal_time; return true;
+	case MSR_KVM_PV_EOI: *value = m->kvm_pv_eoi; return true;
 	case MSR_KVM_POLL_CONTROL: *value = m->kvm_poll_control; return true;
 	default: break;
 	}
@@ -285,6 +287,9 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value)
 		soft_pvclock_update(v);
 		return true;
 	case MSR_KVM_STEAL_TIME: return soft_pv_steal_time(v, value);
+	/* Where the guest would find that it need not write EOI (Linux, Documentation/virt/kvm/x86/msr.rst): here it always finds that it
+	 * must, which costs no exit. KVM makes use of it, for a guest that moves there. */
+	case MSR_KVM_PV_EOI: return write_valid(&m->kvm_pv_eoi, value, ~UINT64_C(2));
 	case MSR_KVM_POLL_CONTROL: return write_valid(&m->kvm_poll_control, value, 1);
 	default: break;
 	}
