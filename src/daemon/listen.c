@@ -4,6 +4,9 @@
  *
  * A group that is let in may pass through the run directory and open the socket, and that is all: the folder with the VMs' own
  * sockets stays its user's.
+ *
+ * A lodged that was killed while it began a program may leave its sockets open for a moment: in that child, until it becomes
+ * the program.
  */
 #include "daemon/listen.h"
 
@@ -11,10 +14,12 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proto/rundir.h"
@@ -22,6 +27,7 @@
 
 #define SOCKET "lodged.socket"
 #define BACKLOG 256
+#define TAKEN_TRIES 100u /* 20 ms apart */
 
 static int let_in(const struct rundir *base, const char *group, struct err *e)
 {
@@ -42,6 +48,14 @@ static int let_in(const struct rundir *base, const char *group, struct err *e)
 	return 0;
 }
 
+static bool has_ended(pid_t pid)
+{
+	_autoclose int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return fd < 0 ? errno == ESRCH : poll(&p, 1, 0) == 1;
+}
+
 /* The socket of a lodged with another state is not taken from it; one that nobody listens on is what a dead one left. */
 static int check_free(const struct rundir *base, struct err *e)
 {
@@ -52,6 +66,8 @@ static int check_free(const struct rundir *base, struct err *e)
 	if (fd < 0)
 		return 0;
 	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+	if (has_ended(who.pid))
+		return 0;
 	return err_set(
 		e, EBUSY,
 		"another lodged (process %d) listens in this run directory: end it, or set LODGE_RUN to another one",
@@ -129,8 +145,17 @@ int listen_tcp(const char *where, struct err *e)
 			"listen = %s: write an address and a port, as 192.0.2.1:8443 or [::]:8443",
 			where);
 	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-	    bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		r = -errno;
+	for (unsigned i = 0; r == 0; i++) {
+		if (bind(fd, found->ai_addr, found->ai_addrlen) == 0)
+			break;
+		if (errno != EADDRINUSE || i == TAKEN_TRIES)
+			r = -errno;
+		else
+			(void)poll(NULL, 0, 20);
+	}
+	if (r == 0 && listen(fd, BACKLOG) < 0)
 		r = -errno;
 	freeaddrinfo(found);
 	if (r < 0)
