@@ -33,7 +33,8 @@
 #include "daemon/child.h"
 #include "proto/frames.h"
 
-#define TALKS_MAX 32u /* with their programs, also of clients that have left */
+#define TALKS_MAX 32u	 /* with their programs, also of clients that have left */
+#define TALKS_VM_MAX 16u /* of one VM: a guest that does not answer keeps nobody from others */
 #define QUEUE_LOW (16u * 1024)
 #define WORDS_MAX (1024u + 12) /* of ExecStart, and ours */
 
@@ -403,10 +404,16 @@ static void talk_closed(void *ctx)
 static struct talk *new_talk(struct api_call *call, unsigned kind)
 {
 	struct talk *t;
+	unsigned here = 0;
 
-	if (call->api->n_talks >= TALKS_MAX) {
+	for (t = call->api->talks; t; t = t->next)
+		here += *call->param && !strcmp(t->name, call->param);
+	if (here >= TALKS_VM_MAX || call->api->n_talks >= TALKS_MAX) {
 		api_error(call->conn, 503, "too-many",
-			  "too many commands and copies go on in guests already: end one", NULL);
+			  here >= TALKS_VM_MAX ?
+				  "too many commands and copies go on in this guest already: end one" :
+				  "too many commands and copies go on in guests already: end one",
+			  NULL);
 		return NULL;
 	}
 	t = calloc(1, sizeof(*t));
