@@ -269,6 +269,11 @@ int api_create(struct api **out, struct loop *l, const struct settings *set, int
 	return 0;
 }
 
+int api_listen_again(struct api *a, int listen_fd)
+{
+	return http_listen_again(a->local, listen_fd);
+}
+
 int api_serve(struct api *a, struct vms *v, struct store *s, struct err *e)
 {
 	a->vms = v;

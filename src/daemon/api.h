@@ -14,6 +14,8 @@ struct api;
 /* listen_fd: the unix socket. tcp_fd: -1, or TCP's, with its TLS. All stay the caller's. */
 int api_create(struct api **out, struct loop *l, const struct settings *set, int listen_fd,
 	       int tcp_fd, struct tls *tls, struct err *e);
+/* As http_listen_again(), of the unix socket. */
+int api_listen_again(struct api *a, int listen_fd);
 /* Before requests come, and once only: they are made of each other's calls. */
 int api_serve(struct api *a, struct vms *v, struct store *s, struct err *e);
 /* For struct vms_calls. An operation has begun, goes on, or has ended: who waits for its end is answered. */

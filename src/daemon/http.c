@@ -561,6 +561,13 @@ int http_create(struct http **out, struct loop *l, int listen_fd, struct tls *tl
 	return 0;
 }
 
+int http_listen_again(struct http *h, int listen_fd)
+{
+	loop_fd_del(h->listen);
+	h->listen = NULL;
+	return loop_fd_add(h->loop, listen_fd, EPOLLIN, listen_ready, h, &h->listen);
+}
+
 void http_destroy(struct http *h)
 {
 	if (!h)

@@ -60,6 +60,8 @@ struct http_calls {
 /* listen_fd and tls (NULL: none) stay the caller's. ping_s: a WebSocket that says nothing is asked, and ended after as long again. */
 int http_create(struct http **out, struct loop *l, int listen_fd, struct tls *tls, unsigned ping_s,
 		const struct http_calls *calls, struct err *e);
+/* Another socket in its place; the caller closes the old one. Connections stay. 0 or -errno. */
+int http_listen_again(struct http *h, int listen_fd);
 void http_destroy(struct http *h); /* accepts NULL */
 
 /* May one more connection wait for something to happen? Otherwise answer at once. */

@@ -74,7 +74,29 @@ static int check_free(const struct rundir *base, struct err *e)
 		(int)who.pid);
 }
 
-int listen_local(const char *group, struct err *e)
+bool listen_is_there(const struct listen_place *place)
+{
+	struct rundir base;
+	struct stat st;
+	bool same = rundir_open_base(&base, NULL) == 0 &&
+		    fstatat(base.dir, SOCKET, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    st.st_ino == place->socket.st_ino && st.st_dev == place->socket.st_dev;
+
+	rundir_close(&base);
+	return same;
+}
+
+/* With a descriptor of its own: a close of one like it ends the notice. Without a notice nobody sees that it goes. */
+static void watch(const struct rundir *base, struct listen_place *place)
+{
+	base_close_fd(&place->dir);
+	if (fstatat(base->dir, SOCKET, &place->socket, AT_SYMLINK_NOFOLLOW) == 0)
+		place->dir = openat(base->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (place->dir >= 0)
+		(void)fcntl(place->dir, F_NOTIFY, DN_DELETE | DN_RENAME | DN_MULTISHOT);
+}
+
+int listen_local(const char *group, struct listen_place *place, struct err *e)
 {
 	struct rundir base;
 	int r = rundir_open_base(&base, e), fd;
@@ -91,6 +113,8 @@ int listen_local(const char *group, struct err *e)
 	r = fd < 0 ? fd : let_in(&base, group, e);
 	if (r == 0 && listen(fd, BACKLOG) < 0) /* more than for one VM */
 		r = err_errno(e, errno, "cannot listen for clients");
+	if (r == 0)
+		watch(&base, place);
 	rundir_close(&base);
 	if (r < 0 && fd >= 0)
 		close(fd);

@@ -25,10 +25,12 @@
 #include "daemon/api.h"
 #include "daemon/listen.h"
 #include "daemon/tls.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/opt.h"
 
 #define EXIT_USAGE 2
+#define LOOK_NS (100 * CLOCK_NS_PER_MS)
 
 struct daemon {
 	struct settings set;
@@ -38,6 +40,9 @@ struct daemon {
 	struct api *api;
 	struct tls *tls;
 	int lock, listen, tcp, signals;
+	struct listen_place place;
+	struct loop_timer look; /* whether our socket is still there */
+	bool failed;
 	struct loop_fd *w_signals;
 	char lodge[PATH_MAX];
 };
@@ -105,7 +110,7 @@ static int make_sockets(struct daemon *d, struct err *e)
 	struct err why = {0};
 	int r;
 
-	d->listen = listen_local(d->set.group, e);
+	d->listen = listen_local(d->set.group, &d->place, e);
 	if (d->listen < 0)
 		return d->listen;
 	if (!*d->set.listen)
@@ -142,6 +147,31 @@ static void notify(const char *state)
 			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
 }
 
+/* ---- the socket, when somebody removes it ---- */
+
+static void look(void *ctx)
+{
+	struct daemon *d = ctx;
+	struct err e = {0};
+	int fd, r;
+
+	if (listen_is_there(&d->place))
+		return;
+	fd = listen_local(d->set.group, &d->place, &e);
+	r = fd < 0 ? fd : api_listen_again(d->api, fd);
+	if (r == 0) {
+		close(d->listen);
+		d->listen = fd;
+		log_warn("somebody has removed our socket: it is made again");
+		return;
+	}
+	/* A service manager starts us again, which no VM notices. */
+	log_error("somebody has removed our socket, and it cannot be made again: %s", e.msg);
+	base_close_fd(&fd);
+	d->failed = true;
+	loop_stop(d->loop);
+}
+
 /* ---- signals ---- */
 
 static void signal_ready(void *ctx, int fd, uint32_t events)
@@ -150,8 +180,12 @@ static void signal_ready(void *ctx, int fd, uint32_t events)
 	struct signalfd_siginfo info;
 
 	(void)events;
-	if (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+	if (read(fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	if (info.ssi_signo != SIGIO)
 		loop_stop(d->loop);
+	else if (!loop_timer_armed(&d->look)) /* who removes one file removes the others next */
+		(void)loop_timer_set(&d->look, clock_ns() + LOOK_NS);
 }
 
 static int watch_signals(struct daemon *d, struct err *e)
@@ -163,7 +197,9 @@ static int watch_signals(struct daemon *d, struct err *e)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGIO);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	loop_timer_init(&d->look, d->loop, look, d);
 	d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	r = d->signals < 0 ?
 		    -errno :
@@ -223,12 +259,13 @@ static int run(struct daemon *d, struct err *e)
 	notify("READY=1");
 	loop_run(d->loop);
 	notify("STOPPING=1");
-	return 0;
+	return d->failed ? -EIO : 0; /* and it was said why */
 }
 
 int main(int argc, char **argv)
 {
-	static struct daemon d = {.lock = -1, .listen = -1, .tcp = -1, .signals = -1};
+	static struct daemon d = {
+		.lock = -1, .listen = -1, .tcp = -1, .signals = -1, .place = {.dir = -1}};
 	struct err e = {0};
 	int r;
 
@@ -245,15 +282,18 @@ int main(int argc, char **argv)
 	umask(077);
 	unsetenv("LODGE_HOST"); /* the programs that we start work here */
 	r = run(&d, &e);
-	if (r < 0)
+	if (r < 0 && e.code)
 		log_error("%s", e.msg);
 	vms_destroy(d.vms);
 	api_destroy(d.api);
 	loop_fd_del(d.w_signals);
+	if (d.loop)
+		loop_timer_cancel(&d.look);
 	loop_destroy(d.loop);
 	store_close(d.store);
 	base_close_fd(&d.signals);
 	base_close_fd(&d.listen);
+	base_close_fd(&d.place.dir);
 	base_close_fd(&d.tcp);
 	tls_destroy(d.tls);
 	base_close_fd(&d.lock);
