@@ -191,6 +191,8 @@ static int ctl_talk(int sock, enum control_cmd cmd, json_t *req, const struct ct
 		r = r > 0 ? control_parse_reply(m.json, 1, &got, e) :
 		    r	  ? r :
 			    err_set(e, EPIPE, "the VM closed the connection without an answer");
+		if (!r)
+			r = control_late(deadline, e);
 	}
 	if (r > 0)
 		result = json_incref(got);

@@ -131,6 +131,9 @@ static int wait_removed(int sock, const char *device, const char *id, uint64_t d
 		control_msg_fini(&m);
 		if (found)
 			return 0;
+		r = control_late(deadline, e);
+		if (r < 0)
+			break;
 	}
 	if (r == -ETIMEDOUT && e) {
 		*e = (struct err){0};

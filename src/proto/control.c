@@ -3,6 +3,7 @@
  * control.c - the meaning of control messages: start, requests, replies, events. Packets: packet.c.
  */
 #include "proto/control.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <string.h>
@@ -376,6 +377,11 @@ static uint64_t control_next_id(void)
 	return __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
 }
 
+int control_late(uint64_t deadline_ns, struct err *e)
+{
+	return clock_ns() < deadline_ns ? 0 : err_errno(e, ETIMEDOUT, "no answer came");
+}
+
 /* Sends a request, with an fd or -1, and waits for its reply. */
 static int control_talk(int sock, const json_t *req, uint64_t id, const int *fds, unsigned n_fds,
 			uint64_t deadline_ns, json_t **result, struct err *e)
@@ -395,6 +401,8 @@ static int control_talk(int sock, const json_t *req, uint64_t id, const int *fds
 		if (r < 0)
 			break;
 		r = control_parse_reply(m.json, id, &got, e);
+		if (r == 0)
+			r = control_late(deadline_ns, e);
 		if (r)
 			break;
 	}

@@ -148,6 +148,11 @@ int control_send(int sock, const json_t *msg, const int *fds, unsigned n_fds, ui
  * connection is still usable). fds are close-on-exec.
  */
 int control_recv(int sock, struct control_msg *m, uint64_t deadline_ns, struct err *e);
+/*
+ * -ETIMEDOUT when the deadline has passed. For loops that wait for one message among others: who sends others without end would keep
+ * them for ever.
+ */
+int control_late(uint64_t deadline_ns, struct err *e);
 
 /* ---- start ---- */
 

@@ -351,6 +351,25 @@ static void test_named(void **state)
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* A VM's process that sends events without end does not keep who waits for an answer: behind the deadline no more of them are read. */
+static void test_flood(void **state)
+{
+	static const char event[] = "{\"event\":\"resumed\"}";
+	char got[sizeof(event)];
+	struct err e = {0};
+	int s[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, s), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(send(s[1], event, sizeof(event) - 1, 0) > 0);
+	assert_int_equal(control_call(s[0], CONTROL_QUERY, clock_ns(), NULL, &e), -ETIMEDOUT);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(recv(s[0], got, sizeof(got), MSG_DONTWAIT), sizeof(event) - 1);
+	close(s[0]);
+	close(s[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +381,7 @@ int main(void)
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_replies),
 		cmocka_unit_test(test_named),
+		cmocka_unit_test(test_flood),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
