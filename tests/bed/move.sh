@@ -44,7 +44,7 @@ vm 0 $(options "$1") --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M -
 shift
 part=0
 for engine; do
-	wait_for 100 counted $part 3 || {
+	wait_for 250 counted $part 3 || {
 		"$LODGE" ctl "$work/c" dump
 		die "no counting in part $part"
 	}
@@ -56,7 +56,7 @@ for engine; do
 	part=$next
 	echo "ok   moved to $engine"
 done
-wait_for 100 counted $part 3 || die "no counting in the last part"
+wait_for 250 counted $part 3 || die "no counting in the last part"
 echo q >&5
 status=0
 wait $pid || status=$?
