@@ -37,6 +37,9 @@ vm() { # PART OPTION...: a machine in the background that reads the pipe
 
 counted() { [ "$(grep -c '^count ' "$work/out.$1")" -ge "$2" ]; }
 
+counts_or_over() { counted "$1" 3 || ! kill -0 "$pid"; }
+counts() { wait_for 250 counts_or_over "$1" && counted "$1" 3; } # PART
+
 mkfifo "$work/in"
 exec 5<>"$work/in"
 vm 0 $(options "$1") --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M -c "$cpus" --debug-exit --rng off --balloon off --agent off \
@@ -44,7 +47,7 @@ vm 0 $(options "$1") --kernel "$GUEST_KERNEL" --initrd "$GUEST_INITRD" -m 128M -
 shift
 part=0
 for engine; do
-	wait_for 250 counted $part 3 || {
+	counts $part || {
 		"$LODGE" ctl "$work/c" dump
 		die "no counting in part $part"
 	}
@@ -56,7 +59,7 @@ for engine; do
 	part=$next
 	echo "ok   moved to $engine"
 done
-wait_for 250 counted $part 3 || die "no counting in the last part"
+counts $part || die "no counting in the last part"
 echo q >&5
 status=0
 wait $pid || status=$?
