@@ -173,8 +173,7 @@ static const struct show_column columns[] = {{"vm", "VM"},	   {"id", "ID"},
 					     {"access", "ACCESS"}, {"state", "STATE"},
 					     {NULL, NULL}};
 
-/* Of one VM that runs, by its own word; others have no disks open. */
-/* disks: as the VM process says them. */
+/* Of one VM that runs: `disks` as its process says them. Others have none open. */
 static void add_disks(const char *vm, const json_t *disks, json_t *rows)
 {
 	json_t *d;
