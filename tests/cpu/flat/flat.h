@@ -152,6 +152,11 @@
 	mov %rax, %cr4
 	.endm
 
+	.macro CLEAN_FLAGS
+	pushq $2
+	popfq
+	.endm
+
 	/* To CPL 3 at `rip`, with the stack at `rsp`; comes back by TRY and any exception (int $0x80 too). */
 	.macro TO_USER rip, rsp=user_stack_top, cs=USER_CODE64, flags=0x202
 	pushq $USER_DATA

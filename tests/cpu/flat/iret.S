@@ -9,11 +9,6 @@
  */
 #include "flat.h"
 
-	.macro CLEAN_FLAGS
-	pushq $2
-	popfq
-	.endm
-
 main:
 	call pages_user
 

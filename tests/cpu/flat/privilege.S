@@ -19,11 +19,6 @@
 #define IOTSS_SEL SPARE_SEL
 #define IOMAP (iotss + 104)
 
-	.macro CLEAN_FLAGS
-	pushq $2
-	popfq
-	.endm
-
 main:
 	call pages_user
 	mov $MSR_EFER, %ecx /* SYSRET is there, and not for CPL 3 */
@@ -144,38 +139,28 @@ no_fsgsbase:
 
 /* ---- privilege ---- */
 
-	mov $priv_list, %ebp
-1:	TRY 2f
-	mov (%rbp), %rax
+	/* Each of a list at CPL 3: #GP(0), at its own RIP. */
+	.macro ALL_DENIED n, list, end, cs=USER_CODE64
+	mov $\list, %ebp
+.Lad\@:
+	TRY .Ladd\@
 	pushq $USER_DATA
 	pushq $user_stack_top
 	pushq $0x202
-	pushq $USER_CODE64
-	push %rax
+	pushq $\cs
+	pushq (%rbp)
 	iretq
-2:	CHECK_EXC_ERR 15, 13, 0
+.Ladd\@:
+	CHECK_EXC_ERR \n, 13, 0
 	mov (%rbp), %rax
 	cmp exc_rip, %rax
-	CHECK 15, e
+	CHECK \n, e
 	add $8, %ebp
-	cmp $priv_list_end, %ebp
-	jb 1b
-	mov $priv_list, %ebp
-1:	TRY 2f
-	mov (%rbp), %rax
-	pushq $USER_DATA
-	pushq $user_stack_top
-	pushq $0x202
-	pushq $USER_CODE32
-	push %rax
-	iretq
-2:	CHECK_EXC_ERR 16, 13, 0
-	mov (%rbp), %rax
-	cmp exc_rip, %rax
-	CHECK 16, e
-	add $8, %ebp
-	cmp $priv_list_32, %ebp
-	jb 1b
+	cmp $\end, %ebp
+	jb .Lad\@
+	.endm
+	ALL_DENIED 15, priv_list, priv_list_end
+	ALL_DENIED 16, priv_list, priv_list_32, cs=USER_CODE32
 	TRY 1f
 	TO_USER 2f
 2:	xor %ecx, %ecx
@@ -240,19 +225,7 @@ no_fsgsbase:
 	test $4, %ecx
 	jz no_umip
 	SET_CR4 CR4_UMIP
-	mov $umip_list, %ebp
-1:	TRY 2f
-	mov (%rbp), %rax
-	pushq $USER_DATA
-	pushq $user_stack_top
-	pushq $0x202
-	pushq $USER_CODE64
-	push %rax
-	iretq
-2:	CHECK_EXC_ERR 22, 13, 0
-	add $8, %ebp
-	cmp $umip_list_end, %ebp
-	jb 1b
+	ALL_DENIED 22, umip_list, umip_list_end
 	sgdt scratch /* not at CPL 0 */
 	CLEAR_CR4 CR4_UMIP
 no_umip:

@@ -20,11 +20,6 @@
 #define MSR_SYSENTER_EIP 0x176
 #define SFMASK_BITS 0x47700 /* TF IF DF IOPL NT AC */
 
-	.macro CLEAN_FLAGS
-	pushq $2
-	popfq
-	.endm
-
 	.macro JUMP_SYSCALL to
 	movq $\to, sc_next
 	.endm
