@@ -73,7 +73,6 @@ static void ctl_print_sandbox(const json_t *layers)
 	{
 		const char *name = json_string_value(json_object_get(l, "layer"));
 		const char *note = json_string_value(json_object_get(l, "note"));
-
 		char word[64], more[400];
 
 		printf("sandbox.%-18s %s%s%s%s\n", err_quote(word, sizeof(word), name ? name : "?"),
