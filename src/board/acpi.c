@@ -5,7 +5,7 @@
  * The model is ICH9's: fixed PM registers at LAYOUT_PORT_PM, no SMI_CMD (the machine is always in ACPI mode),
  * SCI on GSI 9, level, active high; fixed power button; reset by port 0xcf9. There is no sleep state but S5.
  * PCI interrupts are wired to GSI 16-23 (pci_gsi()); there are no link devices, so a system that does
- * without the IOAPIC takes PCI interrupt lines from configuration space.
+ * without the IOAPIC has MSI-X only. Serial port, clock and keyboard are below the LPC bridge; without it, right below the PCI root.
  */
 #include "board/acpi.h"
 
@@ -344,9 +344,10 @@ static void aml_isa_device(struct aml *a, const char *name, const char *hid, uns
 
 static void aml_isa(struct aml *a, const struct acpi_config *cfg)
 {
-	aml_device(a, "ISA");
-	aml_name_int(a, "_ADR", 0x001f0000); /* the LPC bridge */
-
+	if (!cfg->no_lpc) {
+		aml_device(a, "ISA");
+		aml_name_int(a, "_ADR", 0x001f0000); /* the LPC bridge */
+	}
 	aml_isa_device(a, "COM1", "PNP0501", 1);
 	aml_res_io(a, LAYOUT_PORT_COM1, 8);
 	aml_res_irq(a, LAYOUT_IRQ_COM1);
@@ -379,7 +380,8 @@ static void aml_isa(struct aml *a, const struct acpi_config *cfg)
 		aml_close(a);
 		aml_close(a);
 	}
-	aml_close(a);
+	if (!cfg->no_lpc)
+		aml_close(a);
 }
 
 static const char *slot_name(unsigned slot, char name[8])

@@ -24,6 +24,7 @@ struct acpi_config {
 	bool pm_timer_32bit; /* pm_config.timer_32bit */
 	bool i8042; /* a keyboard and mouse are plugged in: else systems skip the slow probe for them */
 	uint32_t hotplug_slots; /* board/hotplug.h */
+	bool no_lpc;		/* pci_root_config.no_lpc */
 	bool hpet;		/* an HPET answers at LAYOUT_HPET */
 };
 

@@ -4,7 +4,7 @@
  *
  *   GSI 0-15:  ISA lines. Each feeds PIC input n and IOAPIC pin n, but ISA IRQ 0 (the PIT) goes to
  *              pin 2, and GSI 2 is nothing (the PIC's cascade).
- *   GSI 16-23: IOAPIC pins; PCI's PIRQ A-H. The LPC bridge can route a PIRQ to a PIC input too.
+ *   GSI 16-23: IOAPIC pins; PCI's PIRQ A-H. The LPC bridge, where there is one, can route a PIRQ to a PIC input too.
  *   PIC INTR:  LINT0 of the local APICs and IOAPIC pin 0.
  *
  * Threads: one lock for PIC and IOAPIC together; all functions from any thread, with or without the VM lock.

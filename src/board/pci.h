@@ -183,10 +183,11 @@ void pci_config_write(struct pci_device *d, unsigned off, uint32_t value, unsign
 
 struct pci_root_config {
 	struct device *pm; /* follows PMBASE; may be NULL */
+	bool no_lpc; /* without the LPC bridge: what it would set up stays as a reset leaves it */
 };
 
 /*
- * The root with its two built-in functions: host bridge 00:00.0 (8086:29c0) and LPC bridge 00:1f.0 (8086:2918). The state
+ * The root with its built-in functions: host bridge 00:00.0 (8086:29c0) and, unless no_lpc, LPC bridge 00:1f.0 (8086:2918). The state
  * at reset is what firmware would set up: ECAM on at LAYOUT_ECAM (PCIEXBAR), PMBASE at LAYOUT_PORT_PM and ACPI on, so that
  * direct boot needs none. Port 0xcf9 (reset control) is here too.
  */
@@ -196,7 +197,10 @@ int pci_root_create(struct pci_root **out, const struct dev_env *env,
 void pci_root_destroy(struct pci_root *r);
 /* Root registers, bridges and all functions' device reset. */
 void pci_root_reset(struct pci_root *r);
-/* Puts a function on bus 0. devfn < 0: the first free slot from 1 up. -EBUSY, -ENOSPC. Does not take ownership. */
+/*
+ * Puts a function on bus 0. devfn < 0: the first free slot from 1 to 30; 31 is the LPC bridge's, there or not. -EBUSY, -ENOSPC. Does
+ * not take ownership.
+ */
 int pci_root_add(struct pci_root *r, struct pci_device *d, int devfn, struct err *e);
 void pci_root_remove(struct pci_root *r, struct pci_device *d);
 struct pci_device *pci_root_get(struct pci_root *r, uint8_t devfn);

@@ -8,6 +8,9 @@
  *                PIRQ[A-D]_ROUT 0x60, PIRQ[E-H]_ROUT 0x68: PIRQs to PIC inputs
  *
  * RAM is at 0xa0000-0xfffff whatever PAM and SMRAM say.
+ *
+ * The LPC bridge can be left out: a system that finds its devices by ACPI has no use for it, and asks it some seventy times
+ * at each boot what it can do. All that it sets up is then where a reset puts it.
  */
 #include "board/layout.h"
 #include "board/pci_root.h"
@@ -179,12 +182,14 @@ int pci_q35_create(struct pci_root *r, struct err *e)
 	ret = pci_root_add(r, &r->mch, PCI_DEVFN(0, 0), e);
 	if (ret < 0)
 		return ret;
+	mch_sync(&r->mch);
+	if (r->cfg.no_lpc)
+		return 0;
 	pci_init(&r->lpc, &lpc_class, "lpc", r->env, VENDOR_INTEL, DEVICE_LPC, 0x060100, 2);
 	set_lpc(&r->lpc);
 	ret = pci_root_add(r, &r->lpc, PCI_DEVFN(PCI_SLOT_LPC, 0), e);
 	if (ret < 0)
 		return ret;
-	mch_sync(&r->mch);
 	lpc_sync(&r->lpc);
 	return 0;
 }

@@ -153,9 +153,9 @@ int pci_root_add(struct pci_root *r, struct pci_device *d, int devfn, struct err
 	if (devfn < 0) {
 		unsigned slot = 1;
 
-		while (slot < 32 && !slot_free(r, slot))
+		while (slot < PCI_SLOT_LPC && !slot_free(r, slot))
 			slot++;
-		if (slot == 32)
+		if (slot == PCI_SLOT_LPC)
 			return err_set(e, ENOSPC, "%s: all PCI slots are taken", d->dev.id);
 		devfn = PCI_DEVFN(slot, 0);
 	}

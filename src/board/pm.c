@@ -207,7 +207,7 @@ static void pm_resume(struct device *d)
 	update(container_of(d, struct pm, dev));
 }
 
-/* Where the registers are is the LPC bridge's. */
+/* Where the registers are is the LPC bridge's; without one they stay where they were made. */
 static int pm_state(struct device *d, struct state *s)
 {
 	struct pm *p = container_of(d, struct pm, dev);

@@ -32,7 +32,7 @@ struct pm_config {
 
 int pm_create(struct device **out, const struct dev_env *env, const struct pm_config *cfg,
 	      struct err *e);
-/* Where the registers are: set by the LPC bridge's PMBASE. Created at LAYOUT_PORT_PM. */
+/* Where the registers are: set by the PMBASE of the LPC bridge, if there is one. Created at LAYOUT_PORT_PM. */
 void pm_map(struct device *d, uint16_t base, bool enabled);
 /* The power button was pressed: PWRBTN_STS, and SCI if enabled. True: the guest had it enabled. */
 bool pm_power_button(struct device *d);

@@ -142,6 +142,8 @@ json_t *config_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "rings", json_string(rings_names[0]));
 	if (c->vsock_cid)
 		r |= json_object_set_new(j, "vsock.cid", json_u64(c->vsock_cid));
+	if (!c->lpc)
+		r |= json_object_set_new(j, "lpc", json_false());
 	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
 	r |= json_object_set_new(j, "no_reboot", json_boolean(c->no_reboot));
 	r |= json_object_set_new(j, "on_crash", json_string(config_on_crash_names[c->on_crash]));
@@ -161,7 +163,8 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 		"boot.kernel", "boot.initrd", "boot.cmdline", "console",     "console.device",
 		"rng",	       "balloon",     "agent",	      "disk",	     "net",
 		"vsock.cid",   "debug_exit",  "no_reboot",    "on_crash",    "sandbox",
-		"share",       "kvm.pit",     "rings",	      "boot.unpack", NULL,
+		"share",       "kvm.pit",     "rings",	      "boot.unpack", "lpc",
+		NULL,
 	};
 	unsigned engine = 0, mode = 0, model = 0, huge = 0, console = 0, device = 0, on_crash = 0,
 		 sandbox = 0, pit = 0, rings = 0, unpack = 0;
@@ -169,6 +172,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	char trace[24] = "";
 
 	config_init(c);
+	c->lpc = true; /* where nothing is said */
 	if (json_check_keys(j, keys, "the configuration", e) ||
 	    json_get_text(j, "name", true, c->name, sizeof(c->name), e) < 0 ||
 	    json_get_choice(j, "engine", true, config_engine_names, &engine, e) < 0 ||
@@ -197,6 +201,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_choice(j, "rings", false, rings_names, &rings, e) < 0 ||
 	    json_get_u64(j, "vsock.cid", false, CONFIG_VSOCK_CID_MIN, CONFIG_VSOCK_CID_MAX, &cid,
 			 e) < 0 ||
+	    json_get_bool(j, "lpc", false, &c->lpc, e) < 0 ||
 	    json_get_bool(j, "debug_exit", true, &c->debug_exit, e) < 0 ||
 	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0 ||
 	    json_get_choice(j, "on_crash", true, config_on_crash_names, &on_crash, e) < 0 ||

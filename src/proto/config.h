@@ -38,6 +38,8 @@
  *   balloon      boolean  balloon        the virtio memory balloon, which also reports free pages
  *   agent        boolean  agent          a port of the virtio console for a guest agent
  *   vsock.cid    integer  vsock_cid      3..0xfffffffe; absent: no vsock device
+ *   lpc          boolean  lpc            optional: false, without the ICH9 LPC bridge, as new machines are. Not said: with it, as
+ *                in configurations that were saved when all machines had it
  *   debug_exit   boolean  debug_exit     the test device at port 0xf4
  *   no_reboot    boolean  no_reboot      a guest reset ends the VM
  *   on_crash     string   on_crash       triple fault or kernel panic: "stop" the VM, or "reset" it as a PC would
@@ -223,6 +225,7 @@ struct vm_config {
 	bool rng, balloon, agent;
 	bool split_rings;   /* virtio devices offer no packed virtqueues */
 	uint32_t vsock_cid; /* 0: no vsock device */
+	bool lpc;	    /* the ICH9 LPC bridge is there */
 	struct config_disk disk[CONFIG_DISKS_MAX];
 	unsigned n_disks;
 	struct config_net net[CONFIG_NETS_MAX];

@@ -30,7 +30,7 @@ static int build_devices(struct hw *hw, struct err *e)
 	struct rtc_config rtc = {.n_cpus = hw->n_cpus, .battery = hw->cfg.battery};
 	struct uart_config uart = {.id = "com1", .port = LAYOUT_PORT_COM1, .gsi = LAYOUT_IRQ_COM1};
 	struct pm_config pm = {.timer_32bit = false};
-	struct pci_root_config pci = {0};
+	struct pci_root_config pci = {.no_lpc = !hw->cfg.vm->lpc};
 	int r = 0;
 
 	for (unsigned i = 0; i < mem->n_regions; i++)

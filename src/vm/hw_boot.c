@@ -65,6 +65,7 @@ int hw_boot_load(struct hw *hw, struct err *e)
 {
 	const struct vm_config *vm = hw->cfg.vm;
 	struct acpi_config acpi = {.n_cpus = hw->n_cpus,
+				   .no_lpc = !vm->lpc,
 				   .hotplug_slots = hotplug_slots(hw->dev[HW_HOTPLUG])};
 	struct boot_disk disk = {.kernel_fd = -1, .initrd_fd = -1};
 	char cmdline[CONFIG_CMDLINE_MAX + 1];

@@ -98,6 +98,7 @@ bool fuzz_seed(unsigned i, struct seed *s)
 			n->mac[5] = (uint8_t)c.n_nets;
 		}
 		c.vsock_cid = i & 4 ? 3 : 0;
+		c.lpc = i & 8;
 		j = config_to_json(&c);
 		text = json_text(j);
 	}

@@ -403,6 +403,18 @@ static void test_dsdt(void **st)
 	p = strstr(last, gsi);
 	assert_non_null(p);
 	assert_true(p < strchr(last, '}'));
+	assert_non_null(strstr(text, "Device (ISA)"));
+	free(text);
+	free(b);
+
+	/* Without the LPC bridge what is behind it hangs on the root. */
+	cfg.no_lpc = true;
+	assert_non_null(mkdtemp(strcpy(dir, "/tmp/lodge-acpi-XXXXXX")));
+	b = build(&cfg);
+	text = disassemble(b->dsdt, dir);
+	assert_null(strstr(text, "Device (ISA)"));
+	assert_non_null(strstr(text, "Device (COM1)"));
+	assert_non_null(strstr(text, " 0 Errors, 0 Warnings"));
 	free(text);
 	free(b);
 }

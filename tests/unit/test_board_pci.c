@@ -329,6 +329,50 @@ static void test_intx(void **st)
 	board_env_free(b);
 }
 
+/*
+ * Without the LPC bridge: nobody is there, its slot stays free, the power management registers and the PIC are where they were made, and
+ * resets can be asked for.
+ */
+static void test_no_lpc(void **st)
+{
+	static struct gadget g[31];
+	struct board_env *b = board_env_new(1);
+	struct pm_config pm_cfg = {0};
+	struct device *pm;
+	struct pci_root_config cfg = {.no_lpc = true};
+	struct pci_root *r;
+	struct err e = {0};
+
+	(void)st;
+	assert_int_equal(pm_create(&pm, &b->env, &pm_cfg, NULL), 0);
+	cfg.pm = pm;
+	assert_int_equal(pci_root_create(&r, &b->env, &cfg, NULL), 0);
+	assert_int_equal(cfg_get(b, 0, 0, 4), 0x29c08086);
+	assert_int_equal(cfg_get(b, 31, 0, 4), 0xffffffff);
+	cfg_set(b, 31, 0x40, 0, 2);
+	assert_int_equal(inw(b, LAYOUT_PORT_PM + 4) & PM1_CNT_SCI_EN, PM1_CNT_SCI_EN);
+	pci_root_reset(r);
+	assert_int_equal(inw(b, LAYOUT_PORT_PM + 4) & PM1_CNT_SCI_EN, PM1_CNT_SCI_EN);
+	outb(b, 0x4d1, 0x08);
+	assert_int_equal(inb(b, 0x4d1), 0x08);
+	outb(b, 0xcf9, 0x02);
+	outb(b, 0xcf9, 0x06);
+	assert_int_equal(b->requests[DEV_REQ_RESET], 1);
+	/* Machines with and without it take as many devices. */
+	for (unsigned i = 0; i < 30; i++) {
+		gadget_init(&g[i], b);
+		assert_int_equal(pci_root_add(r, &g[i].pci, -1, NULL), 0);
+		assert_int_equal(g[i].pci.devfn, PCI_DEVFN(i + 1, 0));
+	}
+	gadget_init(&g[30], b);
+	assert_int_equal(pci_root_add(r, &g[30].pci, -1, &e), -ENOSPC);
+	for (unsigned i = 0; i < 31; i++)
+		pci_fini(&g[i].pci);
+	pci_root_destroy(r);
+	device_destroy(pm);
+	board_env_free(b);
+}
+
 static void test_msix(void **st)
 {
 	struct board_env *b = board_env_new(2);
@@ -587,8 +631,9 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_config_access), cmocka_unit_test(test_bars),
-		cmocka_unit_test(test_intx),	      cmocka_unit_test(test_msix),
-		cmocka_unit_test(test_bridges),	      cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_intx),	      cmocka_unit_test(test_no_lpc),
+		cmocka_unit_test(test_msix),	      cmocka_unit_test(test_bridges),
+		cmocka_unit_test(test_hostile),
 	};
 
 	return cmocka_run_group_tests_name("board/pci", tests, NULL, NULL);

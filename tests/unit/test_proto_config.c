@@ -31,6 +31,7 @@ static void example(struct vm_config *c)
 	c->split_rings = true;
 	c->vsock_cid = 77;
 	c->no_reboot = true;
+	c->boot_unpack = CONFIG_UNPACK_GUEST;
 }
 
 static void test_roundtrip(void **state)
@@ -61,11 +62,18 @@ static void test_roundtrip(void **state)
 	assert_int_equal(a.console, b.console);
 	assert_true(b.debug_exit && b.no_reboot && b.agent && b.split_rings);
 	assert_int_equal(b.vsock_cid, 77);
+	assert_int_equal(b.boot_unpack, CONFIG_UNPACK_GUEST);
+	assert_false(b.lpc);
+	a.lpc = true; /* as in a configuration that does not know it */
 	a.initrd_name[0] = '\0';
 	a.debug_exit = a.soft_trace = a.split_rings = false;
 	j = config_to_json(&a);
+	assert_null(json_object_get(j, "lpc"));
+	assert_int_equal(json_object_del(j, "boot.unpack"), 0);
 	assert_int_equal(config_from_json(j, &b, &e), 0);
 	json_unref(&j);
+	assert_true(b.lpc);
+	assert_int_equal(b.boot_unpack, CONFIG_UNPACK_HOST);
 	assert_string_equal(b.initrd_name, "");
 	assert_false(b.debug_exit || b.soft_trace || b.split_rings);
 }
@@ -207,6 +215,7 @@ static void test_refused(void **state)
 	refused("memory.huge", json_integer(2));
 	refused("boot.unpack", json_string("auto"));
 	refused("boot.unpack", json_integer(1));
+	refused("lpc", json_integer(0));
 	refused("memory", json_integer(0));
 	refused("memory", json_integer(16 * (json_int_t)MIB + 1));
 	refused("memory", json_integer(INT64_MAX));

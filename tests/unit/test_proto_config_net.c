@@ -245,7 +245,7 @@ static void bad_words(void **state)
 static void same_machine(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < 9; i++) {
+	for (unsigned i = 0; i < 11; i++) {
 		struct vm_config a, b;
 		struct err e = {0};
 		json_t *was, *is;
@@ -261,14 +261,16 @@ static void same_machine(void **state)
 		case 2: strcpy(b.disk[0].name, "b.raw"); break;
 		case 3: b.disk[0].changed = true; break;
 		case 4: b.disk[0].cache = CONFIG_DISK_NONE; break;
-		case 5: b.net[0].mac[5]++; break;
-		case 6: b.net[1].mtu = 1500; break;
-		case 7: b.disk[0].read_only = true; break;
-		case 8: b.n_disks = 0; break;
+		case 5: b.boot_unpack = CONFIG_UNPACK_GUEST; break;
+		case 6: b.net[0].mac[5]++; break;
+		case 7: b.net[1].mtu = 1500; break;
+		case 8: b.disk[0].read_only = true; break;
+		case 9: b.n_disks = 0; break;
+		case 10: b.lpc = true; break;
 		}
 		was = config_to_json(&a);
 		is = config_to_json(&b);
-		assert_int_equal(config_same_machine(was, is, &e), i < 5 ? 0 : -EINVAL);
+		assert_int_equal(config_same_machine(was, is, &e), i < 6 ? 0 : -EINVAL);
 		json_decref(was);
 		json_decref(is);
 	}

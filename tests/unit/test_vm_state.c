@@ -76,6 +76,8 @@ static int save_to(int fd, bool hold, struct err *e)
 	return r;
 }
 
+static bool lpc; /* machines have the bridge */
+
 /* A machine that counts, as a file. */
 static int saved_machine(unsigned cpus, uint64_t *n, uint64_t *ms)
 {
@@ -84,6 +86,7 @@ static int saved_machine(unsigned cpus, uint64_t *n, uint64_t *ms)
 
 	fx_prepare(counting);
 	fx.cfg.rng = fx.cfg.balloon = false;
+	fx.cfg.lpc = lpc;
 	fx.cfg.cpus = cpus;
 	fx_start();
 	/* Only vCPU 0 runs at first. */
@@ -101,6 +104,7 @@ static void prepare_from(int fd, unsigned cpus)
 {
 	fx_prepare(counting);
 	fx.cfg.rng = fx.cfg.balloon = false;
+	fx.cfg.lpc = lpc;
 	fx.cfg.cpus = cpus;
 	base_close_fd(&fx.fds.fd[CONFIG_FD_KERNEL]);
 	fx.fds.fd[CONFIG_FD_STATE] = dup(fd);
@@ -301,6 +305,44 @@ static void test_refused(void **st)
 	close(fd);
 }
 
+static bool bridge_shown(void)
+{
+	struct err e = {0};
+	json_t *j = NULL;
+	bool r;
+
+	assert_int_equal(machine_dump(fx.m, 0, &j, &e), 0);
+	r = strstr(json_string_value(json_object_get(j, "text")), "00:1f.0 8086:2918");
+	json_decref(j);
+	return r;
+}
+
+/* Machines with the LPC bridge, as all had it, and those of today: each comes back as it was, also after a reset, and not as the other. */
+static void test_lpc(void **st)
+{
+	(void)st;
+	for (unsigned i = 0; i < 2; i++) {
+		struct err e = {0};
+		uint64_t n, ms;
+		int fd;
+
+		lpc = i;
+		fd = saved_machine(1, &n, &ms);
+		prepare_from(fd, 1);
+		fx_create();
+		assert_int_equal(machine_start(fx.m, &e), 0);
+		assert_int_equal(bridge_shown(), i);
+		set(fx.step, 1);
+		FX_UNTIL(strstr(fx.events, "reset:guest"));
+		assert_int_equal(bridge_shown(), i);
+		fx_finish();
+		lpc = !lpc;
+		expect_refused(fd, 1, "lpc was ");
+		close(fd);
+	}
+	lpc = false;
+}
+
 static void test_on_crash(void **st)
 {
 	(void)st;
@@ -371,7 +413,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_features),   cmocka_unit_test(test_xcr0),
-		cmocka_unit_test(test_on_crash),   cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_lpc),	   cmocka_unit_test(test_on_crash),
+		cmocka_unit_test(test_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
