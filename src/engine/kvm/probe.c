@@ -405,11 +405,25 @@ static void probe_say(struct kvm_probe *p, enum kvm_probe_result result, const c
 	va_end(ap);
 }
 
+/* The name of a group: from the file, not by what nsswitch.conf asks, for which a static program would load libraries. */
+static void group_name(gid_t gid, char *name, size_t size)
+{
+	FILE *f = fopen("/etc/group", "re");
+	struct group *g = NULL;
+
+	if (f)
+		do
+			g = fgetgrent(f);
+		while (g && g->gr_gid != gid);
+	snprintf(name, size, "%s", g ? g->gr_name : "");
+	if (f)
+		fclose(f);
+}
+
 static void probe_open_failed(struct kvm_probe *p, int code)
 {
-	char why[96];
+	char why[96], group[64];
 	struct stat st;
-	struct group *g;
 
 	if (code == ENOENT || code == ENODEV || code == ENXIO) {
 		probe_say(p, KVM_PROBE_ABSENT, "this host has no KVM (/dev/kvm: %s)",
@@ -417,15 +431,15 @@ static void probe_open_failed(struct kvm_probe *p, int code)
 		return;
 	}
 	if ((code == EACCES || code == EPERM) && stat("/dev/kvm", &st) == 0) {
-		g = getgrgid(st.st_gid);
-		if ((st.st_mode & 0060) == 0060 && g && st.st_gid)
+		group_name(st.st_gid, group, sizeof(group));
+		if ((st.st_mode & 0060) == 0060 && *group && st.st_gid)
 			probe_say(p, KVM_PROBE_PERMISSION,
 				  "no permission to open /dev/kvm: become a member of the group \"%s\"",
-				  g->gr_name);
+				  group);
 		else
 			probe_say(p, KVM_PROBE_PERMISSION,
 				  "no permission to open /dev/kvm: only its owner may, not its group \"%s\"",
-				  g ? g->gr_name : "?");
+				  *group ? group : "?");
 		return;
 	}
 	probe_say(p, code == EACCES || code == EPERM ? KVM_PROBE_PERMISSION : KVM_PROBE_BROKEN,
