@@ -53,7 +53,7 @@ static void msrs(struct state *s, struct x86_msrs *m)
 	state_u64(s, &m->kvm_system_time);
 	state_u64(s, &m->kvm_wall_clock);
 	state_u64(s, &m->kvm_pv_eoi);
-	state_u64(s, &m->kvm_poll_control);
+	state_u64(s, &m->virt_spec_ctrl);
 	state_u64(s, &m->kvm_steal_time);
 }
 

@@ -12,6 +12,8 @@
 #define MSR_PERF_STATUS 0x198u
 #define MSR_LAST_BRANCH_FIRST 0x1dbu
 #define MSR_LAST_BRANCH_LAST 0x1deu
+#define MSR_MC_FIRST 0x400u /* MC0_CTL; four for each bank */
+#define MSR_MC_LAST 0x47fu
 #define MSR_AMD_SYSCFG 0xc0010010u
 #define MSR_AMD_HWCR 0xc0010015u
 #define MSR_AMD_NB_CFG 0xc001001fu
@@ -58,6 +60,10 @@ bool msr_constant(enum cpuid_vendor vendor, uint32_t msr, uint64_t *value)
 	case MSR_EBL_CR_POWERON:
 	case MSR_FSB_FREQ:
 	case MSR_PERF_STATUS: return true;
-	default: return msr >= MSR_LAST_BRANCH_FIRST && msr <= MSR_LAST_BRANCH_LAST;
+	default: break;
 	}
+	/* Machine check banks: nothing is ever in them. MCG_CAP tells of 32 under KVM, and Linux looks into those that it has seen at its
+	 * start each 5 minutes, and panics where one is not there (6.1: machine_check_poll()). */
+	return (msr >= MSR_LAST_BRANCH_FIRST && msr <= MSR_LAST_BRANCH_LAST) ||
+	       (msr >= MSR_MC_FIRST && msr <= MSR_MC_LAST);
 }

@@ -152,8 +152,8 @@ struct x86_msrs {
 	uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset (modulo 2^64) */
 	uint64_t tsc_aux, tsc_adjust, tsc_deadline;
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[X86_MTRR_VAR], mtrr_mask[X86_MTRR_VAR];
-	uint64_t spec_ctrl, mcg_status;
-	uint64_t kvm_system_time, kvm_wall_clock, kvm_pv_eoi, kvm_poll_control, kvm_steal_time;
+	uint64_t spec_ctrl, virt_spec_ctrl, mcg_status;
+	uint64_t kvm_system_time, kvm_wall_clock, kvm_pv_eoi, kvm_steal_time;
 };
 
 /* Interrupt shadow and pending events that have begun but not been delivered. */

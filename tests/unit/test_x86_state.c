@@ -82,7 +82,7 @@ static void test_copy(void **st)
 	assert_int_equal(all.gpr[15], a.gpr[15]);
 	assert_int_equal(all.cr8, a.cr8);
 	assert_int_equal(all.tr.base, a.tr.base);
-	assert_int_equal(all.msr.kvm_poll_control, a.msr.kvm_poll_control);
+	assert_int_equal(all.msr.virt_spec_ctrl, a.msr.virt_spec_ctrl);
 	assert_memory_equal(all.fx, a.fx, sizeof(a.fx));
 	assert_true(all.ev.halted);
 	x86_state_copy(&b, &a, X86_STATE_GPR);

@@ -68,9 +68,10 @@ static int open_kvm(struct engine *en, struct err *e)
 	}
 	if (ioctl(en->kvm, KVM_GET_API_VERSION, 0) != API_VERSION)
 		return err_set(e, ENODEV, "/dev/kvm is not a KVM of API version %d", API_VERSION);
-	en->vm = ioctl(en->kvm, KVM_CREATE_VM, 0);
-	if (en->vm < 0)
-		return err_errno(e, errno, "KVM cannot make a virtual machine");
+	r = kvm_ioctl(en->kvm, KVM_CREATE_VM, NULL);
+	if (r < 0)
+		return err_errno(e, -r, "KVM cannot make a virtual machine");
+	en->vm = r;
 	/* seccomp vm: fcntl arg1=F_SETFD */
 	(void)fcntl(en->vm, F_SETFD, FD_CLOEXEC);
 	r = ioctl(en->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -151,6 +152,33 @@ static void take_unknown_msrs(struct engine *en)
 		en->caps.user_msr = false;
 }
 
+/*
+ * No performance counters: on AMD's processors a guest could use four of them whatever CPUID says, and would miss them where it is
+ * moved to (Linux 5.18; api, 8.35).
+ */
+static void without_counters(struct engine *en)
+{
+	struct kvm_enable_cap c = {.cap = KVM_CAP_PMU_CAPABILITY, .args = {KVM_PMU_CAP_DISABLE}};
+
+	(void)ioctl(en->vm, KVM_ENABLE_CAP, &c);
+}
+
+/*
+ * MSRs of KVM and of Hyper-V that CPUID does not show are #GP: else KVM serves all that it has to any guest that knows their numbers, none of
+ * which we save or reset (Linux 5.10 and 5.14; api, 4.71 and 7.24).
+ */
+static void only_what_is_shown(const struct engine_vcpu *v)
+{
+	static const uint32_t caps[] = {KVM_CAP_ENFORCE_PV_FEATURE_CPUID,
+					KVM_CAP_HYPERV_ENFORCE_CPUID};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(caps); i++) {
+		struct kvm_enable_cap c = {.cap = caps[i], .args = {1}};
+
+		(void)ioctl(v->fd, KVM_ENABLE_CAP, &c);
+	}
+}
+
 /* Writes to latches are kept by the kernel until there is another exit (api, 4.116). */
 static void coalesce_latches(struct engine *en)
 {
@@ -214,6 +242,7 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 	kvm_tsc_host_rate(en);
 	reserve_pages(en);
 	take_unknown_msrs(en);
+	without_counters(en);
 	coalesce_latches(en);
 	cfg->mem->hook = (struct gmem_hook){.collect = kvm_dirty_collect, .ctx = en};
 	*out = en;
@@ -271,6 +300,7 @@ static int kvm_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu
 		r = kvm_cpuid_set(v, e);
 	if (r < 0)
 		goto fail;
+	only_what_is_shown(v);
 	en->caps.tsc_offset = ioctl(v->fd, KVM_HAS_DEVICE_ATTR,
 				    &(struct kvm_device_attr){.group = KVM_VCPU_TSC_CTRL,
 							      .attr = KVM_VCPU_TSC_OFFSET}) == 0;

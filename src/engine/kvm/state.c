@@ -253,9 +253,9 @@ static const struct {
 	VAR(6),
 	VAR(7),
 	{0x48, F(spec_ctrl)},
+	{0xc001011f, F(virt_spec_ctrl)},
 	{0x17a, F(mcg_status)},
 	{0x4b564d04, F(kvm_pv_eoi)},
-	{0x4b564d05, F(kvm_poll_control)},
 	{0x4b564d03, F(kvm_steal_time)},
 	{0x4b564d00, F(kvm_wall_clock)},
 	{0x4b564d01, F(kvm_system_time)},
@@ -405,7 +405,8 @@ static int events_get(struct engine_vcpu *v, struct x86_events *ev)
 	*ev = (struct x86_events){
 		.sti_shadow = k.interrupt.shadow & KVM_X86_SHADOW_INT_STI,
 		.movss_shadow = k.interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS,
-		.nmi_masked = k.nmi.masked,
+		/* One on its way is given out as pending; some processors' KVM masks NMIs already. */
+		.nmi_masked = k.nmi.masked && !k.nmi.injected,
 		.nmi_pending = k.nmi.pending || k.nmi.injected,
 		.halted = mp.mp_state == KVM_MP_STATE_HALTED,
 		.kicked = v->en->cfg.n_vcpus > 1 && mp.mp_state == KVM_MP_STATE_RUNNABLE,
@@ -421,7 +422,9 @@ static int events_set(struct engine_vcpu *v, const struct x86_events *ev)
 					      ev->halted	? KVM_MP_STATE_HALTED :
 								  KVM_MP_STATE_RUNNABLE};
 	struct kvm_vcpu_events k = {
-		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
+		/* Out of system management mode, where a guest's SMI has brought it and nothing but a reset leads out of. */
+		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
+			 KVM_VCPUEVENT_VALID_SMM,
 		.interrupt.shadow = (uint8_t)((ev->sti_shadow ? KVM_X86_SHADOW_INT_STI : 0) |
 					      (ev->movss_shadow ? KVM_X86_SHADOW_INT_MOV_SS : 0)),
 		.nmi = {.pending = ev->nmi_pending, .masked = ev->nmi_masked},

@@ -14,6 +14,7 @@
 #define MSR_APIC_BASE 0x1bu
 #define MSR_TSC_ADJUST 0x3bu
 #define MSR_SPEC_CTRL 0x48u
+#define MSR_VIRT_SPEC_CTRL 0xc001011fu
 #define MSR_PRED_CMD 0x49u
 #define MSR_MTRR_CAP 0xfeu
 #define MSR_ARCH_CAPABILITIES 0x10au
@@ -42,13 +43,10 @@
 #define MSR_GS_BASE 0xc0000101u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 #define MSR_TSC_AUX 0xc0000103u
-#define MSR_KVM_WALL_CLOCK_OLD 0x11u
-#define MSR_KVM_SYSTEM_TIME_OLD 0x12u
 #define MSR_KVM_WALL_CLOCK 0x4b564d00u
 #define MSR_KVM_SYSTEM_TIME 0x4b564d01u
 #define MSR_KVM_STEAL_TIME 0x4b564d03u
 #define MSR_KVM_PV_EOI 0x4b564d04u
-#define MSR_KVM_POLL_CONTROL 0x4b564d05u
 
 /* RDCL_NO IBRS_ALL SKIP_L1DFL_VMENTRY SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO
  * BHI_NO PBRSB_NO GDS_NO RFDS_NO ITS_NO: nothing for the guest to work around. */
@@ -56,6 +54,7 @@
 	(BIT(0) | BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(13) | BIT(14) | \
 	 BIT(15) | BIT(20) | BIT(24) | BIT(26) | BIT(27) | BIT(62))
 #define SPEC_CTRL_VALID (BIT(0) | BIT(1) | BIT(2)) /* IBRS STIBP SSBD */
+#define VIRT_SPEC_CTRL_SSBD BIT(2)
 #define MTRR_CAP (X86_MTRR_VAR | BIT(8) | BIT(10)) /* fixed ranges, write combining */
 #define MTRR_DEF_VALID UINT64_C(0xcff)
 
@@ -175,6 +174,9 @@ bool soft_rdmsr(struct soft_vcpu *v, uint32_t msr, uint64_t *value)
 	case MSR_SYSENTER_CS: *value = m->sysenter_cs; return true;
 	case MSR_SYSENTER_ESP: *value = m->sysenter_esp; return true;
 	case MSR_SYSENTER_EIP: *value = m->sysenter_eip; return true;
+	case MSR_VIRT_SPEC_CTRL:
+		*value = m->virt_spec_ctrl;
+		return v->soft->cpuid.vendor == CPUID_VENDOR_AMD;
 	case MSR_MCG_CAP:
 		*value = 0; /* no banks */
 		return true;
@@ -192,13 +194,10 @@ bool soft_rdmsr(struct soft_vcpu *v, uint32_t msr, uint64_t *value)
 	case MSR_GS_BASE: *value = v->s.seg[X86_GS].base; return true;
 	case MSR_KERNEL_GS_BASE: *value = m->kernel_gs_base; return true;
 	case MSR_TSC_AUX: *value = m->tsc_aux; return v->soft->cpuid.rdtscp || v->soft->cpuid.rdpid;
-	case MSR_KVM_WALL_CLOCK:
-	case MSR_KVM_WALL_CLOCK_OLD: *value = m->kvm_wall_clock; return true;
-	case MSR_KVM_SYSTEM_TIME:
-	case MSR_KVM_SYSTEM_TIME_OLD: *value = m->kvm_system_time; return true;
-	case MSR_KVM_STEAL_TIME: *value = m->kvm_steal_time; return true;
+	case MSR_KVM_WALL_CLOCK: *value = m->kvm_wall_clock; return true;
+	case MSR_KVM_SYSTEM_TIME: *value = m->kvm_system_time; return true;
+	case MSR_KVM_STEAL_TIME: *value = m->kvm_steal_time; return soft_pv_offered(v);
 	case MSR_KVM_PV_EOI: *value = m->kvm_pv_eoi; return true;
-	case MSR_KVM_POLL_CONTROL: *value = m->kvm_poll_control; return true;
 	default: break;
 	}
 	reg = fixed_mtrr(v, msr);
@@ -246,6 +245,9 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value)
 	case MSR_SYSENTER_CS: m->sysenter_cs = value & 0xffffffffu; return true;
 	case MSR_SYSENTER_ESP: return write_canonical(&m->sysenter_esp, value);
 	case MSR_SYSENTER_EIP: return write_canonical(&m->sysenter_eip, value);
+	case MSR_VIRT_SPEC_CTRL: /* not shown; for a guest that KVM has shown it to */
+		return v->soft->cpuid.vendor == CPUID_VENDOR_AMD &&
+		       write_valid(&m->virt_spec_ctrl, value, VIRT_SPEC_CTRL_SSBD);
 	case MSR_MCG_STATUS: return write_valid(&m->mcg_status, value, 7);
 	case MSR_MISC_ENABLE: m->misc_enable = value; return true;
 	case MSR_DEBUGCTL: /* LBR and BTF are not there; asking for them does no harm */
@@ -277,12 +279,10 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value)
 		return (v->soft->cpuid.rdtscp || v->soft->cpuid.rdpid) &&
 		       write_valid(&m->tsc_aux, value, 0xffffffffu);
 	case MSR_KVM_WALL_CLOCK:
-	case MSR_KVM_WALL_CLOCK_OLD:
 		m->kvm_wall_clock = value;
 		soft_pvclock_wall(v);
 		return true;
 	case MSR_KVM_SYSTEM_TIME:
-	case MSR_KVM_SYSTEM_TIME_OLD:
 		m->kvm_system_time = value;
 		soft_pvclock_update(v);
 		return true;
@@ -290,7 +290,6 @@ bool soft_wrmsr(struct soft_vcpu *v, uint32_t msr, uint64_t value)
 	/* Where the guest would find that it need not write EOI (Linux, Documentation/virt/kvm/x86/msr.rst): here it always finds that it
 	 * must, which costs no exit. KVM makes use of it, for a guest that moves there. */
 	case MSR_KVM_PV_EOI: return write_valid(&m->kvm_pv_eoi, value, ~UINT64_C(2));
-	case MSR_KVM_POLL_CONTROL: return write_valid(&m->kvm_poll_control, value, 1);
 	default: break;
 	}
 	reg = fixed_mtrr(v, msr);

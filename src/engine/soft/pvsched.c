@@ -40,7 +40,7 @@
 #define SLEEP_US 100u
 #define NAP_NS 50000u
 
-static bool offered(const struct soft_vcpu *v)
+bool soft_pv_offered(const struct soft_vcpu *v)
 {
 	return v->soft->n_vcpus > 1;
 }
@@ -65,7 +65,7 @@ static uint8_t exchange(struct soft_vcpu *v, uint8_t value)
 
 bool soft_pv_steal_time(struct soft_vcpu *v, uint64_t value)
 {
-	if (!offered(v) || (value & STEAL_RESERVED))
+	if (!soft_pv_offered(v) || (value & STEAL_RESERVED))
 		return false;
 	v->s.msr.kvm_steal_time = value;
 	(void)exchange(v, 0);
@@ -109,7 +109,7 @@ int64_t soft_pv_hypercall(struct soft_vcpu *v, uint64_t nr, uint64_t a1)
 					.number = (uint32_t)nr,
 					.value = a1};
 
-	if (!offered(v))
+	if (!soft_pv_offered(v))
 		return -HC_ENOSYS;
 	if (unlikely(v->lockstep)) {
 		if (soft_lockstep_replay(v, &e))
@@ -130,7 +130,8 @@ void soft_pause(struct soft_vcpu *v)
 	uint64_t now, us = v->soft->cfg.tsc_khz / 1000;
 
 	__asm__ volatile("pause");
-	if (!offered(v) || !us || v->lockstep) /* (lock-step: the others wait for this one) */
+	if (!soft_pv_offered(v) || !us ||
+	    v->lockstep) /* (lock-step: the others wait for this one) */
 		return;
 	now = soft_host_tsc();
 	if (now - v->pause_last > APART_US * us)

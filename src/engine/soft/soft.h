@@ -479,6 +479,8 @@ void soft_state_loaded(struct soft_vcpu *v);
 
 /* ---- pvsched.c: vCPUs that wait for one another ---- */
 
+/* Is any of it there for this guest? */
+bool soft_pv_offered(const struct soft_vcpu *v);
 /* WRMSR to MSR_KVM_STEAL_TIME; false: #GP. */
 bool soft_pv_steal_time(struct soft_vcpu *v, uint64_t value);
 /* Before the thread sleeps in HLT, and before it runs guest code again. */
