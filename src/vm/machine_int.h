@@ -56,7 +56,7 @@ struct machine {
 		enum request what;
 		unsigned code, vcpu;
 		uint64_t at_ns; /* clock_ns() */
-		char text[160];
+		char text[sizeof(((struct engine_exit *)0)->why)];
 	} req; /* VM lock */
 
 	/* While ENDING: what is to be told when the console is done. */

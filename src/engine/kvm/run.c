@@ -33,6 +33,9 @@
 
 #define SIG_KICK SIGUSR1
 #define INSN_BYTES 15u
+#ifndef KVM_EXIT_MEMORY_FAULT
+#define KVM_EXIT_MEMORY_FAULT 39
+#endif
 
 #define load(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
 #define store(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
@@ -67,29 +70,29 @@ void kvm_run_kick(struct engine_vcpu *v, bool out)
 		pthread_kill(v->thread, SIG_KICK);
 }
 
-void kvm_run_out(struct engine *en)
-{
-	for (unsigned i = 0; i < en->n_vcpus; i++) {
-		store(&en->vcpu[i]->awaited, true);
-		if (load(&en->vcpu[i]->in_kernel))
-			kvm_run_kick(en->vcpu[i], true);
-		else
-			store(&en->vcpu[i]->awaited, false);
-	}
-	pthread_mutex_lock(&en->out_lock);
-	for (unsigned i = 0; i < en->n_vcpus; i++)
-		while (load(&en->vcpu[i]->awaited))
-			pthread_cond_wait(&en->out, &en->out_lock);
-	pthread_mutex_unlock(&en->out_lock);
-}
-
-/* The vCPU has come out, and somebody waits for that. */
+/* The vCPU has come out, or is out, and somebody waits for that. */
 static void tell_out(struct engine_vcpu *v)
 {
 	pthread_mutex_lock(&v->en->out_lock);
 	store(&v->awaited, false);
 	pthread_cond_broadcast(&v->en->out);
 	pthread_mutex_unlock(&v->en->out_lock);
+}
+
+void kvm_run_out(struct engine *en)
+{
+	for (unsigned i = 0; i < en->n_vcpus; i++) {
+		store(&en->vcpu[i]->awaited, true);
+		if (load(&en->vcpu[i]->in_kernel))
+			kvm_run_kick(en->vcpu[i], true);
+		else /* another may wait for it, too */
+			tell_out(en->vcpu[i]);
+	}
+	pthread_mutex_lock(&en->out_lock);
+	for (unsigned i = 0; i < en->n_vcpus; i++)
+		while (load(&en->vcpu[i]->awaited))
+			pthread_cond_wait(&en->out, &en->out_lock);
+	pthread_mutex_unlock(&en->out_lock);
 }
 
 void kvm_run_nmi(struct engine_vcpu *v)
@@ -199,7 +202,10 @@ static void fail(struct engine_vcpu *v, struct engine_exit *exit, const char *fm
 	    ioctl(v->fd, KVM_GET_SREGS, &s) < 0)
 		return;
 	snprintf(exit->why + n, sizeof(exit->why) - (size_t)n,
-		 "; the guest was at %04x:%#llx (RSP %#llx, RFLAGS %#llx, CR0 %#llx, CR2 %#llx, CR3 %#llx, CR4 %#llx, EFER %#llx)",
+		 "; the guest was%s at %04x:%#llx (RSP %#llx, RFLAGS %#llx, CR0 %#llx, CR2 %#llx, CR3 %#llx, CR4 %#llx, EFER %#llx)",
+		 v->run->flags & KVM_RUN_X86_SMM ?
+			 " in system management mode, for which there is no firmware," :
+			 "",
 		 s.cs.selector, r.rip, r.rsp, r.rflags, s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
 }
 
@@ -228,14 +234,16 @@ static void internal_error(struct engine_vcpu *v, const struct kvm_run *run,
 			     hex(text, sizeof(text), run->emulation_failure.insn_bytes,
 				 MIN((unsigned)run->emulation_failure.insn_size, INSN_BYTES)));
 		else
-			fail(v, exit, "KVM cannot emulate an instruction");
+			fail(v, exit,
+			     "KVM cannot emulate an instruction, or cannot read it: there may be no RAM at its address");
 		return;
 	case KVM_INTERNAL_ERROR_SIMUL_EX:
 		fail(v, exit, "KVM met an exception while it delivered another one");
 		return;
 	case KVM_INTERNAL_ERROR_DELIVERY_EV:
 		fail(v, exit,
-		     "KVM could not deliver an event: the guest's descriptor or stack pages are not RAM");
+		     "KVM could not deliver the event of vector %u: the guest's descriptor or stack pages are not RAM",
+		     run->internal.ndata ? (unsigned)(run->internal.data[0] & 0xff) : 0);
 		return;
 	case KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON:
 		fail(v, exit, "KVM met an exit of the processor that it does not know (%#llx)",
@@ -275,6 +283,15 @@ static bool leave(struct engine_vcpu *v, const struct kvm_run *run, struct engin
 	}
 }
 
+/* Of KVM_EXIT_MEMORY_FAULT: flags, address, size (Linux 6.8; api, 5). */
+static unsigned long long fault_address(const struct kvm_run *run)
+{
+	uint64_t info[3];
+
+	memcpy(info, run->padding, sizeof(info));
+	return info[1];
+}
+
 /* KVM_RUN failed with `code`. True: *exit is filled in. */
 static bool run_failed(struct engine_vcpu *v, int code, struct engine_exit *exit)
 {
@@ -287,9 +304,16 @@ static bool run_failed(struct engine_vcpu *v, int code, struct engine_exit *exit
 		exit->reason = ENGINE_EXIT_KICK;
 		return true;
 	}
-	if (code == EFAULT)
+	if (code == EFAULT && v->run->exit_reason == KVM_EXIT_MEMORY_FAULT)
+		fail(v, exit,
+		     "the host could not give the page of guest memory at %#llx (is it out of memory?)",
+		     fault_address(v->run));
+	else if (code == EFAULT)
 		fail(v, exit,
 		     "the host could not give a page of guest memory (is it out of memory?)");
+	else if (code == EIO)
+		fail(v, exit,
+		     "KVM has given the VM up after an error of its own: see the host's kernel log");
 	else
 		fail(v, exit, "KVM_RUN failed: %s", strerror(code));
 	return true;
