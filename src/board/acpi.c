@@ -602,7 +602,7 @@ int acpi_build(const struct acpi_config *cfg, gpa_t base, uint8_t *buf, size_t s
 	return 0;
 }
 
-int acpi_install(const struct acpi_config *cfg, struct gmem *mem, gpa_t *rsdp, struct err *e)
+int acpi_install(const struct acpi_config *cfg, struct gmem *mem, struct err *e)
 {
 	uint8_t *buf = malloc(TABLES_MAX);
 	size_t len = 0;
@@ -615,7 +615,5 @@ int acpi_install(const struct acpi_config *cfg, struct gmem *mem, gpa_t *rsdp, s
 		r = err_set(e, EFAULT, "guest memory has no room for the ACPI tables at 0x%x",
 			    LAYOUT_RSDP);
 	free(buf);
-	if (!r)
-		*rsdp = LAYOUT_RSDP;
 	return r;
 }

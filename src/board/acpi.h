@@ -35,7 +35,7 @@ gpa_t acpi_mmio64_base(const struct gmem *mem);
 int acpi_build(const struct acpi_config *cfg, gpa_t base, uint8_t *buf, size_t size, size_t *len,
 	       struct err *e);
 
-/* Builds them at LAYOUT_RSDP in guest memory; *rsdp for boot_config.rsdp. */
-int acpi_install(const struct acpi_config *cfg, struct gmem *mem, gpa_t *rsdp, struct err *e);
+/* Builds them in guest memory, at LAYOUT_RSDP: that goes into boot_config.rsdp. */
+int acpi_install(const struct acpi_config *cfg, struct gmem *mem, struct err *e);
 
 #endif

@@ -46,7 +46,7 @@ struct boot_config {
 	const char *initrd_name;
 	const char *cmdline; /* NULL: empty */
 	enum boot_protocol protocol;
-	gpa_t rsdp; /* from acpi_install(); 0: no ACPI */
+	gpa_t rsdp; /* where acpi_install() puts it, now or later; 0: no ACPI */
 	/* Fresh random bytes, or NULL. With them the kernel's place is randomised (unless the command line
 	 * says nokaslr or the kernel has no relocations) and its random number generator is seeded. */
 	const uint8_t *seed;

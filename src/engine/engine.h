@@ -29,6 +29,7 @@
 
 struct engine;
 struct engine_vcpu;
+struct engine_begun;
 
 /* Where guest instructions reach the world outside RAM. Sizes are 1, 2, 4 (ports) or 1..8 (MMIO)
  * bytes, values little-endian in the low bits. An access that nothing answers reads as all ones and
@@ -95,6 +96,8 @@ struct engine_config {
 	enum kvm_dirty kvm_dirty; /* a ring that KVM here does not have is an error of open() */
 	enum kvm_pit kvm_pit;
 	int kvm_fd; /* /dev/kvm, open for reading and writing; borrowed. -1: it opens it itself */
+	struct engine_begun *
+		begun; /* of begin() with that kvm_fd; open() takes it over, whatever it returns. NULL: none */
 };
 
 /* The input of an interrupt line: bits 0-5 the IOAPIC's pin, bit 6 whether it goes there, bits 8-11 the PIC's
@@ -121,6 +124,13 @@ struct engine_irqchip {
 struct engine_class {
 	const char *name; /* "soft", "kvm" */
 	const char *help;
+	/*
+	 * Begins what open() would only wait for and what needs nothing of the machine, beside the caller's other work. What it returns goes
+	 * to open() in engine_config.begun, which reports what went wrong, or to abandon(), which waits for it and takes it back. NULL
+	 * returned: nothing was begun, and open() does it all. Optional: NULL, both of them. From the thread that builds the VM.
+	 */
+	struct engine_begun *(*begin)(int kvm_fd);
+	void (*abandon)(struct engine_begun *b); /* accepts NULL */
 	int (*open)(struct engine **out, const struct engine_config *cfg, struct err *e);
 	void (*close)(struct engine *en); /* accepts NULL; all vCPUs destroyed before */
 	int (*vcpu_create)(struct engine *en, unsigned index, struct engine_vcpu **out,

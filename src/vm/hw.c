@@ -135,8 +135,10 @@ static int open_engine(struct hw *hw, struct err *e)
 		.n_latch_ports = 1,
 		.kvm_pit = choose_pit(hw->cfg.vm),
 		.kvm_fd = hw->cfg.fds->fd[CONFIG_FD_KVM],
+		.begun = hw->cfg.begun,
 	};
 
+	hw->cfg.begun = NULL;
 	return hw->cfg.engine->open(&hw->engine, &ec, e);
 }
 
@@ -148,7 +150,11 @@ static int build(struct hw *hw, struct err *e)
 	hw->tsc_offset = calloc(hw->n_cpus, sizeof(*hw->tsc_offset));
 	if (!hw->tsc_offset)
 		return err_set(e, ENOMEM, "out of memory");
-	if (first)
+	/* The longest work comes first: behind it what was begun is ready, the engine and the measuring of the TSC. */
+	if (!hw->cfg.from_state)
+		r = hw_boot_load(hw, e);
+	hw->tsc_khz = clock_tsc_khz();
+	if (r == 0 && first)
 		r = open_engine(hw, e);
 	if (r == 0 && first)
 		r = doorbell_set_create(&hw->doorbells, hw->cfg.engine, hw->engine, hw->cfg.loop,
@@ -161,7 +167,7 @@ static int build(struct hw *hw, struct err *e)
 		r = build_devices(hw, e);
 	pthread_mutex_unlock(hw->cfg.lock);
 	if (r == 0 && !hw->cfg.from_state)
-		r = hw_boot_load(hw, e);
+		r = hw_boot_acpi(hw, e);
 	if (r == 0 && !first)
 		r = open_engine(hw, e);
 	if (r == 0)
@@ -193,11 +199,13 @@ int hw_create(struct hw **out, const struct hw_config *cfg, struct err *e)
 	int r;
 
 	*out = NULL;
-	if (!hw)
+	if (!hw) {
+		if (cfg->begun)
+			cfg->engine->abandon(cfg->begun);
 		return err_set(e, ENOMEM, "out of memory");
+	}
 	hw->cfg = *cfg;
 	hw->n_cpus = cfg->vm->cpus;
-	hw->tsc_khz = clock_tsc_khz();
 	hw_wire(hw);
 	bus_init(&hw->ports, "port", BUS_PORT_LAST, 4);
 	bus_init(&hw->mmio, "mmio", BUS_MMIO_LAST, 8);
@@ -226,6 +234,8 @@ struct engine *hw_destroy_but_engine(struct hw *hw)
 	struct engine *engine = hw->engine;
 	struct vcpu_set *vcpus;
 
+	if (hw->cfg.begun)
+		hw->cfg.engine->abandon(hw->cfg.begun);
 	console_detach(hw->cfg.console);
 	/* Threads first; then nobody but this thread and idle timers know the board. */
 	vcpus = hw->vcpus;

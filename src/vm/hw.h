@@ -44,6 +44,7 @@ struct hw_config {
 	const struct vm_config *vm;
 	const struct config_fds *fds;
 	const struct engine_class *engine;
+	struct engine_begun *begun; /* of its begin(), or NULL; hw_create() takes it over */
 	struct gmem *mem;
 	const struct hw_slots *slots; /* where virtio devices go; NULL: the first free slots */
 	bool from_state; /* hw_state() comes next: no kernel is loaded, vCPUs stay in the power-up state */
@@ -148,8 +149,10 @@ int hw_wire_interrupts(struct hw *hw, struct err *e);
 /* hw_plug.c, for hw.c: the ports; which slots there are, when all devices are made. VM lock held. */
 int hw_plug_create(struct hw *hw, struct err *e);
 void hw_plug_slots(struct hw *hw);
-/* hw_boot.c, for hw.c: tables, kernel and initrd into guest memory; then the first state of the processors. */
+/* hw_boot.c, for hw.c: kernel and initrd into guest memory; the ACPI tables, when all devices are made; then the first state of
+ * the processors. */
 int hw_boot_load(struct hw *hw, struct err *e);
+int hw_boot_acpi(struct hw *hw, struct err *e);
 int hw_boot_start(struct hw *hw, struct err *e);
 /* Of physical addresses, as the guest is told. */
 unsigned hw_phys_bits(void);

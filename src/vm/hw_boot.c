@@ -60,13 +60,21 @@ static int kernel_from_disk(struct hw *hw, struct boot_disk *disk, struct boot_c
 	return 0;
 }
 
-/* ACPI tables, kernel and initrd into guest memory. */
+int hw_boot_acpi(struct hw *hw, struct err *e)
+{
+	struct acpi_config acpi = {.n_cpus = hw->n_cpus,
+				   .no_lpc = !hw->cfg.vm->lpc,
+				   .hotplug_slots = hotplug_slots(hw->dev[HW_HOTPLUG])};
+
+	acpi.mmio64_base = acpi_mmio64_base(hw->cfg.mem);
+	if (acpi.mmio64_base + LAYOUT_PCI_MMIO64_SIZE <= BIT(hw_phys_bits()))
+		acpi.mmio64_size = LAYOUT_PCI_MMIO64_SIZE;
+	return acpi_install(&acpi, hw->cfg.mem, e);
+}
+
 int hw_boot_load(struct hw *hw, struct err *e)
 {
 	const struct vm_config *vm = hw->cfg.vm;
-	struct acpi_config acpi = {.n_cpus = hw->n_cpus,
-				   .no_lpc = !vm->lpc,
-				   .hotplug_slots = hotplug_slots(hw->dev[HW_HOTPLUG])};
 	struct boot_disk disk = {.kernel_fd = -1, .initrd_fd = -1};
 	char cmdline[CONFIG_CMDLINE_MAX + 1];
 	uint8_t seed[BOOT_SEED_SIZE];
@@ -77,16 +85,11 @@ int hw_boot_load(struct hw *hw, struct err *e)
 		.initrd_name = vm->initrd_name,
 		.cmdline = vm->cmdline,
 		.protocol = vm->boot_unpack == CONFIG_UNPACK_GUEST ? BOOT_WANT_HANDOVER : BOOT_AUTO,
+		.rsdp = LAYOUT_RSDP,
 		.memory_is_zero = hw->cfg.memory_is_zero,
 	};
-	int r;
+	int r = 0;
 
-	acpi.mmio64_base = acpi_mmio64_base(hw->cfg.mem);
-	if (acpi.mmio64_base + LAYOUT_PCI_MMIO64_SIZE <= BIT(hw_phys_bits()))
-		acpi.mmio64_size = LAYOUT_PCI_MMIO64_SIZE;
-	r = acpi_install(&acpi, hw->cfg.mem, &boot.rsdp, e);
-	if (r < 0)
-		return r;
 	if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed))
 		boot.seed = seed;
 	if (!vm->kernel_name[0]) {

@@ -409,6 +409,7 @@ int machine_create(struct machine **out, struct loop *l, const struct vm_config 
 	loop_work_init(&m->rest, machine_rest, m);
 	loop_timer_init(&m->flush_timer, l, flush_timeout, m);
 	loop_timer_init(&m->idle_timer, l, idle_look, m);
+	machine_begin_engine(m);
 	r = machine_create_memory(m, e);
 	if (r == 0)
 		r = vmclock_create(&m->clock, l, &m->lock, e);
@@ -457,6 +458,8 @@ void machine_destroy(struct machine *m)
 	if (!m)
 		return;
 	hw_destroy(m->hw);
+	if (m->begun)
+		m->engine->abandon(m->begun);
 	m->engine->close(m->old_engine);
 	port_socket_destroy(m->agent);
 	disks_destroy(m->disks);

@@ -3,7 +3,7 @@
  * machine_build.c - guest memory and the hardware, and both anew at a reset.
  *
  * Theory of operation. A reset throws the hardware away, clears guest memory and builds the hardware anew (hw.h): no device has a reset
- * of its own that could forget something. The guest waits meanwhile, so what only gives something back comes after the
+ * of its own that could forget something. Either time the engine begins what it has to wait for before anything else is done (engine.h, begin()). The guest waits meanwhile, so what only gives something back comes after the
  * start of the new vCPUs, by pieces (`rest`): the old engine with its translated code, and the pages of the old memory.
  */
 #include <errno.h>
@@ -34,6 +34,12 @@ int machine_create_memory(struct machine *m, struct err *e)
 				config_huge_bytes(m->cfg->memory_huge), e);
 }
 
+void machine_begin_engine(struct machine *m)
+{
+	if (m->engine->begin)
+		m->begun = m->engine->begin(m->fds.fd[CONFIG_FD_KVM]);
+}
+
 int machine_build_hw(struct machine *m, bool from_state, const struct hw_slots *slots,
 		     const struct rtc_battery *battery, struct err *e)
 {
@@ -41,6 +47,7 @@ int machine_build_hw(struct machine *m, bool from_state, const struct hw_slots *
 		.vm = m->cfg,
 		.fds = &m->fds,
 		.engine = m->engine,
+		.begun = m->begun,
 		.mem = m->mem,
 		.slots = slots,
 		.from_state = from_state,
@@ -58,6 +65,7 @@ int machine_build_hw(struct machine *m, bool from_state, const struct hw_slots *
 	int r;
 
 	m->mem_is_zero = false;
+	m->begun = NULL;
 	r = hw_create(&m->hw, &hc, e);
 	if (r == 0)
 		m->hw->cfg.slots = NULL;
@@ -94,6 +102,7 @@ int machine_rebuild(struct machine *m, struct err *e)
 	m->engine->close(m->old_engine);
 	m->old_engine = hw_destroy_but_engine(m->hw);
 	m->hw = NULL;
+	machine_begin_engine(m);
 	pthread_mutex_lock(&m->lock);
 	m->req.what = REQ_NONE;
 	pthread_mutex_unlock(&m->lock);

@@ -25,6 +25,7 @@ struct machine {
 	struct config_fds fds; /* borrowed, but disks, cards, and kernel and initrd if `own_boot` */
 	bool own_boot;	       /* they were taken from the saved state */
 	const struct engine_class *engine;
+	struct engine_begun *begun; /* for the hardware that is built next; NULL: nothing was begun */
 	const struct machine_owner *owner;
 	struct hw_owner hw_owner;
 
@@ -85,6 +86,8 @@ int machine_not_ending(const struct machine *m, struct err *e);
 
 /* ---- machine_build.c ---- */
 
+/* The engine begins in the background what machine_build_hw() then takes over. No hardware is there. */
+void machine_begin_engine(struct machine *m);
 int machine_create_memory(struct machine *m, struct err *e);
 /* `from_state`: machine_state.c fills it in next, `slots` are from there too. `battery`: of the clock before a reset, or NULL. */
 int machine_build_hw(struct machine *m, bool from_state, const struct hw_slots *slots,

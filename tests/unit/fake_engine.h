@@ -4,6 +4,7 @@
  *
  * run() calls fake.guest(v, exit) once a run. The guest may call the host's table as instructions would, and
  * fake_idle() to run until somebody kicks. Each vCPU has a real x86_state behind get_state and set_state.
+ * What begin() begins is done when open() or abandon() asks for it.
  * The test keeps `struct fake_engine_script fake` filled before the engine is opened.
  */
 #ifndef LODGE_TESTS_FAKE_ENGINE_H
@@ -17,6 +18,10 @@
 
 struct engine {
 	struct engine_config cfg;
+};
+
+struct engine_begun {
+	int kvm_fd;
 };
 
 struct engine_vcpu {
@@ -33,6 +38,7 @@ struct fake_engine_script {
 	void (*guest)(struct engine_vcpu *v, struct engine_exit *exit);
 	int fail_open, fail_vcpu, fail_attach; /* errno; fail_vcpu: for the last vCPU */
 	unsigned opened, closed;
+	unsigned begun, taken, abandoned;
 };
 static struct fake_engine_script fake;
 
@@ -55,8 +61,27 @@ static inline unsigned fake_runs(struct engine_vcpu *v)
 	return __atomic_load_n(&v->runs, __ATOMIC_SEQ_CST);
 }
 
+static struct engine_begun *fake_begin(int kvm_fd)
+{
+	struct engine_begun *b = calloc(1, sizeof(*b));
+
+	b->kvm_fd = kvm_fd;
+	fake.begun++;
+	return b;
+}
+
+static void fake_abandon(struct engine_begun *b)
+{
+	if (b)
+		fake.abandoned++;
+	free(b);
+}
+
 static int fake_open(struct engine **out, const struct engine_config *cfg, struct err *e)
 {
+	if (cfg->begun)
+		fake.taken++;
+	free(cfg->begun);
 	if (fake.fail_open)
 		return err_set(e, fake.fail_open, "the fake engine does not open");
 	*out = calloc(1, sizeof(**out));
@@ -148,6 +173,8 @@ static int fake_stats(struct engine *en, char *buf, size_t size)
 static const struct engine_class fake_engine_class = {
 	.name = "fake",
 	.help = "for tests",
+	.begin = fake_begin,
+	.abandon = fake_abandon,
 	.open = fake_open,
 	.close = fake_close,
 	.vcpu_create = fake_vcpu_create,

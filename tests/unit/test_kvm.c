@@ -550,6 +550,56 @@ static void test_refusals(void **state)
 	close(c.kvm_fd);
 }
 
+static unsigned count_fds(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* A VM that is made in the background: taken over by open(), with its error if there is one, or taken back while it is under way. */
+static void test_begin(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct engine_config c = {.mem = f->mem, .host = &f->host, .n_vcpus = 1, .kvm_fd = -1};
+	struct gmem_hook hook = f->mem->hook; /* the fixture's engine goes on with it */
+	unsigned before = count_fds();
+	struct engine *en = NULL;
+	struct err e = {0};
+
+	c.begun = engine_kvm.begin(-1);
+	assert_non_null(c.begun);
+	if (engine_kvm.open(&en, &c, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(count_fds(), before + 2);
+	engine_kvm.close(en);
+	f->mem->hook = hook;
+	assert_int_equal(count_fds(), before);
+
+	engine_kvm.abandon(engine_kvm.begin(-1));
+	engine_kvm.abandon(NULL);
+	assert_int_equal(count_fds(), before);
+
+	c.kvm_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	engine_kvm.abandon(engine_kvm.begin(c.kvm_fd));
+	c.begun = engine_kvm.begin(c.kvm_fd);
+	assert_true(engine_kvm.open(&en, &c, &e) < 0);
+	assert_non_null(strstr(e.msg, "/dev/kvm"));
+	c.begun = engine_kvm.begin(c.kvm_fd);
+	assert_true(engine_kvm.open(&en, &c, NULL) < 0);
+	assert_int_equal(count_fds(), before + 1); /* borrowed, and still open */
+	close(c.kvm_fd);
+
+	/* What was made is closed, too, when open() fails behind it. */
+	c.kvm_fd = -1;
+	c.n_vcpus = 100000;
+	c.begun = engine_kvm.begin(-1);
+	assert_true(engine_kvm.open(&en, &c, NULL) < 0);
+	assert_int_equal(count_fds(), before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -568,6 +618,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_smi, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nmi_in_flight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_begin, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,7 +74,7 @@ static unsigned long rate_of(const struct engine_vcpu *v)
 /* What KVM gives a vCPU that asks for the host's present rate. */
 static unsigned long present_rate(const struct fixture *f)
 {
-	int vm = ioctl(f->en->kvm, KVM_CREATE_VM, 0), vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	int vm = ioctl(f->en->made.kvm, KVM_CREATE_VM, 0), vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
 	unsigned long khz;
 
 	assert_true(vcpu >= 0);
@@ -142,7 +142,8 @@ static void test_other_rate(void **state)
 	uint64_t tsc, before, after, begin, ns = 0, slack;
 	struct x86_state s;
 	struct kvm_probe probe;
-	bool scales = ioctl(f->en->vm, KVM_CHECK_EXTENSION, (unsigned long)KVM_CAP_TSC_CONTROL) > 0;
+	bool scales = ioctl(f->en->made.vm, KVM_CHECK_EXTENSION,
+			    (unsigned long)KVM_CAP_TSC_CONTROL) > 0;
 
 	kvm_probe(&probe);
 	if (!kvm_probe_usable(&probe))

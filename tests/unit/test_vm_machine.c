@@ -149,6 +149,41 @@ static void test_create_fails(void **st)
 	fx_finish();
 }
 
+/*
+ * An engine that has something begun, and interrupt controllers, is opened behind the reading of the kernel. What fails first is
+ * told, once, and what was begun is taken back.
+ */
+static void test_create_fails_begun(void **st)
+{
+	static const struct engine_irqchip irqchip;
+	struct engine_class class = fake_engine_class;
+	struct err e = {0};
+
+	(void)st;
+	class.irqchip = &irqchip;
+	fx_prepare(guest_idle);
+	fake.fail_open = EPERM;
+	assert_int_equal(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &class, &fx.owner, &e),
+			 -EPERM);
+	assert_string_equal(e.msg, "the fake engine does not open");
+	assert_int_equal(fake.taken, 1);
+	assert_int_equal(fake.abandoned, 0);
+	assert_int_equal(ftruncate(fx.fds.fd[CONFIG_FD_KERNEL], 100), 0);
+	memset(&e, 0, sizeof(e));
+	assert_true(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &class, &fx.owner, &e) < 0);
+	assert_non_null(strstr(e.msg, "vmlinux"));
+	assert_int_equal(fake.abandoned, 1);
+	/* Before there is any hardware. */
+	fx.cfg.memory_bytes = UINT64_C(1) << 62;
+	memset(&e, 0, sizeof(e));
+	assert_true(machine_create(&fx.m, fx.loop, &fx.cfg, &fx.fds, &class, &fx.owner, &e) < 0);
+	assert_non_null(strstr(e.msg, "memory"));
+	assert_int_equal(fake.abandoned, 2);
+	assert_int_equal(fake.begun, 3);
+	assert_int_equal(fake.opened, 0);
+	fx_finish();
+}
+
 /* ---- reset ---- */
 
 static void guest_resets(struct engine_vcpu *v, struct engine_exit *exit)
@@ -178,6 +213,7 @@ static void test_reset(void **st)
 	assert_int_equal(read(fx.out_r, buf, sizeof(buf)), 4);
 	assert_string_equal(buf, "abcd");
 	assert_int_equal(fake.opened, 4);
+	assert_int_equal(fake.taken, 4); /* at each reset, too */
 	expect_end("started reset:guest reset:guest reset:guest shutdown:poweroff ", 0);
 }
 
@@ -504,6 +540,7 @@ int main(void)
 		cmocka_unit_test(test_quit),
 		cmocka_unit_test(test_destroy_while_running),
 		cmocka_unit_test(test_create_fails),
+		cmocka_unit_test(test_create_fails_begun),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_no_reboot),
 		cmocka_unit_test(test_reset_fails),

@@ -170,6 +170,7 @@ static inline void fx_finish(void)
 	base_close_fd(&fx.out_r);
 	base_close_fd(&fx.in_w);
 	assert_int_equal(fake.opened, fake.closed);
+	assert_int_equal(fake.begun, fake.taken + fake.abandoned);
 }
 
 #endif

@@ -194,7 +194,7 @@ int kvm_chips_set_lapic(struct engine_vcpu *v, const struct irqchip_lapic *l)
 int kvm_chips_get_ioapic(struct engine *en, struct irqchip_ioapic *io)
 {
 	struct kvm_irqchip k = {.chip_id = KVM_IRQCHIP_IOAPIC};
-	int r = kvm_ioctl(en->vm, KVM_GET_IRQCHIP, &k);
+	int r = kvm_ioctl(en->made.vm, KVM_GET_IRQCHIP, &k);
 
 	if (r < 0)
 		return r;
@@ -211,7 +211,7 @@ int kvm_chips_get_ioapic(struct engine *en, struct irqchip_ioapic *io)
 int kvm_chips_set_ioapic(struct engine *en, const struct irqchip_ioapic *io)
 {
 	struct kvm_irqchip k = {.chip_id = KVM_IRQCHIP_IOAPIC};
-	int r = kvm_ioctl(en->vm, KVM_GET_IRQCHIP, &k);
+	int r = kvm_ioctl(en->made.vm, KVM_GET_IRQCHIP, &k);
 
 	if (r < 0)
 		return r;
@@ -224,7 +224,7 @@ int kvm_chips_set_ioapic(struct engine *en, const struct irqchip_ioapic *io)
 			k.chip.ioapic.irr |= 1u << i;
 	}
 	__atomic_store_n(&en->ioapic_line, io->line, __ATOMIC_SEQ_CST);
-	return kvm_ioctl(en->vm, KVM_SET_IRQCHIP, &k);
+	return kvm_ioctl(en->made.vm, KVM_SET_IRQCHIP, &k);
 }
 
 /* ---- PIC ---- */
@@ -281,7 +281,7 @@ int kvm_chips_get_pic(struct engine *en, struct irqchip_pic *p)
 	for (unsigned i = 0; i < 2; i++) {
 		struct kvm_irqchip k = {.chip_id = pic_chip[i]};
 		struct irqchip_8259 *c = &p->chip[i];
-		int r = kvm_ioctl(en->vm, KVM_GET_IRQCHIP, &k);
+		int r = kvm_ioctl(en->made.vm, KVM_GET_IRQCHIP, &k);
 		unsigned bit;
 
 		if (r < 0)
@@ -305,7 +305,7 @@ int kvm_chips_set_pic(struct engine *en, const struct irqchip_pic *p)
 		int r;
 
 		pic_in(&p->chip[i], i, &k.chip.pic);
-		r = kvm_ioctl(en->vm, KVM_SET_IRQCHIP, &k);
+		r = kvm_ioctl(en->made.vm, KVM_SET_IRQCHIP, &k);
 		if (r < 0)
 			return r;
 	}

@@ -85,7 +85,7 @@ int kvm_cpuid_init(struct engine *en, struct err *e)
 
 	if (en->supported)
 		return 0;
-	r = kvm_support_read(en->kvm, &en->supported);
+	r = kvm_support_read(en->made.kvm, &en->supported);
 	if (r < 0)
 		return err_errno(e, -r, "KVM does not tell what processor it can give");
 	kvm_support_use(en->supported);

@@ -65,16 +65,16 @@ int kvm_dirty_init(struct engine *en, struct err *e)
 
 	if (en->cfg.kvm_dirty == KVM_DIRTY_LOG)
 		return 0;
-	max = ioctl(en->vm, KVM_CHECK_EXTENSION, (unsigned long)c.cap);
+	max = ioctl(en->made.vm, KVM_CHECK_EXTENSION, (unsigned long)c.cap);
 	if (max <= 0) {
 		c.cap = KVM_CAP_DIRTY_LOG_RING; /* Linux before 6.1 */
-		max = ioctl(en->vm, KVM_CHECK_EXTENSION, (unsigned long)c.cap);
+		max = ioctl(en->made.vm, KVM_CHECK_EXTENSION, (unsigned long)c.cap);
 	}
 	if (max >= (int)(RING_ENTRIES_MIN * sizeof(struct kvm_dirty_gfn)))
 		en->ring_entries = choose(en,
 					  (uint32_t)max / (uint32_t)sizeof(struct kvm_dirty_gfn));
 	c.args[0] = ring_bytes(en);
-	if (en->ring_entries && ioctl(en->vm, KVM_ENABLE_CAP, &c) < 0)
+	if (en->ring_entries && ioctl(en->made.vm, KVM_ENABLE_CAP, &c) < 0)
 		en->ring_entries = 0;
 	if (!en->ring_entries && en->cfg.kvm_dirty == KVM_DIRTY_RING)
 		return err_set(
@@ -134,7 +134,7 @@ static void read_rings(struct engine *en)
 			n += read_ring(en->vcpu[i]);
 	if (n == 0)
 		return;
-	r = kvm_ioctl(en->vm, KVM_RESET_DIRTY_RINGS, NULL);
+	r = kvm_ioctl(en->made.vm, KVM_RESET_DIRTY_RINGS, NULL);
 	if (r < 0)
 		log_error_limited("KVM does not take its rings of written pages back: error %d", -r);
 }
@@ -163,7 +163,7 @@ static int set_log(struct engine *en, bool on)
 			.userspace_addr = (uintptr_t)m->region[i].hva,
 		};
 
-		r = kvm_ioctl(en->vm, KVM_SET_USER_MEMORY_REGION, &slot);
+		r = kvm_ioctl(en->made.vm, KVM_SET_USER_MEMORY_REGION, &slot);
 	}
 	return r;
 }
@@ -186,7 +186,7 @@ static void read_logs(struct engine *en)
 		uint64_t *map = calloc(words, sizeof(*map));
 		struct kvm_dirty_log log = {.slot = i, .dirty_bitmap = map};
 
-		if (!map || kvm_ioctl(en->vm, KVM_GET_DIRTY_LOG, &log) < 0) {
+		if (!map || kvm_ioctl(en->made.vm, KVM_GET_DIRTY_LOG, &log) < 0) {
 			log_error_limited("KVM does not tell which pages were written");
 			mark_all(en);
 		}

@@ -70,7 +70,7 @@ static void route_pic(union routing *t, unsigned gsi, unsigned n)
 int kvm_irqchip_create(struct engine *en, struct err *e)
 {
 	union routing t;
-	int r = kvm_ioctl(en->vm, KVM_CREATE_IRQCHIP, NULL);
+	int r = kvm_ioctl(en->made.vm, KVM_CREATE_IRQCHIP, NULL);
 
 	if (r < 0)
 		return err_errno(e, -r, "KVM cannot make the interrupt controllers");
@@ -84,7 +84,7 @@ int kvm_irqchip_create(struct engine *en, struct err *e)
 			route_pic(&t, GSI_PIC + n, n);
 		route(&t, GSI_IOAPIC + n, KVM_IRQCHIP_IOAPIC, n);
 	}
-	r = kvm_ioctl(en->vm, KVM_SET_GSI_ROUTING, &t);
+	r = kvm_ioctl(en->made.vm, KVM_SET_GSI_ROUTING, &t);
 	if (r < 0)
 		return err_errno(e, -r, "KVM does not take the wiring of the interrupt lines");
 	return 0;
@@ -94,7 +94,7 @@ static void set_gsi(struct engine *en, unsigned gsi, bool level)
 {
 	struct kvm_irq_level l = {.irq = gsi, .level = level};
 
-	(void)ioctl(en->vm, KVM_IRQ_LINE, &l);
+	(void)ioctl(en->made.vm, KVM_IRQ_LINE, &l);
 }
 
 static void irqchip_line(struct engine *en, unsigned input, bool level)
@@ -123,7 +123,7 @@ static bool irqchip_msi(struct engine *en, uint64_t addr, uint32_t data)
 			    .address_hi = (uint32_t)(addr >> 32),
 			    .data = data};
 
-	return ioctl(en->vm, KVM_SIGNAL_MSI, &m) > 0;
+	return ioctl(en->made.vm, KVM_SIGNAL_MSI, &m) > 0;
 }
 
 /* ---- state ---- */
@@ -158,7 +158,7 @@ static void irqchip_pause(struct engine *en)
 	kvm_run_late_writes(en, 0);
 	kvm_pit_pause(en);
 	kvm_tsc_pause(en);
-	if (!en->caps.adjust_clock || kvm_ioctl(en->vm, KVM_GET_CLOCK, &clock) < 0)
+	if (!en->caps.adjust_clock || kvm_ioctl(en->made.vm, KVM_GET_CLOCK, &clock) < 0)
 		return;
 	en->paused_clock = clock.clock;
 	en->paused = true;
@@ -179,7 +179,7 @@ static void irqchip_resume(struct engine *en)
 	if (!en->paused)
 		return;
 	en->paused = false;
-	if (kvm_ioctl(en->vm, KVM_SET_CLOCK, &clock) < 0)
+	if (kvm_ioctl(en->made.vm, KVM_SET_CLOCK, &clock) < 0)
 		log_warn("KVM did not take kvmclock of before the pause");
 	for (unsigned i = 0; i < en->n_vcpus; i++) {
 		struct engine_vcpu *v = en->vcpu[i];
@@ -222,7 +222,7 @@ static int irqchip_dump(struct engine *en, unsigned vcpu, char *buf, size_t size
 		add_vectors(&t, &l, "irr", APIC_IRR);
 		add_vectors(&t, &l, "isr", APIC_ISR);
 	}
-	if (kvm_ioctl(en->vm, KVM_GET_IRQCHIP, &chip) == 0) {
+	if (kvm_ioctl(en->made.vm, KVM_GET_IRQCHIP, &chip) == 0) {
 		text_print(&t, "ioapic (kernel): id %x\n", chip.chip.ioapic.id);
 		for (unsigned i = 0; i < PINS; i++) {
 			uint64_t rte = chip.chip.ioapic.redirtbl[i].bits;

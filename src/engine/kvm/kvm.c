@@ -28,13 +28,10 @@
 #include "util/log.h"
 
 /*
- * seccomp vm: ioctl arg1=KVM_CHECK_EXTENSION/KVM_GET_API_VERSION/KVM_CREATE_VM/
- *	KVM_GET_VCPU_MMAP_SIZE/KVM_SET_USER_MEMORY_REGION/KVM_SET_IDENTITY_MAP_ADDR/
+ * seccomp vm: ioctl arg1=KVM_CHECK_EXTENSION/KVM_SET_USER_MEMORY_REGION/KVM_SET_IDENTITY_MAP_ADDR/
  *	KVM_SET_TSS_ADDR/KVM_ENABLE_CAP/KVM_REGISTER_COALESCED_MMIO/
  *	KVM_CREATE_VCPU/KVM_HAS_DEVICE_ATTR/KVM_IOEVENTFD
  */
-
-#define API_VERSION 12
 
 int kvm_ioctl(int fd, unsigned long request, void *arg)
 {
@@ -50,35 +47,9 @@ int kvm_ioctl(int fd, unsigned long request, void *arg)
 
 static int cap(const struct engine *en, unsigned long what)
 {
-	int r = ioctl(en->vm >= 0 ? en->vm : en->kvm, KVM_CHECK_EXTENSION, what);
+	int r = ioctl(en->made.vm, KVM_CHECK_EXTENSION, what);
 
 	return MAX(r, 0);
-}
-
-static int open_kvm(struct engine *en, struct err *e)
-{
-	int r;
-
-	en->kvm = en->cfg.kvm_fd;
-	if (en->kvm < 0) {
-		en->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-		en->own_kvm = true;
-		if (en->kvm < 0)
-			return err_errno(e, errno, "cannot open /dev/kvm");
-	}
-	if (ioctl(en->kvm, KVM_GET_API_VERSION, 0) != API_VERSION)
-		return err_set(e, ENODEV, "/dev/kvm is not a KVM of API version %d", API_VERSION);
-	r = kvm_ioctl(en->kvm, KVM_CREATE_VM, NULL);
-	if (r < 0)
-		return err_errno(e, -r, "KVM cannot make a virtual machine");
-	en->vm = r;
-	/* seccomp vm: fcntl arg1=F_SETFD */
-	(void)fcntl(en->vm, F_SETFD, FD_CLOEXEC);
-	r = ioctl(en->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	if (r < (int)sizeof(struct kvm_run))
-		return err_set(e, ENODEV, "KVM does not tell the size of a vCPU's shared page");
-	en->run_size = (size_t)r;
-	return 0;
 }
 
 static int look(struct engine *en, struct err *e)
@@ -122,7 +93,7 @@ static int add_memory(struct engine *en, struct err *e)
 			.memory_size = m->region[i].size,
 			.userspace_addr = (uintptr_t)m->region[i].hva,
 		};
-		int r = kvm_ioctl(en->vm, KVM_SET_USER_MEMORY_REGION, &slot);
+		int r = kvm_ioctl(en->made.vm, KVM_SET_USER_MEMORY_REGION, &slot);
 
 		if (r < 0)
 			return err_errno(e, -r,
@@ -138,8 +109,8 @@ static void reserve_pages(struct engine *en)
 {
 	uint64_t map = KVM_IDENTITY_MAP;
 
-	(void)ioctl(en->vm, KVM_SET_IDENTITY_MAP_ADDR, &map);
-	(void)ioctl(en->vm, KVM_SET_TSS_ADDR, (unsigned long)KVM_TSS);
+	(void)ioctl(en->made.vm, KVM_SET_IDENTITY_MAP_ADDR, &map);
+	(void)ioctl(en->made.vm, KVM_SET_TSS_ADDR, (unsigned long)KVM_TSS);
 }
 
 /* MSRs that KVM does not know come to run.c, so that a guest sees those that the software engine shows. */
@@ -148,7 +119,7 @@ static void take_unknown_msrs(struct engine *en)
 	struct kvm_enable_cap c = {.cap = KVM_CAP_X86_USER_SPACE_MSR,
 				   .args = {KVM_MSR_EXIT_REASON_UNKNOWN}};
 
-	if (en->caps.user_msr && ioctl(en->vm, KVM_ENABLE_CAP, &c) < 0)
+	if (en->caps.user_msr && ioctl(en->made.vm, KVM_ENABLE_CAP, &c) < 0)
 		en->caps.user_msr = false;
 }
 
@@ -160,7 +131,7 @@ static void without_counters(struct engine *en)
 {
 	struct kvm_enable_cap c = {.cap = KVM_CAP_PMU_CAPABILITY, .args = {KVM_PMU_CAP_DISABLE}};
 
-	(void)ioctl(en->vm, KVM_ENABLE_CAP, &c);
+	(void)ioctl(en->made.vm, KVM_ENABLE_CAP, &c);
 }
 
 /*
@@ -187,7 +158,7 @@ static void coalesce_latches(struct engine *en)
 						       .size = 1,
 						       .pio = 1};
 
-		if (ioctl(en->vm, KVM_REGISTER_COALESCED_MMIO, &zone) < 0)
+		if (ioctl(en->made.vm, KVM_REGISTER_COALESCED_MMIO, &zone) < 0)
 			en->caps.coalesced = 0;
 	}
 }
@@ -203,9 +174,7 @@ static void kvm_close(struct engine *en)
 	pthread_mutex_destroy(&en->out_lock);
 	pthread_cond_destroy(&en->out);
 	free(en->supported);
-	base_close_fd(&en->vm);
-	if (en->own_kvm)
-		base_close_fd(&en->kvm);
+	kvm_made_close(&en->made);
 	free(en);
 }
 
@@ -215,16 +184,17 @@ static int kvm_open(struct engine **out, const struct engine_config *cfg, struct
 	int r;
 
 	*out = NULL;
-	if (!en)
+	if (!en) {
+		kvm_abandon(cfg->begun);
 		return err_set(e, ENOMEM, "out of memory");
+	}
 	en->cfg = *cfg;
-	en->kvm = en->vm = -1;
 	pthread_mutex_init(&en->ring_lock, NULL);
 	pthread_mutex_init(&en->dirty_lock, NULL);
 	pthread_mutex_init(&en->out_lock, NULL);
 	pthread_cond_init(&en->out, NULL);
 	en->tsc_khz = cfg->tsc_khz;
-	r = open_kvm(en, e);
+	r = kvm_made_get(cfg->begun, cfg->kvm_fd, &en->made, e);
 	if (r == 0)
 		r = look(en, e);
 	if (r == 0)
@@ -259,7 +229,7 @@ static void kvm_vcpu_destroy(struct engine_vcpu *v)
 		v->en->ring = NULL;
 	kvm_dirty_unmap(v);
 	if (v->run)
-		munmap(v->run, v->en->run_size);
+		munmap(v->run, v->en->made.run_size);
 	base_close_fd(&v->fd);
 	v->en->vcpu[v->index] = NULL;
 	free(v);
@@ -277,13 +247,13 @@ static int kvm_vcpu_create(struct engine *en, unsigned index, struct engine_vcpu
 		return err_set(e, ENOMEM, "no memory for vCPU %u", index);
 	v->en = en;
 	v->index = index;
-	v->fd = ioctl(en->vm, KVM_CREATE_VCPU, (unsigned long)index);
+	v->fd = ioctl(en->made.vm, KVM_CREATE_VCPU, (unsigned long)index);
 	if (v->fd < 0) {
 		r = err_errno(e, errno, "KVM cannot make vCPU %u", index);
 		goto fail;
 	}
 	(void)fcntl(v->fd, F_SETFD, FD_CLOEXEC);
-	run = mmap(NULL, en->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	run = mmap(NULL, en->made.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
 	if (run == MAP_FAILED) {
 		r = err_errno(e, errno, "cannot map the shared page of vCPU %u", index);
 		goto fail;
@@ -331,7 +301,7 @@ static int kvm_doorbell(struct engine *en, uint64_t gpa, unsigned size, const ui
 			 (on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 
-	return kvm_ioctl(en->vm, KVM_IOEVENTFD, &io);
+	return kvm_ioctl(en->made.vm, KVM_IOEVENTFD, &io);
 }
 
 static int kvm_stats_text(struct engine *en, char *buf, size_t size)
@@ -366,6 +336,8 @@ static int kvm_stats_text(struct engine *en, char *buf, size_t size)
 const struct engine_class engine_kvm = {
 	.name = "kvm",
 	.help = "the host kernel's virtualization",
+	.begin = kvm_begin,
+	.abandon = kvm_abandon,
 	.open = kvm_open,
 	.close = kvm_close,
 	.vcpu_create = kvm_vcpu_create,

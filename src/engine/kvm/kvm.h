@@ -2,6 +2,7 @@
 /*
  * kvm.h - what the files of the KVM engine share.
  *
+ *   begin.c    the VM of the host's kernel, made in the background
  *   kvm.c      the VM: opening it, memory slots, what the host's KVM can do; the engine_class
  *   run.c      the vCPU: its run loop, exits, kicks, what went wrong as a sentence
  *   state.c    architectural state to and from the kernel
@@ -53,7 +54,7 @@ struct engine_vcpu {
 	struct engine *en;
 	unsigned index;
 	int fd;
-	struct kvm_run *run; /* shared with the kernel; en->run_size bytes */
+	struct kvm_run *run; /* shared with the kernel; made.run_size bytes */
 	pthread_t thread;
 	bool attached;	/* `thread` is valid; atomic */
 	bool in_kernel; /* in KVM_RUN, or about to be; atomic */
@@ -67,12 +68,17 @@ struct engine_vcpu {
 	struct kvm_stats stats;
 };
 
-struct engine {
-	struct engine_config cfg;
+/* A VM that has nothing yet. */
+struct kvm_made {
 	int kvm; /* /dev/kvm; owned if own_kvm */
 	bool own_kvm;
 	int vm;
-	size_t run_size;
+	size_t run_size; /* of a vCPU's shared page, and what is behind it */
+};
+
+struct engine {
+	struct engine_config cfg;
+	struct kvm_made made;
 	struct kvm_caps caps;
 	uint32_t tsc_khz;    /* the guest's; the host's, if the next is 0 */
 	uint32_t host_khz;   /* the host's, of a guest with another */
@@ -103,6 +109,14 @@ struct engine {
 
 /* ioctl() that goes on after a signal; 0 or more, or -errno. */
 int kvm_ioctl(int fd, unsigned long request, void *arg);
+
+/* ---- begin.c ---- */
+
+struct engine_begun *kvm_begin(int kvm_fd);
+void kvm_abandon(struct engine_begun *b);
+/* What begin() has begun, which is gone then; b NULL: it is made now. *m is to be closed, also after an error. */
+int kvm_made_get(struct engine_begun *b, int kvm_fd, struct kvm_made *m, struct err *e);
+void kvm_made_close(struct kvm_made *m);
 
 /* ---- cpuid.c ---- */
 

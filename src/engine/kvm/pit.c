@@ -44,12 +44,12 @@ int kvm_pit_create(struct engine *en, struct err *e)
 
 	if (en->cfg.kvm_pit == KVM_PIT_BOARD)
 		return 0;
-	if (ioctl(en->vm, KVM_CHECK_EXTENSION, (unsigned long)KVM_CAP_PIT2) > 0 &&
-	    ioctl(en->vm, KVM_CHECK_EXTENSION, (unsigned long)KVM_CAP_PIT_STATE2) > 0 &&
-	    ioctl(en->vm, KVM_CHECK_EXTENSION, (unsigned long)KVM_CAP_REINJECT_CONTROL) > 0)
-		r = kvm_ioctl(en->vm, KVM_CREATE_PIT2, &c);
+	if (ioctl(en->made.vm, KVM_CHECK_EXTENSION, (unsigned long)KVM_CAP_PIT2) > 0 &&
+	    ioctl(en->made.vm, KVM_CHECK_EXTENSION, (unsigned long)KVM_CAP_PIT_STATE2) > 0 &&
+	    ioctl(en->made.vm, KVM_CHECK_EXTENSION, (unsigned long)KVM_CAP_REINJECT_CONTROL) > 0)
+		r = kvm_ioctl(en->made.vm, KVM_CREATE_PIT2, &c);
 	if (r == 0)
-		r = kvm_ioctl(en->vm, KVM_REINJECT_CONTROL, &none);
+		r = kvm_ioctl(en->made.vm, KVM_REINJECT_CONTROL, &none);
 	en->pit = r == 0;
 	if (r < 0 && en->cfg.kvm_pit == KVM_PIT_KERNEL)
 		return err_errno(e, -r, "KVM here has no interval timer");
@@ -184,7 +184,7 @@ static void pit_in(const struct irqchip_pit *p, struct kvm_pit_state2 *k)
 int kvm_pit_get(struct engine *en, struct irqchip_pit *p)
 {
 	struct kvm_pit_state2 k = en->paused_pit;
-	int r = en->pit_stands ? 0 : kvm_ioctl(en->vm, KVM_GET_PIT2, &k);
+	int r = en->pit_stands ? 0 : kvm_ioctl(en->made.vm, KVM_GET_PIT2, &k);
 
 	if (r == 0)
 		pit_out(&k, p);
@@ -197,7 +197,7 @@ int kvm_pit_set(struct engine *en, const struct irqchip_pit *p)
 
 	pit_in(p, &k);
 	if (!en->pit_stands)
-		return kvm_ioctl(en->vm, KVM_SET_PIT2, &k);
+		return kvm_ioctl(en->made.vm, KVM_SET_PIT2, &k);
 	en->paused_pit = k; /* set at the resume */
 	return 0;
 }
@@ -206,12 +206,12 @@ void kvm_pit_pause(struct engine *en)
 {
 	struct kvm_pit_state2 k;
 
-	if (!en->pit || en->pit_stands || kvm_ioctl(en->vm, KVM_GET_PIT2, &k) < 0)
+	if (!en->pit || en->pit_stands || kvm_ioctl(en->made.vm, KVM_GET_PIT2, &k) < 0)
 		return;
 	en->paused_pit = k;
 	en->pit_stands = true;
 	k.channels[0].mode = MODE_NONE;
-	if (kvm_ioctl(en->vm, KVM_SET_PIT2, &k) < 0)
+	if (kvm_ioctl(en->made.vm, KVM_SET_PIT2, &k) < 0)
 		log_warn("KVM's interval timer goes on in the pause");
 }
 
@@ -220,7 +220,7 @@ void kvm_pit_resume(struct engine *en)
 	if (!en->pit_stands)
 		return;
 	en->pit_stands = false;
-	if (kvm_ioctl(en->vm, KVM_SET_PIT2, &en->paused_pit) < 0)
+	if (kvm_ioctl(en->made.vm, KVM_SET_PIT2, &en->paused_pit) < 0)
 		log_error("KVM did not take its interval timer of before the pause");
 }
 

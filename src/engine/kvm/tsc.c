@@ -37,7 +37,7 @@
 
 void kvm_tsc_host_rate(struct engine *en)
 {
-	en->vm_tsc_rate = ioctl(en->vm, KVM_SET_TSC_KHZ, 0) == 0;
+	en->vm_tsc_rate = ioctl(en->made.vm, KVM_SET_TSC_KHZ, 0) == 0;
 }
 
 void kvm_tsc_vcpu_rate(struct engine_vcpu *v)
@@ -65,7 +65,7 @@ int kvm_tsc_set_khz(struct engine *en, uint32_t khz)
 			r = -ENOTSUP;
 	if (r < 0)
 		return r;
-	en->tsc_catches_up = ioctl(en->vm, KVM_CHECK_EXTENSION,
+	en->tsc_catches_up = ioctl(en->made.vm, KVM_CHECK_EXTENSION,
 				   (unsigned long)KVM_CAP_TSC_CONTROL) <= 0;
 	en->host_khz = en->cfg.tsc_khz;
 	en->tsc_khz = khz;
@@ -181,7 +181,7 @@ static void clock_set(struct engine_vcpu *v, const struct x86_msrs *m)
 		return;
 	clock.clock = tsc_to_ns(en, tsc_now(en) + m->tsc_offset - m->tsc_adjust) +
 		      (uint64_t)en->clock_delta;
-	(void)kvm_ioctl(en->vm, KVM_SET_CLOCK, &clock);
+	(void)kvm_ioctl(en->made.vm, KVM_SET_CLOCK, &clock);
 }
 
 /* How much the guest's TSC is ahead of `tsc` now, in ns (modulo 2^64). */
@@ -203,7 +203,7 @@ int kvm_tsc_get_clock(struct engine *en, uint64_t tsc, uint64_t *ns)
 		*ns = en->paused_clock;
 		return 0;
 	}
-	r = kvm_ioctl(en->vm, KVM_GET_CLOCK, &clock);
+	r = kvm_ioctl(en->made.vm, KVM_GET_CLOCK, &clock);
 	if (r == 0)
 		*ns = clock.clock - ns_since(en, tsc);
 	return r;
@@ -218,7 +218,7 @@ int kvm_tsc_set_clock(struct engine *en, uint64_t tsc, uint64_t ns)
 	en->clock_delta = (int64_t)(ns - tsc_to_ns(en, tsc));
 	en->paused_clock = ns;
 	clock.clock = ns + ns_since(en, tsc);
-	return kvm_ioctl(en->vm, KVM_SET_CLOCK, &clock);
+	return kvm_ioctl(en->made.vm, KVM_SET_CLOCK, &clock);
 }
 
 int kvm_tsc_set(struct engine_vcpu *v, const struct x86_msrs *m)
