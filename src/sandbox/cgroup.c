@@ -10,7 +10,7 @@
  *      that was handed to it (systemd calls that Delegate=yes);
  *   2. else in the one above, beside that of this process.
  * Which of the two can be had is found out by trying. The folders are named lodge-VM-PID after the process that makes them; those of
- * keepers that were killed go with the VM's run directory (proto/rundir.c), or when the next group is made beside them.
+ * keepers that were killed go with the VM's run directory (proto/rundir.c), or with the next group beside them that goes.
  *
  * A limit of memory covers what the processes in the group were the first to touch: the guest's memory, their own, page tables, and the
  * page cache of the disks, which the kernel takes back before it ends anybody.
@@ -30,6 +30,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sandbox/cgroup_where.h"
+#include "util/procfile.h"
+
+#define OWN_GROUPS "/proc/self/cgroup"
 #define YOUNG_SECONDS 60
 #define PERIOD_US 100000u /* of a quota, as the kernel's default */
 #define WEIGHT_V1 1024u	  /* what a weight of 100 is called in version 1 */
@@ -58,139 +62,111 @@ void cgroup_init(struct cgroup *g)
 
 /* ---- where they are ---- */
 
-/* Is `word` in a list with commas? */
-static bool listed(const char *list, const char *word)
+/* What there is of it in /proc. */
+struct where {
+	char *groups, *mounts;
+};
+
+/* One of the name in the group that is at place and below. */
+static bool add_folder(struct cgroup *g, struct cgroup_span place, struct cgroup_span below,
+		       const char *name)
 {
-	size_t len = strlen(word);
+	int n = asprintf(&g->folder[g->n], "%.*s%.*s/lodge-%s-%d", (int)place.len, place.at,
+			 (int)below.len, below.at, name, (int)getpid());
 
-	for (const char *p = list; (p = strstr(p, word)); p += len)
-		if ((p == list || p[-1] == ',') &&
-		    (!p[len] || p[len] == ',' || p[len] == '\n' || p[len] == ' '))
-			return true;
-	return false;
-}
-
-/* The group of this process in the hierarchy of `controller` (NULL: version 2), as /proc tells it. */
-static bool own_group(const char *controller, char path[PATH_MAX])
-{
-	_autofree char *line = NULL;
-	FILE *f = fopen("/proc/self/cgroup", "re");
-	bool found = false;
-	size_t size = 0;
-
-	while (f && !found && getline(&line, &size, f) > 0) {
-		char *names = strchr(line, ':'), *at = names ? strchr(names + 1, ':') : NULL;
-
-		if (!at)
-			continue;
-		*at++ = '\0';
-		names++;
-		at[strcspn(at, "\n")] = '\0';
-		found = (controller ? listed(names, controller) : !*names) && *at == '/' &&
-			strlen(at) < PATH_MAX;
-		if (found)
-			strcpy(path, at);
+	if (n >= PATH_MAX)
+		free(g->folder[g->n]);
+	if (n < 0 || n >= PATH_MAX) {
+		g->folder[g->n] = NULL;
+		return false;
 	}
-	if (f)
-		fclose(f);
-	return found;
-}
-
-/*
- * The folder of a group: where its hierarchy is mounted, and its path from there. A line of mountinfo is (proc(5))
- *   ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS ... - TYPE SOURCE OPTIONS
- */
-static bool folder_of(const char *controller, const char *group, char folder[PATH_MAX])
-{
-	const char *type = controller ? "cgroup" : "cgroup2";
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char root[512], place[512], kind[32], options[512];
-	_autofree char *line = NULL;
-	bool found = false;
-	size_t size = 0;
-
-	while (f && !found && getline(&line, &size, f) > 0) {
-		const char *rest = strstr(line, " - ");
-		size_t len;
-
-		if (!rest || sscanf(line, "%*s %*s %*s %511s %511s", root, place) != 2 ||
-		    sscanf(rest, " - %31s %*s %511s", kind, options) != 2 ||
-		    strcmp(kind, type) != 0 || (controller && !listed(options, controller)))
-			continue;
-		len = strcmp(root, "/") != 0 ? strlen(root) : 0;
-		if (strncmp(group, root, len) != 0 || (group[len] && group[len] != '/'))
-			continue;
-		group += len;
-		found = snprintf(folder, PATH_MAX, "%s%s", place,
-				 strcmp(group, "/") != 0 ? group : "") < PATH_MAX;
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
-
-static int add_folder(struct cgroup *g, const char *parent, const char *name)
-{
-	if (snprintf(g->folder[g->n], PATH_MAX, "%s/lodge-%s-%d", parent, name, (int)getpid()) >=
-	    PATH_MAX)
-		return -ENAMETOOLONG;
 	g->n++;
-	return 0;
+	return true;
 }
 
-static void plan_v1(struct cgroup *g, const char *name)
+static void drop_folders(struct cgroup *g)
 {
-	char group[PATH_MAX], folder[PATH_MAX];
+	for (unsigned i = 0; i < CGROUP_FOLDERS_MAX; i++) {
+		free(g->folder[i]);
+		g->folder[i] = NULL;
+	}
+	g->n = 0;
+}
+
+/* This process's group in the hierarchy of `controller` (NULL: version 2). */
+static bool find(const struct where *w, const char *controller, struct cgroup_span *place,
+		 struct cgroup_span *below)
+{
+	struct cgroup_span group;
+
+	return cgroup_where_group(w->groups, controller, &group) &&
+	       cgroup_where_folder(w->mounts, controller, group, place, below);
+}
+
+static void plan_v1(struct cgroup *g, const struct where *w, const char *name)
+{
+	struct cgroup_span place, below;
 
 	for (unsigned i = 0; i < CONTROLLERS; i++) {
-		if (own_group(controllers[i], group) && folder_of(controllers[i], group, folder) &&
-		    add_folder(g, folder, name) == 0)
+		if (find(w, controllers[i], &place, &below) && add_folder(g, place, below, name))
 			continue;
 		note(g, "no hierarchy of the controller \"%s\" is mounted", controllers[i]);
-		g->n = 0;
+		drop_folders(g);
 		return;
 	}
 }
 
-/* Into a scope, where systemd runs. */
-static void leave(const char *name, bool stay)
+/* Into a scope, where systemd runs. Has it moved? */
+static bool leave(const struct where *w, const char *name, bool stay)
 {
-	char group[PATH_MAX], unit[96];
+	struct cgroup_span group;
+	char unit[96];
 
-	if (!own_group("name=systemd", group) && !own_group(NULL, group))
-		return;
+	if (!cgroup_where_group(w->groups, "name=systemd", &group) &&
+	    !cgroup_where_group(w->groups, NULL, &group))
+		return false;
 	/* What an ordinary user leaves behind stays with the session: a scope of his ends with his last session. */
-	if (geteuid() != 0 && stay && strstr(group, "/session-"))
-		return;
+	if (geteuid() != 0 && stay && memmem(group.at, group.len, "/session-", 9))
+		return false;
 	snprintf(unit, sizeof(unit), "lodge-%s-%d.scope", name, (int)getpid());
-	(void)scope_enter(unit, name);
+	return scope_enter(unit, name) == 0;
 }
 
-static void plan_v2(struct cgroup *g, const char *name)
+static void plan_v2(struct cgroup *g, const struct where *w, const char *name)
 {
-	char group[PATH_MAX], folder[PATH_MAX];
+	struct cgroup_span place, below;
+	const char *slash;
 
 	g->v2 = true;
-	if (!own_group(NULL, group) || !folder_of(NULL, group, folder)) {
+	if (!find(w, NULL, &place, &below)) {
 		note(g, "no control groups are mounted");
 		return;
 	}
-	if (add_folder(g, folder, name) == 0 && strcmp(group, "/") != 0) {
-		*strrchr(folder, '/') = '\0';
-		(void)add_folder(g, folder, name);
-	}
+	if (!add_folder(g, place, below, name) || !below.len)
+		return;
+	slash = memrchr(below.at, '/', below.len);
+	below.len = (size_t)(slash - below.at);
+	(void)add_folder(g, place, below, name);
 }
 
 void cgroup_plan(struct cgroup *g, const char *name, bool stay)
 {
-	char group[PATH_MAX], folder[PATH_MAX];
+	struct where w = {procfile_whole(OWN_GROUPS), procfile_whole("/proc/self/mountinfo")};
+	struct cgroup_span place, below;
 
 	cgroup_init(g);
-	leave(name, stay);
-	if (own_group("memory", group) && folder_of("memory", group, folder))
-		plan_v1(g, name);
+	if (w.groups && w.mounts && leave(&w, name, stay)) {
+		free(w.groups);
+		w.groups = procfile_whole(OWN_GROUPS);
+	}
+	if (!w.groups || !w.mounts)
+		note(g, "out of memory");
+	else if (find(&w, "memory", &place, &below))
+		plan_v1(g, &w, name);
 	else
-		plan_v2(g, name);
+		plan_v2(g, &w, name);
+	free(w.groups);
+	free(w.mounts);
 }
 
 /* ---- what others left ---- */
@@ -205,7 +181,7 @@ static void sweep(const char *folder)
 	struct dirent *d;
 	DIR *dir;
 
-	strcpy(parent, folder);
+	strcpy(parent, folder); /* add_folder() has looked that it has room */
 	*strrchr(parent, '/') = '\0';
 	dir = opendir(parent);
 	while (dir && (d = readdir(dir))) {
@@ -362,7 +338,9 @@ static int make_v2(struct cgroup *g, const struct cgroup_limits *l)
 	}
 	memcpy(why, g->note, sizeof(why));
 	(void)rmdir(g->folder[0]);
-	strcpy(g->folder[0], g->folder[1]);
+	free(g->folder[0]);
+	g->folder[0] = g->folder[1];
+	g->folder[1] = NULL;
 	g->n = 1;
 	r = make_v2_in(g, l);
 	if (r < 0) /* about the one that this process is in */
@@ -377,8 +355,6 @@ void cgroup_make(struct cgroup *g, const struct cgroup_limits *l)
 
 	if (!g->n)
 		return;
-	for (unsigned i = 0; i < g->n; i++)
-		sweep(g->folder[i]);
 	r = g->v2 ? make_v2(g, l) : make_v1(g, l);
 	if (r < 0) {
 		char why[CGROUP_NOTE_SIZE];
@@ -431,6 +407,9 @@ void cgroup_fini(struct cgroup *g)
 	for (unsigned i = 0; i < g->n; i++) {
 		base_close_fd(&g->procs[i]);
 		(void)rmdir(g->folder[i]);
+		if (g->on)
+			sweep(g->folder[i]);
 	}
+	drop_folders(g);
 	cgroup_init(g);
 }

@@ -11,8 +11,6 @@
 #ifndef LODGE_SANDBOX_CGROUP_H
 #define LODGE_SANDBOX_CGROUP_H
 
-#include <limits.h>
-
 #include "util/base.h"
 
 #define CGROUP_WEIGHT_MAX 10000u
@@ -30,8 +28,8 @@ struct cgroup {
 	char note[CGROUP_NOTE_SIZE]; /* what the limits are, or why there is none */
 	bool v2;
 	unsigned n; /* v1: folders, one a hierarchy; v2: places, of which the first that can be had is taken */
-	char folder[CGROUP_FOLDERS_MAX][PATH_MAX];
-	int procs[CGROUP_FOLDERS_MAX]; /* their cgroup.procs; -1 */
+	char *folder[CGROUP_FOLDERS_MAX]; /* shorter than PATH_MAX; NULL */
+	int procs[CGROUP_FOLDERS_MAX];	  /* their cgroup.procs; -1 */
 };
 
 void cgroup_init(struct cgroup *g);
