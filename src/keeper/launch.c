@@ -2,7 +2,7 @@
 /*
  * launch.c - starts lodge-vm, and the helpers that a VM needs.
  *
- * fork, then exec with an exact table of descriptors: null for stdin and stdout, our stderr, and what the program
+ * A new process, then exec with an exact table of descriptors: null for stdin and stdout, our stderr, and what the program
  * is given from number 3 on: for lodge-vm the control socket, everything else comes in the start message. The child has
  * its own session, so keys and hang-ups of our terminal do not reach it, and dies when we die
  * (PR_SET_PDEATHSIG; it also ends when its socket closes). Its environment is empty. A pipe that closes on exec tells
@@ -136,15 +136,25 @@ static int launch_own_user(const struct launch_user *user)
 		       0;
 }
 
+/* What the child is told. */
+struct launch_child {
+	const char *path;
+	char *const *argv, *const *env;
+	const int *fds;
+	unsigned n;
+	const struct launch_user *user; /* NULL: none */
+	int status, ours;		/* the status pipe; our end of it */
+};
+
 /*
- * In the child: only async-signal-safe calls. Does not return. `user`: NULL for none. `inside`: it is in the group already. `ours`: our
- * end of the status pipe.
+ * In the child: only async-signal-safe calls, and no writing to what is ours: its memory may be our own (namespace_start()). Does not
+ * return. `inside`: it is in the group already.
  */
-static _Noreturn void launch_exec(const char *path, char *const argv[], char *const env[],
-				  const int *fds, unsigned n, const struct launch_user *user,
-				  bool inside, int status, int ours)
+static void launch_exec(void *ctx, bool inside)
 {
-	int high[LAUNCH_FDS_MAX], null, code, status_fd = LAUNCH_FIRST_FD + (int)n;
+	const struct launch_child *c = ctx;
+	int high[LAUNCH_FDS_MAX], null, code, status = c->status;
+	int status_fd = LAUNCH_FIRST_FD + (int)c->n;
 	struct pollfd gone = {.fd = status, .events = 0};
 	sigset_t none;
 
@@ -154,28 +164,28 @@ static _Noreturn void launch_exec(const char *path, char *const argv[], char *co
 	setsid();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* Out of the way of the low numbers first. */
-	for (unsigned i = 0; i < n; i++) {
-		high[i] = fcntl(fds[i], F_DUPFD, 16);
+	for (unsigned i = 0; i < c->n; i++) {
+		high[i] = fcntl(c->fds[i], F_DUPFD, 16);
 		if (high[i] < 0)
 			_exit(127);
 	}
 	/* A parent that died before prctl() has closed its end: in a PID namespace getppid() does not tell. */
-	close(ours);
+	close(c->ours);
 	if (poll(&gone, 1, 0) != 0)
 		_exit(127);
 	if (launch_group && !inside && !cgroup_enter(launch_group))
 		_exit(127);
 	status = fcntl(status, F_DUPFD, 16);
 	null = open("/dev/null", O_RDWR);
-	if (status < 0 || null < 0 || (user && launch_own_user(user) < 0))
+	if (status < 0 || null < 0 || (c->user && launch_own_user(c->user) < 0))
 		_exit(127);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < c->n; i++)
 		dup2(high[i], LAUNCH_FIRST_FD + (int)i);
 	dup3(status, status_fd, O_CLOEXEC);
 	close_range((unsigned)status_fd + 1, ~0u, 0);
-	execve(path, argv, env);
+	execve(c->path, c->argv, c->env);
 	code = errno;
 	if (write(status_fd, &code, sizeof(code)) < 0)
 		_exit(126);
@@ -236,30 +246,34 @@ int launch_path(const char *path, char *const argv[], const int *fds, unsigned n
 	_autoclose int status_r = -1;
 	_autoclose int status_w = -1;
 	struct launch_user user;
-	bool inside = false;
 	char *env[4];
 	int pipe_fd[2], r;
+	struct launch_child child = {.path = path,
+				     .argv = argv,
+				     .env = env,
+				     .fds = fds,
+				     .n = n,
+				     .user = how == LAUNCH_OWN_USER ? &user : NULL};
 
 	ASSERT(n <= LAUNCH_FDS_MAX);
 	snprintf(user.uid, sizeof(user.uid), "0 %u 1\n", (unsigned)geteuid());
 	snprintf(user.gid, sizeof(user.gid), "0 %u 1\n", (unsigned)getegid());
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return err_errno(e, errno, "cannot make a pipe");
-	status_r = pipe_fd[0];
-	status_w = pipe_fd[1];
+	child.ours = status_r = pipe_fd[0];
+	child.status = status_w = pipe_fd[1];
 	launch_environment(env);
 	if (how == LAUNCH_SANDBOX) {
 		_autoclose int group = launch_group ? cgroup_open(launch_group) : -1;
 
-		*pid = namespace_fork(group, &inside);
+		*pid = namespace_start(group, launch_exec, &child);
 	} else {
 		*pid = fork();
+		if (*pid == 0)
+			launch_exec(&child, false);
 	}
 	if (*pid < 0)
 		return err_errno(e, errno, "cannot start a process");
-	if (*pid == 0)
-		launch_exec(path, argv, env, fds, n, how == LAUNCH_OWN_USER ? &user : NULL, inside,
-			    status_w, status_r);
 	base_close_fd(&status_w);
 	r = launch_wait_exec(status_r);
 	if (!r)

@@ -40,7 +40,7 @@ void cgroup_init(struct cgroup *g);
 void cgroup_plan(struct cgroup *g, const char *name, bool stay);
 void cgroup_make(struct cgroup *g, const struct cgroup_limits *l);
 /*
- * The group's folder, for namespace_fork(). A process that is born in a group need not be moved there, for which the kernel waits
+ * The group's folder, for namespace_start(). A process that is born in a group need not be moved there, for which the kernel waits
  * until no CPU is in the middle of a fork: some ms at each start. -1: there is none (version 1).
  */
 int cgroup_open(const struct cgroup *g);

@@ -5,7 +5,13 @@
  * The root of the process becomes a tmpfs without room, read-only, without programs and devices; the tree that it came from is
  * taken off, so that not even a path through an open directory leads back. A process that root started changes to its own user
  * before it makes the user namespace, which therefore belongs to that user and to nobody else; one that an ordinary user started has been put
- * into a user namespace by namespace_fork(), because its PID namespace needed one.
+ * into a user namespace by namespace_start(), because its PID namespace needed one.
+ *
+ * A process that is about to exec needs no copy of its parent's memory: the kernel would copy the tables of all pages, and both would copy each page
+ * that either writes to next. So it shares the memory, has a stack of its own there, and the parent's thread stands still until the exec
+ * (CLONE_VM and CLONE_VFORK, clone(2)): as vfork(), but with namespaces and a control group. Handlers of signals, which would run
+ * in the parent's memory, are taken off by the kernel (CLONE_CLEAR_SIGHAND, Linux 5.5). Where the kernel cannot or may not do it so, the
+ * memory is copied.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +31,11 @@
 
 #include "sandbox/sandbox.h"
 
+#ifndef CLONE_CLEAR_SIGHAND /* Linux 5.5 */
+#define CLONE_CLEAR_SIGHAND 0x100000000ULL
+#endif
+
+#define STACK_SIZE 16384u /* of a process that is about to exec */
 #define SANDBOX_UID_BASE 1879048192u
 #define ROOM "size=4k,nr_inodes=8,mode=0555"
 
@@ -73,30 +84,98 @@ static void map_user(unsigned uid, unsigned gid)
 	(void)write_file("/proc/self/gid_map", map);
 }
 
-pid_t namespace_fork(int group, bool *inside)
+/* What a new process does first. */
+struct start {
+	void (*run)(void *ctx, bool inside);
+	void *ctx;
+	bool inside; /* it is in its control group */
+	bool mapped; /* it is in a user namespace, as uid and gid */
+	unsigned uid, gid;
+};
+
+static void begin(const struct start *s)
 {
-	unsigned uid = geteuid(), gid = getegid();
-	int flags = CLONE_NEWPID;
-	long pid = -1;
+	if (s->mapped)
+		map_user(s->uid, s->gid);
+	s->run(s->ctx, s->inside);
+	_exit(127); /* it does not return */
+}
 
-	/* Root of the host needs no user namespace for it, and has a better one made later: one of another user. */
-	if (uid != 0 || !in_first_user_namespace())
-		flags |= CLONE_NEWUSER;
-	*inside = group >= 0;
-	if (*inside) {
-		struct clone_args args = {.flags = (uint64_t)flags | CLONE_INTO_CGROUP,
-					  .exit_signal = SIGCHLD,
-					  .cgroup = (uint64_t)group};
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* The sanitizers' run-time libraries would take the other process for a thread that they do not know. */
+static pid_t start_shared(uint64_t flags, int group, const struct start *s)
+{
+	(void)flags;
+	(void)group;
+	(void)s;
+	return -1;
+}
+#else
+/* In the memory of this process, which waits until the other one has exec'd or ended. -1: it cannot be done so. */
+static pid_t start_shared(uint64_t flags, int group, const struct start *s)
+{
+	_Alignas(16) uint8_t stack[STACK_SIZE];
+	struct clone_args args = {.flags = flags | CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND,
+				  .exit_signal = SIGCHLD,
+				  .stack = (uint64_t)(uintptr_t)stack,
+				  .stack_size = sizeof(stack)};
+	long r;
 
-		pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (group >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)group;
 	}
+	/* Two processes come out of it: the new one, with 0 and at the top of its stack, must not go back into a frame of ours. */
+	__asm__ volatile("syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "xor %%ebp, %%ebp\n\t" /* the outermost frame */
+			 "mov %[s], %%rdi\n\t"
+			 "call *%[begin]\n\t"
+			 "ud2\n"
+			 "1:"
+			 : "=a"(r)
+			 : "a"(SYS_clone3), "D"(&args),
+			   "S"(sizeof(args)), [s] "r"(s), [begin] "r"(begin)
+			 : "rcx", "r11", "cc", "memory");
+	return r < 0 ? -1 : (pid_t)r;
+}
+#endif
+
+/* With a copy of the memory. -1 with errno. */
+static pid_t start_copied(uint64_t flags, int group, struct start *s)
+{
+	struct clone_args args = {.flags = flags | CLONE_INTO_CGROUP,
+				  .exit_signal = SIGCHLD,
+				  .cgroup = (uint64_t)group};
+	long pid = group >= 0 ? syscall(SYS_clone3, &args, sizeof(args)) : -1;
+
 	if (pid < 0) {
-		*inside = false;
+		s->inside = false;
 		pid = syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
 	}
-	if (pid == 0 && (flags & CLONE_NEWUSER))
-		map_user(uid, gid);
-	return pid < 0 ? fork() : (pid_t)pid;
+	if (pid < 0) {
+		s->mapped = false;
+		pid = fork();
+	}
+	if (pid == 0)
+		begin(s);
+	return (pid_t)pid;
+}
+
+pid_t namespace_start(int group, void (*run)(void *ctx, bool inside), void *ctx)
+{
+	struct start s = {
+		.run = run, .ctx = ctx, .inside = group >= 0, .uid = geteuid(), .gid = getegid()};
+	uint64_t flags = CLONE_NEWPID;
+	pid_t pid;
+
+	/* Root of the host needs no user namespace for it, and has a better one made later: one of another user. */
+	s.mapped = s.uid != 0 || !in_first_user_namespace();
+	if (s.mapped)
+		flags |= CLONE_NEWUSER;
+	pid = start_shared(flags, group, &s);
+	return pid < 0 ? start_copied(flags, group, &s) : pid;
 }
 
 /* Root only: becomes a user that nobody else is. */
@@ -151,7 +230,7 @@ void namespace_user(struct sandbox *s)
 		s->on[SANDBOX_UID] = true;
 		sandbox_note(s, SANDBOX_UID, "the user who started it");
 	}
-	/* PID 1 and root, but not the host's: namespace_fork() made it one. */
+	/* PID 1 and root, but not the host's: namespace_start() made it one. */
 	if (!first && s->on[SANDBOX_PIDS] && getuid() == 0)
 		s->on[SANDBOX_USER] = true;
 	else

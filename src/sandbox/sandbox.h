@@ -7,7 +7,7 @@
  *   2. sandbox_seal(): the filter of system calls. After this nothing can be opened or started any more.
  * What a host does not offer is left out and said why; whoever needs all of it looks at sandbox_missing().
  *
- * A PID namespace can only be given to a child: so who starts the process does that by namespace_fork().
+ * A PID namespace can only be given to a child: so who starts the process does that by namespace_start().
  */
 #ifndef LODGE_SANDBOX_SANDBOX_H
 #define LODGE_SANDBOX_SANDBOX_H
@@ -46,11 +46,12 @@ struct sandbox {
 };
 
 /*
- * fork(), with a PID namespace for the child if that can be had, and, if `group` is a folder of control groups (version 2) and not
- * -1, in that group from the beginning (Linux 5.7). *inside, for the child: it is in it. As after any fork, only async-signal-safe
- * calls in the child.
+ * Starts a process that calls run(ctx, inside), which ends in exec or _exit(): with a PID namespace if that can be had, and, if `group` is
+ * a folder of control groups (version 2) and not -1, in that group from the beginning (Linux 5.7), which `inside` then says. As
+ * after any fork, only async-signal-safe calls in there; and it may be this process's memory that it writes to, while this thread waits.
+ * Returns the process, or -1 with errno.
  */
-pid_t namespace_fork(int group, bool *inside);
+pid_t namespace_start(int group, void (*run)(void *ctx, bool inside), void *ctx);
 
 struct sandbox_config {
 	const struct sandbox_filter *filter;
