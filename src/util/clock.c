@@ -10,8 +10,8 @@
  *  - CPUID 0x40000010 EAX (the hypervisors' timing leaf): TSC kHz, when a hypervisor says so.
  *  - perf_event_open's mmap page: the kernel shows the factor that its own sched_clock uses
  *    (linux/perf_event.h: time_mult, time_shift): ns = cycles * mult >> shift, so that
- *    kHz = 10^6 * 2^shift / mult. It is so only where the TSC is invariant; and the first perf event of a host makes its
- *    kernel wait for all CPUs, some ms, so elsewhere it is not asked.
+ *    kHz = 10^6 * 2^shift / mult. It is so only where the TSC is invariant, and hardly ever in a virtual machine, whose sched_clock is the
+ *    hypervisor's; and the first perf event of a host makes its kernel wait for all CPUs, 15 ms and more. So elsewhere it is not asked.
  *  - a measurement against CLOCK_MONOTONIC_RAW over 10 ms or more; each end is the tightest of several reads.
  *
  * A measurement need not be waited for: clock_tsc_begin() reads its first end.
@@ -109,11 +109,18 @@ static uint32_t clock_khz_cpuid(void)
 	return clock_khz_sane(khz) ? (uint32_t)khz : 0;
 }
 
+static bool clock_in_vm(void)
+{
+	uint32_t a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & BIT(31));
+}
+
 static uint32_t clock_khz_hypervisor(void)
 {
 	uint32_t a, b, c, d, max;
 
-	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & BIT(31)))
+	if (!clock_in_vm())
 		return 0;
 	__cpuid(0x40000000, max, b, c, d);
 	if (max < 0x40000010 || max > 0x400000ff)
@@ -130,7 +137,7 @@ static uint32_t clock_khz_perf(void)
 	_autoclose int fd = -1;
 	uint64_t khz = 0;
 
-	if (!clock_tsc_invariant())
+	if (clock_in_vm() || !clock_tsc_invariant())
 		return 0;
 	memset(&attr, 0, sizeof(attr));
 	attr.type = PERF_TYPE_SOFTWARE;
