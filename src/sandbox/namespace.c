@@ -300,14 +300,20 @@ void namespace_rest(struct sandbox *s, bool network, const char *keep)
 		     {CLONE_NEWUTS, SANDBOX_UTS},
 		     {CLONE_NEWCGROUP, SANDBOX_CGROUP_NS}};
 	const char *failed;
+	bool together;
+	int all = 0;
 
+	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
+		if (parts[i].layer != SANDBOX_NETWORK || !network)
+			all |= parts[i].flag;
+	together = unshare(all) == 0; /* else each that can be had */
 	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
 		if (parts[i].layer == SANDBOX_NETWORK && network) {
 			s->on[SANDBOX_NETWORK] = true;
 			sandbox_note(s, SANDBOX_NETWORK, "the host's, which it is for");
 			continue;
 		}
-		s->on[parts[i].layer] = unshare(parts[i].flag) == 0;
+		s->on[parts[i].layer] = together || unshare(parts[i].flag) == 0;
 		if (!s->on[parts[i].layer])
 			sandbox_note(s, parts[i].layer, "unshare: %s", strerrordesc_np(errno));
 	}
