@@ -376,11 +376,9 @@ static int attach_status(const struct attach *a)
 static uint64_t attach_oom_kills(void)
 {
 	static const char key[] = "\noom_kill ";
-	char text[16384];
-	const char *at;
+	_autofree char *text = procfile_whole("/proc/vmstat");
+	const char *at = text ? strstr(text, key) : NULL;
 
-	(void)procfile_read("/proc/vmstat", text, sizeof(text));
-	at = strstr(text, key);
 	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
 }
 
@@ -420,7 +418,7 @@ static void attach_write_end(struct attach *a, int status)
 
 int attach_run(const struct attach_options *o)
 {
-	struct attach *a = calloc(1, sizeof(*a));
+	struct attach *a = malloc(sizeof(*a));
 	struct err e = {0};
 	int r, status;
 
@@ -430,6 +428,8 @@ int attach_run(const struct attach_options *o)
 		waitpid(o->pid, NULL, 0);
 		return status_fail(&e, STATUS_RUNTIME);
 	}
+	memset(a, 0, offsetof(struct attach, typed));
+	a->typed.start = a->typed.len = a->printed.start = a->printed.len = 0;
 	a->opt = o;
 	a->control = o->control;
 	a->console = o->console;

@@ -10,8 +10,8 @@
 #include "util/loop.h"
 
 struct stream {
-	uint8_t data[16384];
 	size_t start, len; /* bytes waiting are [start, start + len) */
+	uint8_t data[16384];
 };
 
 struct attach {
@@ -23,7 +23,6 @@ struct attach {
 	struct home *home;     /* likewise */
 	bool started;	       /* the VM runs: info.json is written */
 	struct hub *hub;       /* NULL: no run directory, or no console here */
-	struct stream typed, printed;
 	struct escape escape;
 	bool escape_on; /* stdin is a terminal in raw mode */
 	bool stdin_open, stdout_open;
@@ -39,6 +38,9 @@ struct attach {
 	int final;	      /* enum control_event that was the last word, or -1 */
 	int final_status;     /* exit status that it means */
 	char final_text[256]; /* what it said */
+
+	/* Nobody reads what was not written there: pages of it are touched when they are needed. */
+	struct stream typed, printed;
 };
 
 /* attach.c */

@@ -41,19 +41,21 @@ struct console {
 
 	/* VM lock. */
 	struct console_user user; /* ctx NULL: none */
-	uint8_t ring[RING_SIZE];
-	uint32_t head, tail; /* put at head, take at tail; free-running */
-	bool out_broken;     /* the reader went away */
-	bool out_full;	     /* the UART waits for room in the ring */
-	bool in_blocked;     /* the UART's receive FIFO is full */
+	uint32_t head, tail;	  /* in the ring: put at head, take at tail; free-running */
+	bool out_broken;	  /* the reader went away */
+	bool out_full;		  /* the UART waits for room in the ring */
+	bool in_blocked;	  /* the UART's receive FIFO is full */
 	bool detaching;
 	struct console_stats stats;
 
 	/* Loop thread. */
-	uint8_t chunk[CHUNK_SIZE];
 	size_t chunk_len, chunk_off;
 	void (*done)(void *ctx);
 	void *done_ctx;
+
+	/* Nobody reads what was not written there: pages of it are touched when they are needed. */
+	uint8_t ring[RING_SIZE];   /* VM lock */
+	uint8_t chunk[CHUNK_SIZE]; /* loop thread */
 };
 
 static size_t take_output(void *ctx, const uint8_t *buf, size_t len)
@@ -241,12 +243,13 @@ static int set_nonblock(int fd)
 int console_create(struct console **out, struct loop *l, pthread_mutex_t *lock, int in_fd,
 		   int out_fd, struct err *e)
 {
-	struct console *c = calloc(1, sizeof(*c));
+	struct console *c = malloc(sizeof(*c));
 	int r = 0;
 
 	*out = NULL;
 	if (!c)
 		return err_set(e, ENOMEM, "out of memory");
+	memset(c, 0, offsetof(struct console, ring));
 	c->loop = l;
 	c->lock = lock;
 	c->in_fd = in_fd;
