@@ -446,7 +446,6 @@ int machine_start(struct machine *m, struct err *e)
 	}
 	m->restored = false;
 	idle_start(m);
-	m->start_cpu_ns = clock_process_cpu_ns();
 	r = vcpu_set_start(m->hw->vcpus, false, e);
 	if (r == 0)
 		machine_tell(m, CONTROL_EV_STARTED, NULL);

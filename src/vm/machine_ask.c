@@ -101,7 +101,7 @@ int machine_stats(struct machine *m, json_t **out, struct err *e)
 	console_stats(m->console, &cs);
 	r |= json_object_set_new(j, "uptime_ms", json_u64(vmclock_now(m->clock) / CLOCK_NS_PER_MS));
 	r |= json_object_set_new(j, "resets", json_u64(m->n_resets));
-	r |= json_object_set_new(j, "start_cpu_us", json_u64(m->start_cpu_ns / 1000));
+	r |= json_object_set_new(j, "start_cpu_us", json_u64(vcpu_first_run_cpu_ns() / 1000));
 	r |= json_object_set_new(j, "reset_us", json_u64(m->reset_us));
 	r |= json_object_set_new(j, "memory.resident_bytes", json_u64(gmem_resident(m->mem)));
 	r |= json_object_set_new(j, "console.bytes_in", json_u64(cs.bytes_in));

@@ -43,8 +43,7 @@ struct machine {
 	struct engine *old_engine; /* of the hardware before the last reset, for `rest`; NULL: none */
 	uint64_t paused_tsc;	   /* host TSC when the pause began */
 	uint64_t n_resets;
-	uint64_t start_cpu_ns; /* CPU time of this process until the vCPUs ran for the first time */
-	uint64_t reset_us;     /* from the wish for the last one to the vCPUs' start */
+	uint64_t reset_us;	 /* from the wish for the last one to the vCPUs' start */
 	uint64_t balloon_bytes;	 /* as the operator set it; it lasts through resets */
 	bool restored;		 /* from a file, and not started yet */
 	struct state_file saved; /* the file it came from; fd -1: none */

@@ -224,6 +224,23 @@ static void halted(struct vcpu *v)
 	nap(v, st.rflags & X86_IF ? VCPU_ASLEEP : VCPU_DEAD);
 }
 
+/* CPU time of this process when a vCPU ran for the first time; 0: none has. Atomic. */
+static uint64_t first_run_cpu_ns;
+
+uint64_t vcpu_first_run_cpu_ns(void)
+{
+	return __atomic_load_n(&first_run_cpu_ns, __ATOMIC_RELAXED);
+}
+
+static void note_first_run(void)
+{
+	uint64_t none = 0;
+
+	if (!vcpu_first_run_cpu_ns())
+		(void)__atomic_compare_exchange_n(&first_run_cpu_ns, &none, clock_process_cpu_ns(),
+						  false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 static void *thread_main(void *arg)
 {
 	struct vcpu *v = arg;
@@ -254,6 +271,8 @@ static void *thread_main(void *arg)
 			nap(v, VCPU_WAITING);
 			continue;
 		}
+		if (!v->n_runs)
+			note_first_run();
 		count(&v->n_runs);
 		exit.why[0] = '\0';
 		s->cls->run(v->ev, &exit);

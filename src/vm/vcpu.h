@@ -103,5 +103,7 @@ struct vcpu_stats {
 	uint64_t deadline_ns; /* vcpu_set_deadline(); 0: none */
 };
 void vcpu_stats(struct vcpu_set *s, unsigned i, struct vcpu_stats *out);
+/* What this process had used of the CPUs when a vCPU of any set was about to run for the first time; 0: none was. Any thread. */
+uint64_t vcpu_first_run_cpu_ns(void);
 
 #endif

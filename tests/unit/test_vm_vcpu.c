@@ -161,6 +161,29 @@ static void test_life(void **st)
 	assert_int_equal(fake.closed, 1);
 }
 
+/* What the process had used before its first vCPU ran is kept, whatever runs later. The first test, for only it finds that none has. */
+static void test_first_run(void **st)
+{
+	uint64_t before, first;
+
+	(void)st;
+	begin(1, guest_busy);
+	assert_int_equal(vcpu_set_start(s, true, NULL), 0);
+	vcpu_set_pause(s);
+	assert_int_equal(vcpu_first_run_cpu_ns(), 0);
+	before = now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	vcpu_set_resume(s);
+	EVENTUALLY(runs(0) >= 1);
+	first = vcpu_first_run_cpu_ns();
+	assert_in_range(first, before, now_ns(CLOCK_PROCESS_CPUTIME_ID));
+	end();
+	begin(1, guest_busy);
+	assert_int_equal(vcpu_set_start(s, false, NULL), 0);
+	EVENTUALLY(runs(0) >= 1);
+	end();
+	assert_int_equal(vcpu_first_run_cpu_ns(), first);
+}
+
 static void test_create_fails(void **st)
 {
 	struct err e = {0};
@@ -436,6 +459,7 @@ static void test_pause_storm(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_first_run),
 		cmocka_unit_test(test_life),
 		cmocka_unit_test(test_create_fails),
 		cmocka_unit_test(test_halt_and_interrupt),
