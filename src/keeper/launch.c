@@ -248,16 +248,13 @@ int launch_path(const char *path, char *const argv[], const int *fds, unsigned n
 	struct launch_user user;
 	char *env[4];
 	int pipe_fd[2], r;
-	struct launch_child child = {.path = path,
-				     .argv = argv,
-				     .env = env,
-				     .fds = fds,
-				     .n = n,
-				     .user = how == LAUNCH_OWN_USER ? &user : NULL};
+	struct launch_child child = {.path = path, .argv = argv, .env = env, .fds = fds, .n = n};
 
 	ASSERT(n <= LAUNCH_FDS_MAX);
 	snprintf(user.uid, sizeof(user.uid), "0 %u 1\n", (unsigned)geteuid());
 	snprintf(user.gid, sizeof(user.gid), "0 %u 1\n", (unsigned)getegid());
+	if (how == LAUNCH_OWN_USER)
+		child.user = &user;
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return err_errno(e, errno, "cannot make a pipe");
 	child.ours = status_r = pipe_fd[0];
