@@ -113,7 +113,8 @@ static bool clock_in_vm(void)
 {
 	uint32_t a, b, c, d;
 
-	return __get_cpuid(1, &a, &b, &c, &d) && (c & BIT(31));
+	__cpuid(1, a, b, c, d);
+	return c & BIT(31);
 }
 
 static uint32_t clock_khz_hypervisor(void)

@@ -10,6 +10,7 @@
  * lock to reach its next poll. Before entering translated code a vCPU sets tr.in_code, then looks at `stop`;
  * the one that stops sets `stop`, then waits for every in_code. The order of the two stores is what makes it safe.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -57,6 +58,14 @@ static int map_code(struct soft_cache *c, size_t size, struct err *e)
 	return 0;
 }
 
+/* Not __builtin_cpu_supports(), for which the program would execute CPUID a dozen times whenever it starts: 4 us each in a virtual machine. */
+static bool has_bmi2(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_BMI2);
+}
+
 int soft_cache_create(struct soft *so, size_t size, struct err *e)
 {
 	struct soft_cache *c = calloc(1, sizeof(*c));
@@ -66,7 +75,7 @@ int soft_cache_create(struct soft *so, size_t size, struct err *e)
 		return err_set(e, ENOMEM, "no memory for the code cache");
 	so->cache = c;
 	pthread_mutex_init(&c->lock, NULL);
-	c->host_bmi2 = __builtin_cpu_supports("bmi2");
+	c->host_bmi2 = has_bmi2();
 	c->memfd = -1;
 
 	int r = map_code(c, size, e);
