@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rundir_socket.c - sockets in the folder of a VM; declared in rundir.h. */
+/*
+ * rundir_socket.c - sockets in the folder of a VM; declared in rundir.h. One gets its name when it listens, not before: who finds it is
+ * never refused because it came between bind(2) and listen(2), which would mean that nobody is there.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,18 +25,24 @@ int rundir_listen(const struct rundir *r, const char *file, int type, struct err
 {
 	_autoclose int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un sa;
+	char part[40];
 	mode_t old;
 	int got;
 
 	if (fd < 0)
 		return err_errno(e, errno, "cannot make a socket");
-	proc_address(r, file, &sa);
+	snprintf(part, sizeof(part), "%.25s.new", file);
+	(void)unlinkat(r->dir, part, 0);
+	proc_address(r, part, &sa);
 	old = umask(0177);
 	got = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ? errno : 0;
 	umask(old);
-	if (got || listen(fd, 64) < 0)
-		return err_errno(e, got ? got : errno, "cannot make the socket \"%s\" of \"%s\"",
-				 file, r->name);
+	if (!got && (listen(fd, 64) < 0 || renameat(r->dir, part, r->dir, file) < 0)) {
+		got = errno;
+		(void)unlinkat(r->dir, part, 0);
+	}
+	if (got)
+		return err_errno(e, got, "cannot make the socket \"%s\" of \"%s\"", file, r->name);
 	got = fd;
 	fd = -1;
 	return got;

@@ -170,8 +170,11 @@ static void test_files(void **state)
 	got = rundir_read(&look, "info.json");
 	assert_true(json_equal(j, got));
 	json_decref(got);
+	/* It has its name only when it listens; what one who was ended in between has left is in nobody's way. */
+	assert_int_equal(mknodat(r.dir, "s.new", S_IFREG | 0600, 0), 0);
 	fd = rundir_listen(&r, "s", SOCK_STREAM, NULL);
 	assert_true(fd >= 0);
+	assert_int_equal(faccessat(r.dir, "s.new", F_OK, 0), -1);
 	to = rundir_connect(&look, "s", SOCK_STREAM, NULL);
 	assert_true(to >= 0);
 	close(to);
