@@ -29,7 +29,6 @@
 #include "flat.h"
 #include "flat_apic.h"
 
-#define CPUID_X2APIC (1 << 21)
 #define CPUID_DEADLINE (1 << 24)
 
 #define V_LOW 0x41
@@ -150,16 +149,8 @@ main:
 	call deadline
 	call apic_on
 
-	mov $1, %eax
-	cpuid
-	test $CPUID_X2APIC, %ecx
-	jnz 1f
-	lea msg_no_x2, %rsi
-	call puts
-	cmpl $0, is_tcg
-	CHECK 105, ne
-	jmp 2f
-1:	WRMSR_IMM MSR_APIC_BASE, 0, (APIC_BASE | 0xd00)
+	NEED_X2APIC 105, apic, 2f
+	WRMSR_IMM MSR_APIC_BASE, 0, (APIC_BASE | 0xd00)
 	movl $1, x2apic
 	call apic_on
 	movl $50, fail_base
@@ -612,7 +603,6 @@ deadline:
 	ret
 
 	.data
-msg_no_x2: .asciz "apic: no x2APIC here, not tested\n"
 msg_no_deadline: .asciz "apic: no TSC-deadline here, not tested\n"
 	.bss
 	.align 8

@@ -16,8 +16,6 @@
 #include "flat.h"
 #include "flat_apic.h"
 
-#define CPUID_X2APIC (1 << 21)
-
 #define V_LOW 0x41
 #define V_HIGH 0x71
 
@@ -39,16 +37,8 @@ main:
 	call base
 	call apic_on
 
-	mov $1, %eax
-	cpuid
-	test $CPUID_X2APIC, %ecx
-	jnz 1f
-	lea msg_no_x2, %rsi
-	call puts
-	cmpl $0, is_tcg
-	CHECK 25, ne
-	jmp 2f
-1:	call x2
+	NEED_X2APIC 25, apic_base, 2f
+	call x2
 	call x2_off
 2:	xor %edi, %edi
 	jmp exit
@@ -224,7 +214,3 @@ x2_off:
 	AWAIT 24, log_len, ae, $1
 	cli
 	ret
-
-	.data
-msg_no_x2: .asciz "apic_base: no x2APIC here, not tested\n"
-	.text

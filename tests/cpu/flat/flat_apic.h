@@ -19,6 +19,8 @@
  *   CHECK_GP n, insn...      the rest is one instruction, which must give #GP(0)
  *   BIT_OF reg, vector       ZF, eax: a bit of REG_IRR, REG_ISR, REG_TMR
  *   PENDING n, vector        waits until the vector is in IRR, with IF clear; else fails with n
+ *   NEED_X2APIC n, guest, label   without x2APIC a line that says so, and on at the label: which only QEMU's TCG may need, else
+ *                            fails with n. Clobbers ebx, rsi and rdi, too
  *
  * Failures go to apic_fail, which adds fail_base to the number, so that one list of checks can be run in
  * several settings.
@@ -67,6 +69,7 @@
 #define ICR_OTHERS 0xc0000
 
 #define RFLAGS_IF 0x200
+#define CPUID_X2APIC (1 << 21)
 
 #define AWAIT_LOOPS 100000000
 #define QUIET_TICKS 8000000
@@ -163,6 +166,21 @@
 	ACHECK \n, nz
 	.endm
 
+	.macro NEED_X2APIC n, guest, label
+	mov $1, %eax
+	cpuid
+	test $CPUID_X2APIC, %ecx
+	jnz .Lx2\@
+	lea .Lno_x2\@, %rsi
+	call puts
+	cmpl $0, is_tcg
+	CHECK \n, ne
+	jmp \label
+	.pushsection .data
+.Lno_x2\@: .asciz "\guest: no x2APIC here, not tested\n"
+	.popsection
+.Lx2\@:
+	.endm
 
 	.macro IOAPIC_RD reg
 	mov $IOAPIC_BASE, %ecx

@@ -23,7 +23,6 @@
 #include "flat_apic.h"
 #include "flat_smp.h"
 
-#define CPUID_X2APIC (1 << 21)
 #define VA 0x8000000000 /* PML4 slot 1, 4 KiB pages of `pt` */
 
 #define V_SHOOT 0x81
@@ -528,16 +527,8 @@ main:
 	sti
 
 	call messages
-	mov $1, %eax
-	cpuid
-	test $CPUID_X2APIC, %ecx
-	jnz 1f
-	lea msg_no_x2, %rsi
-	call puts
-	cmpl $0, is_tcg
-	CHECK 20, ne
-	jmp 2f
-1:	ALL 1, p_x2
+	NEED_X2APIC 20, smp, 2f
+	ALL 1, p_x2
 	movl $50, fail_base
 	call messages
 2:	xor %edi, %edi
@@ -677,8 +668,6 @@ messages:
 	AWAIT 37, woken, e, $2
 	ret
 
-	.data
-msg_no_x2: .asciz "smp: no x2APIC here, not tested\n"
 	.bss
 	.align 4096
 pdpt1: .skip 4096
