@@ -12,6 +12,9 @@
  * The LPC bridge can be left out: a system that finds its devices by ACPI has no use for it, and asks it some seventy times
  * at each boot what it can do. All that it sets up is then where a reset puts it.
  */
+#include <errno.h>
+#include <stdlib.h>
+
 #include "board/layout.h"
 #include "board/pci_root.h"
 #include "board/pm.h"
@@ -74,7 +77,7 @@ static int pirq_target(uint8_t v)
 
 static void lpc_sync(struct pci_device *d)
 {
-	struct pci_root *r = container_of(d, struct pci_root, lpc);
+	struct pci_root *r = d->root;
 
 	if (r->cfg.pm)
 		pm_map(r->cfg.pm, pci_get16(d, LPC_PMBASE) & 0xff80,
@@ -185,11 +188,14 @@ int pci_q35_create(struct pci_root *r, struct err *e)
 	mch_sync(&r->mch);
 	if (r->cfg.no_lpc)
 		return 0;
-	pci_init(&r->lpc, &lpc_class, "lpc", r->env, VENDOR_INTEL, DEVICE_LPC, 0x060100, 2);
-	set_lpc(&r->lpc);
-	ret = pci_root_add(r, &r->lpc, PCI_DEVFN(PCI_SLOT_LPC, 0), e);
+	r->lpc = calloc(1, sizeof(*r->lpc));
+	if (!r->lpc)
+		return err_set(e, ENOMEM, "out of memory");
+	pci_init(r->lpc, &lpc_class, "lpc", r->env, VENDOR_INTEL, DEVICE_LPC, 0x060100, 2);
+	set_lpc(r->lpc);
+	ret = pci_root_add(r, r->lpc, PCI_DEVFN(PCI_SLOT_LPC, 0), e);
 	if (ret < 0)
 		return ret;
-	lpc_sync(&r->lpc);
+	lpc_sync(r->lpc);
 	return 0;
 }

@@ -220,7 +220,9 @@ void pci_root_destroy(struct pci_root *r)
 	if (!r)
 		return;
 	pci_fini(&r->mch);
-	pci_fini(&r->lpc);
+	if (r->lpc)
+		pci_fini(r->lpc);
+	free(r->lpc);
 	if (r->ecam_mapped)
 		bus_remove(r->env->mmio, &r->ecam);
 	bus_remove(r->env->ports, &r->ports);

@@ -14,7 +14,8 @@ struct pci_root {
 	uint8_t cf9;
 	struct pci_device *fn[256];	/* by devfn */
 	unsigned pirq_users[IRQ_PIRQS]; /* functions that hold the line up */
-	struct pci_device mch, lpc;
+	struct pci_device mch;
+	struct pci_device *lpc; /* NULL: pci_root_config.no_lpc */
 };
 
 /* Puts ECAM at base; size 0: nowhere. */
