@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "engine/kvm/absent.h"
 #include "engine/kvm/probe.h"
 #include "util/clock.h"
 
@@ -47,9 +48,38 @@ static void test_probe(void **state)
 		assert_true(WIFSIGNALED(status) || WIFEXITED(status));
 }
 
+/* Why there is no /dev/kvm. */
+static void test_absent(void **state)
+{
+	static const struct {
+		struct kvm_absent host;
+		const char *says;
+	} known[] = {
+		{{"SVM", "kvm_amd", .device = true, .processor = true}, "must be given it"},
+		{{"SVM", "kvm_amd", .guest = true}, "does not pass SVM on"},
+		{{"VT-x", "kvm_intel", .processor = false}, "shows no VT-x"},
+		{{"VT-x", "kvm_intel", .processor = true}, "VT-x is switched off in the firmware"},
+		{{"VT-x", "kvm_intel", .processor = true, .loaded = true}, "kvm_intel refuses"},
+		{{"SVM", "kvm_amd", .processor = true, .kernel = true}, "modprobe kvm_amd"},
+	};
+	struct kvm_absent here;
+	char text[sizeof(((struct kvm_probe *)0)->why)];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
+		kvm_absent_say(&known[i].host, text, sizeof(text));
+		assert_non_null(strstr(text, known[i].says));
+		assert_true(strlen(text) + 1 < sizeof(text));
+	}
+	kvm_absent_look(&here);
+	assert_true(strcmp(here.module, "kvm_amd") == 0 || strcmp(here.module, "kvm_intel") == 0);
+	assert_true(!here.kernel || here.processor);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_probe)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_probe),
+					   cmocka_unit_test(test_absent)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
  *   dirty.c    the pages that vCPUs have written: a log of each slot, or a ring for each vCPU
  *   cpuid.c    what CPUID tells the guest
  *   support.c  what processor KVM can give
+ *   probe.c    what KVM on this host can really do; absent.c: why there is none
  *
  * Threads: as engine/engine.h says. What is in struct engine is set while it is opened and only read afterwards, but
  * the counters and what is said to be otherwise.

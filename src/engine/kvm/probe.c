@@ -40,6 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/kvm/absent.h"
 #include "engine/kvm/support.h"
 #include "util/clock.h"
 #include "x86/cpuid_model.h"
@@ -423,11 +424,13 @@ static void group_name(gid_t gid, char *name, size_t size)
 static void probe_open_failed(struct kvm_probe *p, int code)
 {
 	char why[96], group[64];
+	struct kvm_absent absent;
 	struct stat st;
 
 	if (code == ENOENT || code == ENODEV || code == ENXIO) {
-		probe_say(p, KVM_PROBE_ABSENT, "this host has no KVM (/dev/kvm: %s)",
-			  strerror_r(code, why, sizeof(why)));
+		kvm_absent_look(&absent);
+		kvm_absent_say(&absent, p->why, sizeof(p->why));
+		p->result = KVM_PROBE_ABSENT;
 		return;
 	}
 	if ((code == EACCES || code == EPERM) && stat("/dev/kvm", &st) == 0) {
