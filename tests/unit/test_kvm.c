@@ -266,17 +266,20 @@ static void test_wait_for_sipi(void **state)
 static void test_clock(void **state)
 {
 	struct fixture *f = fixture(state);
-	uint64_t ns = 0, off;
+	const uint64_t hour = UINT64_C(3600000000000);
+	uint64_t ns = 0, off = UINT64_MAX;
 	struct x86_state s;
 
 	x86_state_reset(&s, true);
 	s.msr.tsc_offset = 0 - clock_tsc();
 	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_ALL, &s), 0);
-	assert_int_equal(engine_kvm.set_clock(f->en, 1000000, UINT64_C(3600000000000)), 0);
-	assert_int_equal(engine_kvm.get_clock(f->en, 1000000, &ns), 0);
-	off = ns > UINT64_C(3600000000000) ? ns - UINT64_C(3600000000000) :
-					     UINT64_C(3600000000000) - ns;
-	assert_true(off < 5000000); /* the kernel's clock is not the TSC's to the last digit */
+	/* The kernel's clock is not the TSC's to the last digit, and a busy host may take the processor away between the readings. */
+	for (unsigned i = 0; i < 100 && off >= 5000000; i++) {
+		assert_int_equal(engine_kvm.set_clock(f->en, 1000000, hour), 0);
+		assert_int_equal(engine_kvm.get_clock(f->en, 1000000, &ns), 0);
+		off = ns > hour ? ns - hour : hour - ns;
+	}
+	assert_true(off < 5000000);
 }
 
 /* A page that the guest has written is in the log, once; one that it has not is not. */
@@ -510,6 +513,32 @@ static void test_smi(void **state)
 	assert_int_equal(f->n_out, 1);
 }
 
+/* What a guest wrote into an MSR that no state has does not outlive a reset. */
+static void test_other_msrs(void **state)
+{
+	static const uint8_t switch_on[] = {
+		0x66, 0xb9, 0x40, 0x01, 0x00, 0x00, /* mov ecx, 140h */
+		0x66, 0xb8, 0x01, 0x00, 0x00, 0x00, /* mov eax, 1 */
+		0x66, 0x31, 0xd2,		    /* xor edx, edx */
+		0x0f, 0x30,			    /* wrmsr */
+		0x0f, 0x32,			    /* rdmsr */
+		0xe6, PORT,			    /* out PORT, al */
+		0xeb, 0xfe,
+	};
+	static const uint8_t read[] = {
+		0x66, 0xb9, 0x40, 0x01, 0x00, 0x00, 0x0f, 0x32, 0xe6, PORT, 0xeb, 0xfe,
+	};
+	struct fixture *f = stock(state);
+
+	f->kick_on_out = true;
+	start(f, switch_on, sizeof(switch_on));
+	assert_int_equal(run(f), ENGINE_EXIT_KICK);
+	assert_int_equal(f->out[0], 1);
+	start(f, read, sizeof(read));
+	assert_int_equal(run(f), ENGINE_EXIT_KICK);
+	assert_int_equal(f->out[1], 0);
+}
+
 /*
  * An NMI that is on its way is pending still, and no handler runs that would end its mask. (What cannot be delivered, as there is no
  * RAM for it, KVM keeps for the next entry, and emulates an instruction meanwhile.)
@@ -616,6 +645,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_dirty_two_ring, setup_two_ring, teardown),
 		cmocka_unit_test_setup_teardown(test_no_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_smi, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_msrs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nmi_in_flight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_begin, setup, teardown),

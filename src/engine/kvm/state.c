@@ -359,6 +359,23 @@ static int msr_set(struct engine_vcpu *v, const struct x86_msrs *m)
 	return msrs_call(v, KVM_SET_MSRS, &buf, map, n);
 }
 
+/*
+ * MSRs that a guest may have written though x86_state does not have them: CPUID faulting (which KVM has on any processor) and DEBUGCTL. After a reset
+ * they would still be as the system before left them.
+ */
+static void msr_clear_others(struct engine_vcpu *v)
+{
+	static const uint32_t others[] = {0x140, 0x1d9};
+
+	union msr_buf zero;
+
+	memset(&zero, 0, sizeof(zero));
+	zero.head.nmsrs = ARRAY_SIZE(others);
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
+		zero.head.entries[i].index = others[i];
+	(void)kvm_ioctl(v->fd, KVM_SET_MSRS, &zero);
+}
+
 /* ---- x87, SSE, AVX, AVX-512 ---- */
 
 static int fpu_get(struct engine_vcpu *v, struct x86_state *s)
@@ -475,6 +492,7 @@ int kvm_state_set(struct engine_vcpu *v, uint64_t mask, const struct x86_state *
 		r = kvm_tsc_set(v, &s->msr);
 		if (r == 0)
 			r = msr_set(v, &s->msr);
+		msr_clear_others(v);
 	}
 	if (r == 0 && (mask & X86_STATE_EVENTS))
 		r = events_set(v, &s->ev);
