@@ -148,6 +148,18 @@ static inline void start(struct fixture *f, const uint8_t *code, size_t len)
 	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_ALL, &s), 0);
 }
 
+/* All of real mode's data is in reach. */
+static inline void start_unreal(struct fixture *f, const uint8_t *code, size_t len)
+{
+	struct x86_state s;
+
+	start(f, code, len);
+	engine_kvm.get_state(f->v[0], X86_STATE_SYS, &s);
+	s.seg[X86_DS].limit = 0xffffffff;
+	s.seg[X86_DS].attr |= X86_ATTR_G;
+	assert_int_equal(engine_kvm.set_state(f->v[0], X86_STATE_SYS, &s), 0);
+}
+
 static inline enum engine_exit_reason run(struct fixture *f)
 {
 	struct engine_exit exit = {.why = ""};
