@@ -17,7 +17,7 @@
 #include "flat_apic.h"
 #include "flat_smp.h"
 
-#define ROUNDS 2000
+#define ROUNDS 200
 #define SPIN_PAGE 0x10 /* start-up vectors */
 #define HALT_PAGE 0x11
 
