@@ -27,7 +27,7 @@ static void check_engine(json_t *lines, const struct kvm_probe *probe)
 		doctor_say(lines, "engine", DOCTOR_OK, NULL, "KVM runs guests here");
 	else if (probe->result == KVM_PROBE_PERMISSION)
 		doctor_say(lines, "engine", DOCTOR_WARN,
-			   "have an administrator add you to that group, then log in again",
+			   "have an administrator give you access to it, then log in again",
 			   "the software engine only: %s", probe->why);
 	else
 		doctor_say(lines, "engine", DOCTOR_OK, NULL,

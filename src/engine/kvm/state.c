@@ -361,19 +361,24 @@ static int msr_set(struct engine_vcpu *v, const struct x86_msrs *m)
 
 /*
  * MSRs that a guest may have written though x86_state does not have them: CPUID faulting (which KVM has on any processor) and DEBUGCTL. After a reset
- * they would still be as the system before left them.
+ * they would still be as the system before left them. What is 0 is not written: where KVM has no DEBUGCTL to give, each write of it is a
+ * line in the host's log.
  */
 static void msr_clear_others(struct engine_vcpu *v)
 {
 	static const uint32_t others[] = {0x140, 0x1d9};
 
-	union msr_buf zero;
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
+		union msr_buf buf;
 
-	memset(&zero, 0, sizeof(zero));
-	zero.head.nmsrs = ARRAY_SIZE(others);
-	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
-		zero.head.entries[i].index = others[i];
-	(void)kvm_ioctl(v->fd, KVM_SET_MSRS, &zero);
+		memset(&buf, 0, sizeof(buf));
+		buf.head.nmsrs = 1;
+		buf.head.entries[0].index = others[i];
+		if (kvm_ioctl(v->fd, KVM_GET_MSRS, &buf) != 1 || !buf.head.entries[0].data)
+			continue;
+		buf.head.entries[0].data = 0;
+		(void)kvm_ioctl(v->fd, KVM_SET_MSRS, &buf);
+	}
 }
 
 /* ---- x87, SSE, AVX, AVX-512 ---- */
