@@ -108,7 +108,6 @@ int listen_local(const char *group, struct listen_place *place, struct err *e)
 		rundir_close(&base);
 		return r;
 	}
-	(void)unlinkat(base.dir, SOCKET, 0);
 	fd = rundir_listen(&base, SOCKET, SOCK_STREAM, e);
 	r = fd < 0 ? fd : let_in(&base, group, e);
 	if (r == 0 && listen(fd, BACKLOG) < 0) /* more than for one VM */

@@ -93,7 +93,7 @@ int rundir_write_lock(const struct rundir *r, const json_t *j);
 /* Writes exit.json, and the same into the lock; for the keeper. */
 int rundir_write_end(const struct rundir *r, const json_t *j, struct err *e);
 
-/* A listening socket in the folder, mode 0600; type: SOCK_STREAM, SOCK_SEQPACKET. fd or -errno. */
+/* A listening socket in the folder, mode 0600, in the place of one that is there; type: SOCK_STREAM, SOCK_SEQPACKET. fd or -errno. */
 int rundir_listen(const struct rundir *r, const char *file, int type, struct err *e);
 /* Connects to one, waits. fd or -errno. */
 int rundir_connect(const struct rundir *r, const char *file, int type, struct err *e);

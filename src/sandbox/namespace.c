@@ -125,18 +125,18 @@ static pid_t start_shared(uint64_t flags, int group, const struct start *s)
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)group;
 	}
-	/* Two processes come out of it: the new one, with 0 and at the top of its stack, must not go back into a frame of ours. */
+	/* Two processes come out of it: the new one, with 0 and at the top of its stack, must not go back into a frame of ours. Its registers
+	 * are named, so that none of them is the frame pointer that is cleared. */
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
 			 "jnz 1f\n\t"
 			 "xor %%ebp, %%ebp\n\t" /* the outermost frame */
-			 "mov %[s], %%rdi\n\t"
-			 "call *%[begin]\n\t"
+			 "mov %%rbx, %%rdi\n\t"
+			 "call *%%rdx\n\t"
 			 "ud2\n"
 			 "1:"
 			 : "=a"(r)
-			 : "a"(SYS_clone3), "D"(&args),
-			   "S"(sizeof(args)), [s] "r"(s), [begin] "r"(begin)
+			 : "a"(SYS_clone3), "D"(&args), "S"(sizeof(args)), "b"(s), "d"(begin)
 			 : "rcx", "r11", "cc", "memory");
 	return r < 0 ? -1 : (pid_t)r;
 }

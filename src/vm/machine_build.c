@@ -3,8 +3,9 @@
  * machine_build.c - guest memory and the hardware, and both anew at a reset.
  *
  * Theory of operation. A reset throws the hardware away, clears guest memory and builds the hardware anew (hw.h): no device has a reset
- * of its own that could forget something. Either time the engine begins what it has to wait for before anything else is done (engine.h, begin()). The guest waits meanwhile, so what only gives something back comes after the
- * start of the new vCPUs, by pieces (`rest`): the old engine with its translated code, and the pages of the old memory.
+ * of its own that could forget something. Either time the engine begins what it has to wait for before anything else is done (engine.h,
+ * begin()). The guest waits meanwhile, so what only gives something back comes after the start of the new vCPUs, by pieces (`rest`): the
+ * old engine with its translated code, and the pages of the old memory.
  */
 #include <errno.h>
 

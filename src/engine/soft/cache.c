@@ -10,7 +10,6 @@
  * lock to reach its next poll. Before entering translated code a vCPU sets tr.in_code, then looks at `stop`;
  * the one that stops sets `stop`, then waits for every in_code. The order of the two stores is what makes it safe.
  */
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -20,7 +19,9 @@
 
 #include "engine/soft/trace.h"
 #include "engine/soft/verify.h"
+#include "x86/cpuid.h"
 
+#define F7_EBX_BMI2 BIT(8)
 #define MAX_CROSS (2 * SOFT_MAX_BLOCKS) /* each block has two links */
 
 static void *map_zero(size_t size)
@@ -61,9 +62,13 @@ static int map_code(struct soft_cache *c, size_t size, struct err *e)
 /* Not __builtin_cpu_supports(), for which the program would execute CPUID a dozen times whenever it starts: 4 us each in a virtual machine. */
 static bool has_bmi2(void)
 {
-	unsigned a, b, c, d;
+	uint32_t r[4];
 
-	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_BMI2);
+	cpuid_host(0, 0, r);
+	if (r[CPUID_EAX] < 7)
+		return false;
+	cpuid_host(7, 0, r);
+	return r[CPUID_EBX] & (uint32_t)F7_EBX_BMI2;
 }
 
 int soft_cache_create(struct soft *so, size_t size, struct err *e)
