@@ -2,7 +2,26 @@
 # common.sh - what ./run, ./test and ./bench share: progress lines, packages, build, stock kernel, initramfs.
 # Sourced, with `top` set to the source tree. Everything that it says goes to standard error.
 
-cache=${LODGE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/lodge}
+# The programs that are needed come with Debian's packages. One of the same name that somebody has put before them in PATH (a python3 in a home
+# folder, with pyenv or conda) may lack the modules that the packages bring, and other users may not be able to run it: Debian's folders come
+# first, the others keep their order behind them. Exported in any case: without a PATH in its environment bash has one of its own, which
+# nothing that it starts would see.
+debian_first() { # PATH -> the same folders
+	local folder first='' then=''
+	while IFS= read -r -d : folder; do
+		case $first$then: in *":$folder:"*) continue ;; esac
+		case $folder in
+		/usr/local | /usr/local/*) then+=:$folder ;;
+		/usr/* | /bin | /sbin) first+=:$folder ;;
+		?*) then+=:$folder ;;
+		esac
+	done <<<"$1:/usr/sbin:/usr/bin:/sbin:/bin:"
+	echo "${first#:}$then"
+}
+PATH=$(debian_first "$PATH")
+export PATH
+
+cache=${LODGE_CACHE:-${XDG_CACHE_HOME:-${HOME:-~}/.cache}/lodge}
 build_release=$top/build/release
 
 # What a build needs, and what the tests and comparisons need on top of it.
