@@ -7,7 +7,7 @@
  * Threads: every function may be called from any thread, without the VM lock, unless it says "own thread"
  * (the vCPU's; or any while that vCPU is not running). Interrupts arrive by atomic operations on IRR; the timer and
  * registers have a lock per APIC that is held for a few instructions, never across a call out of this file but for
- * the timer operations and guest_tsc.
+ * the timer operations, guest_tsc and, when the vector of the timer is an illegal one, wake.
  * The callbacks of lapic_host and lapic_timer_ops are made on the thread that caused them, possibly with the
  * irq router's lock held: they must not take the VM lock and not call back into this file or irq.h.
  */

@@ -131,8 +131,15 @@ static inline bool lapic_is_x2(const struct lapic *l)
 
 /* Vector into IRR; wakes. False: software-disabled or illegal vector. Any thread. */
 bool lapic_accept(struct lapic_set *s, struct lapic *l, uint8_t vector, bool level);
-/* Raises what an LVT entry says (masked: nothing). Any thread, lock not held. */
+/* The vCPU may have something to deliver. Any thread. */
+void lapic_wake(const struct lapic_set *s, const struct lapic *l);
+/* Raises what the LVT entry of a pin says (masked: nothing). Any thread, lock not held. */
 void lapic_raise_lvt(struct lapic_set *s, struct lapic *l, enum lapic_lvt which);
+/*
+ * The timer has expired. Any thread, with the lock held since it was found to be so: who takes the lock next, to read the
+ * count, to stop the timer or to save it, finds the interrupt in IRR. True: lapic_wake() is due when the lock is released.
+ */
+bool lapic_raise_timer(struct lapic_set *s, struct lapic *l);
 void lapic_error(struct lapic_set *s, struct lapic *l, uint32_t bits);
 /* After LVT LINT0, the enable bits or INTR changed. */
 void lapic_lint_update(struct lapic_set *s, struct lapic *l);

@@ -2,13 +2,13 @@
 /*
  * lapic_irq.c - interrupts on their way into a vCPU: IRR, priorities, acknowledge, EOI, messages between APICs.
  *
- * Any thread puts a vector into IRR: the bit, then the word's bit in `hot`, then wake(). Only the vCPU's own thread takes it
+ * Any thread puts a vector into IRR: the bit, then the word's bit in `hot`, then lapic_wake(). Only the vCPU's own thread takes it
  * out again: the bit, then `hot` if the word became empty, then it looks at the word once more; whatever the order of
  * the two, a bit in IRR never stays without its bit in `hot`. So lapic_irq_pending() is one load when
  * nothing is there, and at most two more when something is.
  *
  * The processor priority (PPR, SDM vol. 3 §11.8.3.1) changes only with TPR, acknowledge and EOI, all on the own thread,
- * which recompute it. When it falls and something pending becomes deliverable, wake() is called for that too.
+ * which recompute it. When it falls and something pending becomes deliverable, lapic_wake() is called for that too.
  *
  * ExtINT: the PIC's INTR is a level. An APIC passes it when its LVT LINT0 says ExtINT unmasked, or when the
  * APIC of the boot processor is off (it is as if it were not there). lapic_lint_update() keeps
@@ -37,7 +37,7 @@ static void update_ppr(struct lapic *l)
 	lapic_store(&l->ppr, ppr);
 }
 
-static void wake(struct lapic_set *s, const struct lapic *l)
+void lapic_wake(const struct lapic_set *s, const struct lapic *l)
 {
 	if (s->cfg.host.wake)
 		s->cfg.host.wake(s->cfg.host.ctx, l->cpu);
@@ -130,7 +130,7 @@ void lapic_eoi(struct lapic_set *s, struct lapic *l)
 			s->intc.eoi(s->intc.ctx, (uint8_t)vector);
 	}
 	if (lapic_irq_pending(s, l->cpu))
-		wake(s, l);
+		lapic_wake(s, l);
 }
 
 void lapic_set_tpr(struct lapic_set *s, struct lapic *l, uint32_t tpr)
@@ -140,7 +140,7 @@ void lapic_set_tpr(struct lapic_set *s, struct lapic *l, uint32_t tpr)
 	lapic_store(&l->tpr, tpr & 0xff);
 	update_ppr(l);
 	if (l->ppr < old && lapic_irq_pending(s, l->cpu))
-		wake(s, l);
+		lapic_wake(s, l);
 }
 
 unsigned lapic_cr8_read(const struct lapic_set *s, unsigned cpu)
@@ -181,7 +181,9 @@ void lapic_irq_loaded(struct lapic *l, uint32_t tpr, bool extint)
 
 /* ---- into IRR ---- */
 
-bool lapic_accept(struct lapic_set *s, struct lapic *l, uint8_t vector, bool level)
+/* `fresh`: was not pending before, so that the vCPU must be woken. */
+static bool accept_vector(struct lapic_set *s, struct lapic *l, uint8_t vector, bool level,
+			  bool *fresh)
 {
 	unsigned i = vector / 64;
 	uint64_t bit = BIT(vector % 64);
@@ -199,8 +201,17 @@ bool lapic_accept(struct lapic_set *s, struct lapic *l, uint8_t vector, bool lev
 	if (__atomic_fetch_or(&l->irr[i], bit, __ATOMIC_SEQ_CST) & bit)
 		return true; /* was pending already: one more does not count */
 	__atomic_or_fetch(&l->hot, 1u << i, __ATOMIC_SEQ_CST);
-	wake(s, l);
+	*fresh = true;
 	return true;
+}
+
+bool lapic_accept(struct lapic_set *s, struct lapic *l, uint8_t vector, bool level)
+{
+	bool fresh = false, taken = accept_vector(s, l, vector, level, &fresh);
+
+	if (fresh)
+		lapic_wake(s, l);
+	return taken;
 }
 
 /* SDM vol. 3 §11.5.3. */
@@ -238,7 +249,7 @@ static bool deliver(struct lapic_set *s, struct lapic *l, enum lapic_mode mode, 
 		return true;
 	case LAPIC_EXTINT:
 		__atomic_or_fetch(&l->hot, HOT_EXTINT_MSG, __ATOMIC_SEQ_CST);
-		wake(s, l);
+		lapic_wake(s, l);
 		return true;
 	case LAPIC_SMI: /* there is no SMM */
 	case LAPIC_REMOTE_READ: break;
@@ -252,12 +263,18 @@ void lapic_raise_lvt(struct lapic_set *s, struct lapic *l, enum lapic_lvt which)
 
 	if (lvt & LVT_MASKED)
 		return;
-	if (which == LVT_TIMER || which == LVT_ERROR) {
-		lapic_accept(s, l, lvt & LVT_VECTOR, false);
-		return;
-	}
 	if (LVT_MODE(lvt) != LAPIC_EXTINT)
 		deliver(s, l, (enum lapic_mode)LVT_MODE(lvt), lvt & LVT_VECTOR, false);
+}
+
+bool lapic_raise_timer(struct lapic_set *s, struct lapic *l)
+{
+	uint32_t lvt = lapic_load(&l->lvt[LVT_TIMER]);
+	bool fresh = false;
+
+	if (!(lvt & LVT_MASKED))
+		accept_vector(s, l, lvt & LVT_VECTOR, false, &fresh);
+	return fresh;
 }
 
 /* ---- local pins ---- */
@@ -280,7 +297,7 @@ void lapic_lint_update(struct lapic_set *s, struct lapic *l)
 		old = __atomic_fetch_and(&l->hot, ~HOT_EXTINT_LINE, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&l->lock);
 	if (up && pass && !(old & HOT_EXTINT_LINE))
-		wake(s, l);
+		lapic_wake(s, l);
 }
 
 void lapic_lint_level(struct lapic_set *s, struct lapic *l, unsigned pin)

@@ -47,6 +47,13 @@ static void cancel_locked(struct lapic_set *s, struct lapic *l)
 	s->cfg.timer.cancel(s->cfg.timer.ctx, l->cpu);
 }
 
+/* It has expired. True: wake the vCPU when the lock is released. */
+static bool fire_locked(struct lapic_set *s, struct lapic *l)
+{
+	l->n_timer++;
+	return lapic_raise_timer(s, l);
+}
+
 /* Arms for tsc_deadline; true if that is past already (and then it is disarmed). */
 static bool deadline_locked(struct lapic_set *s, struct lapic *l)
 {
@@ -77,7 +84,7 @@ static uint32_t current_locked(struct lapic_set *s, const struct lapic *l)
 	return gone >= l->initial ? 0 : l->initial - (uint32_t)gone;
 }
 
-/* Did it expire, as far as the clock says? Arms what comes next. Raise the LVT entry then, without the lock. */
+/* Did it expire, as far as the clock says? Arms what comes next. */
 static bool expired_locked(struct lapic_set *s, struct lapic *l)
 {
 	unsigned mode = LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER]));
@@ -108,7 +115,7 @@ static bool expired_locked(struct lapic_set *s, struct lapic *l)
  */
 static void catch_up(struct lapic_set *s, struct lapic *l)
 {
-	bool due, fire;
+	bool due, woken;
 
 	pthread_mutex_lock(&l->lock);
 	if (__atomic_load_n(&s->paused, __ATOMIC_SEQ_CST))
@@ -117,12 +124,10 @@ static void catch_up(struct lapic_set *s, struct lapic *l)
 		due = s->cfg.host.guest_tsc(s->cfg.host.ctx, l->cpu) >= l->tsc_deadline;
 	else
 		due = l->armed && now_ns(s) >= l->deadline_ns;
-	fire = due && expired_locked(s, l);
-	if (fire)
-		l->n_timer++;
+	woken = due && expired_locked(s, l) && fire_locked(s, l);
 	pthread_mutex_unlock(&l->lock);
-	if (fire)
-		lapic_raise_lvt(s, l, LVT_TIMER);
+	if (woken)
+		lapic_wake(s, l);
 }
 
 uint32_t lapic_timer_current(struct lapic_set *s, struct lapic *l)
@@ -171,21 +176,19 @@ void lapic_timer_set_divide(struct lapic_set *s, struct lapic *l, uint32_t divid
 
 void lapic_timer_set_deadline(struct lapic_set *s, struct lapic *l, uint64_t tsc)
 {
-	bool fire = false;
+	bool woken = false;
 
 	pthread_mutex_lock(&l->lock);
 	if (LVT_TIMER_MODE(lapic_load(&l->lvt[LVT_TIMER])) == TIMER_DEADLINE) {
 		l->tsc_deadline = tsc;
-		if (tsc == 0) {
+		if (tsc == 0)
 			cancel_locked(s, l);
-		} else if (deadline_locked(s, l)) {
-			fire = true;
-			l->n_timer++;
-		}
+		else
+			woken = deadline_locked(s, l) && fire_locked(s, l);
 	}
 	pthread_mutex_unlock(&l->lock);
-	if (fire)
-		lapic_raise_lvt(s, l, LVT_TIMER);
+	if (woken)
+		lapic_wake(s, l);
 }
 
 uint64_t lapic_timer_get_deadline(struct lapic_set *s, struct lapic *l)
@@ -265,16 +268,14 @@ void lapic_timer_loaded(struct lapic_set *s, struct lapic *l, const struct irqch
 void lapic_timer_fired(struct lapic_set *s, unsigned cpu)
 {
 	struct lapic *l = &s->apic[cpu];
-	bool fire = false;
+	bool woken = false;
 
 	pthread_mutex_lock(&l->lock);
 	if (!__atomic_load_n(&s->paused, __ATOMIC_SEQ_CST))
-		fire = expired_locked(s, l);
-	if (fire)
-		l->n_timer++;
+		woken = expired_locked(s, l) && fire_locked(s, l);
 	pthread_mutex_unlock(&l->lock);
-	if (fire)
-		lapic_raise_lvt(s, l, LVT_TIMER);
+	if (woken)
+		lapic_wake(s, l);
 }
 
 void lapic_timer_pause(struct lapic_set *s, struct lapic *l)
@@ -286,14 +287,14 @@ void lapic_timer_pause(struct lapic_set *s, struct lapic *l)
 
 void lapic_timer_resume(struct lapic_set *s, struct lapic *l)
 {
-	bool fire = false;
+	bool woken = false;
 
 	pthread_mutex_lock(&l->lock);
 	if (l->tsc_deadline)
-		fire = deadline_locked(s, l);
+		woken = deadline_locked(s, l) && fire_locked(s, l);
 	else if (l->armed)
 		arm_locked(s, l, l->deadline_ns);
 	pthread_mutex_unlock(&l->lock);
-	if (fire)
-		lapic_raise_lvt(s, l, LVT_TIMER);
+	if (woken)
+		lapic_wake(s, l);
 }

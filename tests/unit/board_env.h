@@ -42,7 +42,7 @@ struct board_env {
 
 static uint64_t env_now(void *ctx)
 {
-	return ((struct board_env *)ctx)->now;
+	return __atomic_load_n(&((struct board_env *)ctx)->now, __ATOMIC_SEQ_CST);
 }
 
 static int64_t env_wall(void *ctx)

@@ -557,6 +557,55 @@ static void test_threads(void **st)
 	board_env_free(b);
 }
 
+/* Another thread says all the time that the timer may have expired. */
+struct clock_thread {
+	struct board_env *b;
+	bool end; /* atomic */
+};
+
+static void *fire_always(void *arg)
+{
+	struct clock_thread *c = arg;
+
+	while (!__atomic_load_n(&c->end, __ATOMIC_SEQ_CST))
+		lapic_timer_fired(c->b->lapics, 0);
+	return NULL;
+}
+
+/* Who reads a count of 0 has the interrupt, and when the timer has been stopped none comes any more, whichever thread saw it expire. */
+static void test_two_see_expiry(void **st)
+{
+	struct board_env *b = board_env_new(1);
+	struct clock_thread c = {b, false};
+	unsigned came = 0, late = 0, without = 0;
+	pthread_t t;
+
+	(void)st;
+	apic_on(b, 0);
+	apic_set(b, 0, APIC_DIVIDE, 0xb); /* by 1 */
+	apic_set(b, 0, APIC_LVT_TIMER, 0xec);
+	assert_int_equal(pthread_create(&t, NULL, fire_always, &c), 0);
+	for (unsigned i = 0; i < 2000000; i++) {
+		apic_set(b, 0, APIC_INITIAL, 1000);
+		__atomic_fetch_add(&b->now, 1000, __ATOMIC_SEQ_CST);
+		if (i & 1) {
+			apic_set(b, 0, APIC_INITIAL, 0);
+			take_irq(b, 0);
+			for (unsigned k = 0; k < 20; k++)
+				late += take_irq(b, 0) == 0xec;
+		} else {
+			came += apic_get(b, 0, APIC_CURRENT) == 0;
+			without += take_irq(b, 0) != 0xec;
+		}
+	}
+	__atomic_store_n(&c.end, true, __ATOMIC_SEQ_CST);
+	pthread_join(t, NULL);
+	assert_int_equal(came, 1000000);
+	assert_int_equal(without, 0);
+	assert_int_equal(late, 0);
+	board_env_free(b);
+}
+
 static void test_bad_config(void **st)
 {
 	struct board_env *b = board_env_new(1);
@@ -589,6 +638,7 @@ int main(void)
 		cmocka_unit_test(test_periodic),
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_two_see_expiry),
 		cmocka_unit_test(test_bad_config),
 	};
 
