@@ -12,6 +12,10 @@
  *
  * Overlapping MOVS copies element by element as written: host pointers, not guest addresses, are compared,
  * so that two mappings of one page count as overlapping.
+ *
+ * Intel's processors differ from others in three things, which the SDM tells in part only, and all of which were seen
+ * on a Xeon: a REP of 32-bit addresses cuts its registers before it looks at the count or at memory, CMPS reads
+ * the operand of RDI first, and a comparison that faults half way leaves the flags as they were before it.
  */
 #include "engine/soft/op_util.h"
 
@@ -29,8 +33,21 @@ struct string {
 	unsigned bytes_left, slow_left; /* of this call's work */
 };
 
+/* So the upper halves are gone also when the count is zero, or when the first element faults. */
+static void string_cut(struct soft_vcpu *v, unsigned reg)
+{
+	v->s.gpr[reg] &= 0xffffffffu;
+}
+
 static void string_begin(struct string *s, struct soft_vcpu *v, const struct x86_insn *in)
 {
+	if (in->rep && in->addr_bytes == 4 && soft_intel(v->soft)) {
+		string_cut(v, X86_RCX);
+		if (in->op == X86_OP_MOVS)
+			string_cut(v, X86_RSI);
+		if (in->op == X86_OP_MOVS || in->op == X86_OP_STOS)
+			string_cut(v, X86_RDI);
+	}
 	s->v = v;
 	s->in = in;
 	s->size = in->opnd_bytes;
@@ -312,7 +329,7 @@ void soft_op_lods(struct soft_vcpu *v, const struct x86_insn *in)
 /* Flags after a comparison that more may follow. */
 static void string_compared(const struct string *s, uint64_t flags)
 {
-	if (s->v->soft->cpuid.vendor != CPUID_VENDOR_INTEL)
+	if (!soft_intel(s->v->soft))
 		s->v->s.rflags = flags;
 }
 
@@ -375,29 +392,37 @@ static uint64_t cmps_chunk(struct string *s, uint64_t la_src, uint64_t la_dst, u
 				b);
 }
 
+/* Linear address of CMPS's operand i: 0 that of RSI, 1 that of RDI. */
+static uint64_t cmps_linear(const struct string *s, unsigned i)
+{
+	return string_linear(s, i ? X86_ES : s->in->seg, string_off(s, i ? X86_RDI : X86_RSI),
+			     SOFT_READ);
+}
+
 void soft_op_cmps(struct soft_vcpu *v, const struct x86_insn *in)
 {
+	unsigned first = soft_intel(v->soft) ? 1 : 0; /* whose fault comes when both do */
 	uint64_t flags = v->s.rflags;
 	struct string s;
 	bool more = true;
 
 	for (string_begin(&s, v, in); more && string_go(&s);) {
-		uint64_t la_src = string_linear(&s, in->seg, string_off(&s, X86_RSI), SOFT_READ);
-		uint64_t la_dst, a = 0, b = 0, n = 0;
+		uint64_t la[2], value[2] = {0, 0}, n = 0;
 
-		if (string_chunks(&s) && !string_crosses(&s, la_src)) {
-			soft_ptr(v, la_src, s.size, SOFT_READ);
-			la_dst = string_linear(&s, X86_ES, string_off(&s, X86_RDI), SOFT_READ);
-			n = cmps_chunk(&s, la_src, la_dst, &a, &b);
+		la[first] = cmps_linear(&s, first);
+		if (string_chunks(&s) && !string_crosses(&s, la[first])) {
+			soft_ptr(v, la[first], s.size, SOFT_READ);
+			la[!first] = cmps_linear(&s, !first);
+			n = cmps_chunk(&s, la[0], la[1], &value[0], &value[1]);
 		}
 		if (n == 0) {
-			a = soft_read(v, la_src, s.size);
-			la_dst = string_linear(&s, X86_ES, string_off(&s, X86_RDI), SOFT_READ);
-			b = soft_read(v, la_dst, s.size);
+			value[first] = soft_read(v, la[first], s.size);
+			la[!first] = cmps_linear(&s, !first);
+			value[!first] = soft_read(v, la[!first], s.size);
 		}
-		host_sub(a, b, 0, s.size, &flags);
+		host_sub(value[0], value[1], 0, s.size, &flags);
 		string_compared(&s, flags);
-		more = string_repeats(&s, a == b);
+		more = string_repeats(&s, value[0] == value[1]);
 		string_advance(&s, X86_RSI, n ? n : 1);
 		string_advance(&s, X86_RDI, n ? n : 1);
 		if (n)

@@ -199,12 +199,18 @@ static void stack_move(struct sys_stack *st, uint64_t sp)
 	st->sp = st->mask == 0xffff ? (st->sp & ~UINT64_C(0xffff)) | (sp & 0xffff) : sp & st->mask;
 }
 
-void sys_stack_push(struct soft_vcpu *v, struct sys_stack *st, uint64_t value, unsigned size)
+void sys_stack_push_low(struct soft_vcpu *v, struct sys_stack *st, uint64_t value, unsigned size,
+			unsigned slot)
 {
-	uint64_t sp = (st->sp - size) & st->mask;
+	uint64_t sp = (st->sp - slot) & st->mask;
 
 	mmu_write(v, st->kind, stack_linear(v, st, sp, size), sys_cut(value, size), size);
 	stack_move(st, sp);
+}
+
+void sys_stack_push(struct soft_vcpu *v, struct sys_stack *st, uint64_t value, unsigned size)
+{
+	sys_stack_push_low(v, st, value, size, size);
 }
 
 uint64_t sys_stack_pop(struct soft_vcpu *v, struct sys_stack *st, unsigned size)
@@ -292,10 +298,15 @@ static unsigned pushed_sreg(const struct x86_insn *in)
 
 void soft_op_sys_push_sreg(struct soft_vcpu *v, const struct x86_insn *in)
 {
+	uint16_t sel = v->s.seg[pushed_sreg(in)].sel;
 	struct sys_stack st;
 
 	sys_stack_current(v, &st, 0);
-	sys_stack_push(v, &st, v->s.seg[pushed_sreg(in)].sel, in->opnd_bytes);
+	/* Of a slot of 32 bits the upper half stays on Intel (SDM vol. 2, "PUSH"); one of 64 is written (seen on a Xeon). */
+	if (soft_intel(v->soft) && in->opnd_bytes == 4)
+		sys_stack_push_low(v, &st, sel, 2, 4);
+	else
+		sys_stack_push(v, &st, sel, in->opnd_bytes);
 	sys_stack_commit(v, &st);
 }
 

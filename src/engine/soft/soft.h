@@ -505,6 +505,13 @@ struct soft {
 	struct cpuid_table cpuid; /* filled by cpuid_build() when the engine is opened */
 };
 
+/* The guest is shown the host's vendor. What Intel's processors do differently goes by this; all others are taken to do
+ * what AMD's do. */
+static inline bool soft_intel(const struct soft *so)
+{
+	return so->cpuid.vendor == CPUID_VENDOR_INTEL;
+}
+
 /* After a store of C to guest memory, before a look at whether there is code: the look must not overtake the store, or
  * another vCPU that is just translating the old bytes would not be noticed. */
 static inline void soft_store_done(const struct soft *so)

@@ -106,6 +106,9 @@ struct sys_stack {
 /* The current stack. */
 void sys_stack_current(struct soft_vcpu *v, struct sys_stack *st, uint32_t error);
 void sys_stack_push(struct soft_vcpu *v, struct sys_stack *st, uint64_t value, unsigned size);
+/* Pushes a slot of which only the low `size` bytes are written. */
+void sys_stack_push_low(struct soft_vcpu *v, struct sys_stack *st, uint64_t value, unsigned size,
+			unsigned slot);
 uint64_t sys_stack_pop(struct soft_vcpu *v, struct sys_stack *st, unsigned size);
 static inline void sys_stack_commit(struct soft_vcpu *v, const struct sys_stack *st)
 {
