@@ -5,8 +5,8 @@
  *
  * Theory of operation. Prefixes, then the opcode picks a list of rows, ModRM (if the list has one) the row.
  * The row gives operand kinds and sizes; address bytes and immediates follow. Registers, sizes and flags are
- * then filled in. What depends on the vendor follows Intel: in 64-bit mode a near branch ignores 66, and a far
- * pointer in memory honours REX.W.
+ * then filled in. Where vendors differ and the choice is not made in x86_decode(), it is Intel's: in 64-bit mode a
+ * near branch ignores 66, and a far pointer in memory honours REX.W.
  *
  * The engine calls this while guest FPU state is live in the host's registers: no C library calls, and
  * loops that the compiler must not turn into one.
@@ -486,9 +486,10 @@ static void decode_flags(struct x86_insn *in, const struct decode_row *row)
 }
 
 enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, size_t n,
-				  enum x86_mode mode)
+				  enum x86_mode mode, enum cpuid_vendor vendor)
 {
 	struct cursor c = {.bytes = bytes, .end = n < X86_INSN_MAX ? (unsigned)n : X86_INSN_MAX};
+	bool intel = vendor == CPUID_VENDOR_INTEL;
 	unsigned pfx_bit;
 
 	decode_clear(in);
@@ -500,7 +501,8 @@ enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, siz
 						  decode_maps)[in->map][in->opcode];
 	if (row == NULL)
 		return finish(in, &c, X86_DECODE_UD);
-	if (decode_row_modrm(row)) {
+	/* UD0 and UD1: AMD looks at no ModRM byte (SDM vol. 2, "UD": #UD, where fetching it would have faulted). */
+	if (decode_row_modrm(row) && (intel || row->op != (uint8_t)X86_OP_UD)) {
 		in->has_modrm = true;
 		in->modrm = (uint8_t)take(&c, 1);
 		if (c.bad)
@@ -508,8 +510,8 @@ enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, siz
 	}
 	unsigned sel = prefix_of(in, &pfx_bit);
 	row = find_row(in, row, pfx_bit);
-	if (row != NULL && row->op == (uint8_t)X86_OP_PAUSE && (in->rex & 1))
-		row++; /* XCHG with R8: F3 counts for nothing (seen on Zen) */
+	if (row != NULL && row->op == (uint8_t)X86_OP_PAUSE && (in->rex & 1) && !intel)
+		row++; /* XCHG with R8: F3 counts for nothing (seen on Zen; a Xeon pauses) */
 	if (row == NULL)
 		return finish(in, &c, X86_DECODE_UD);
 
@@ -534,6 +536,10 @@ enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, siz
 	} else {
 		in->reg_acc = row->reg_acc;
 		in->rm_acc = row->rm_acc;
+	}
+	if (in->op == X86_OP_MOVSXD && in->opnd_bytes == 2 && intel) { /* AMD reads 32 bits */
+		in->rm_bytes = 2;
+		in->mem_bytes = in->has_mem ? 2 : 0;
 	}
 	if (row->low || row->acc) {
 		in->opreg = row->acc ? X86_RAX : (uint8_t)((in->opcode & 7) | (in->rex & 1 ? 8 : 0));

@@ -12,6 +12,7 @@
 #define LODGE_X86_DECODE_H
 
 #include "util/base.h"
+#include "x86/cpuid.h"
 #include "x86/ops.h"
 #include "x86/state.h"
 
@@ -139,8 +140,9 @@ static inline bool x86_is4(const struct x86_insn *in)
 	return in->vex && in->map == X86_MAP_0F3A && in->opcode >= 0x4a && in->opcode <= 0x4c;
 }
 
+/* Few bytes mean something else to one vendor's processors than to the other's; CPUID_VENDOR_OTHER is taken for AMD. */
 enum x86_decode_result x86_decode(struct x86_insn *in, const uint8_t *bytes, size_t n,
-				  enum x86_mode mode);
+				  enum x86_mode mode, enum cpuid_vendor vendor);
 
 /* For traces: "add" etc., lower case. */
 const char *x86_op_name(enum x86_op op);

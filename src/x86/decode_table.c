@@ -110,7 +110,7 @@ static const struct decode_row *const map_1[256] = {
 	[0x60] = ROWS(ROW(PUSHA, NO64, ATTR(STACK))),
 	[0x61] = ROWS(ROW(POPA, NO64, ATTR(STACK))),
 	[0x62] = ROWS(ROW(BOUND, NO64, G(V, R), .rm_acc = X86_ACC_R, MEM_ONLY, MEM(MEM_BOUND))),
-	/* MOVSXD of 16 bits reads 32, as on AMD. */
+	/* How many bits MOVSXD of 16 bits reads depends on the vendor: x86_decode(). */
 	[0x63] = ROWS(ROW(ARPL, NO64, E(W, RW), G(W, R), WRITES(X86_ZF)),
 		      ROW(MOVSXD, ONLY64, G(V, W), E(D, R), ATTR(NAT))),
 	[0x68] = ROWS(ROW(PUSH, IMM(Z), SIZE(D64), ATTR(STACK))),
@@ -142,7 +142,7 @@ static const struct decode_row *const map_1[256] = {
 	[0x8d] = ROWS(ROW(LEA, G(V, W), MEM_ONLY, ATTR(NAT | ANAME))),
 	[0x8e] = ROWS(ROW(MOV_TO_SREG, G(S, W), E(W, R), ATTR(END))),
 	[0x8f] = ROWS(ROW(POP, EXT(0), E(V, W), SIZE(D64), ATTR(STACK))),
-	/* 90 without REX.B is a NOP, F3 90 PAUSE: see decode.c. */
+	/* 90 without REX.B is a NOP, F3 90 PAUSE (with REX.B on Intel only): see decode.c. */
 	[0x90] = ROWS(ROW(PAUSE, PFX(PFX_F3), ATTR(NAT)), ROW(XCHG, LOW(RW), ATTR(NAT))),
 	[0x91] = ROWS(ROW(XCHG, LOW(RW), ATTR(NAT))), [0x92] = ROWS(ROW(XCHG, LOW(RW), ATTR(NAT))),
 	[0x93] = ROWS(ROW(XCHG, LOW(RW), ATTR(NAT))), [0x94] = ROWS(ROW(XCHG, LOW(RW), ATTR(NAT))),
@@ -436,8 +436,8 @@ static const struct decode_row *const map_0f[256] = {
 	[0xb6] = ROWS(ROW(MOVZX, G(V, W), E(B, R), ATTR(NAT))),
 	[0xb7] = ROWS(ROW(MOVZX, G(V, W), E(W, R), ATTR(NAT))),
 	[0xb8] = ROWS(ROW(POPCNT, PFX(PFX_F3), G(V, W), E(V, R), ATTR(NAT), WRITES(ALLF))),
-	/* UD1 and UD0: AMD looks at no ModRM byte. */
-	[0xb9] = ROWS(ROW(UD, ATTR(END), READS(ALLF))),
+	/* UD1 and UD0: x86_decode() knows whether there is a ModRM byte. Its operand is never accessed. */
+	[0xb9] = ROWS(ROW(UD, MODRM, ATTR(END | ANAME), READS(ALLF))),
 	[0xba] = ROWS(ROW(BT, EXT(4), E(V, R), IMM(B), ATTR(NAT), BT_F),
 		      ROW(BTS, EXT(5), E(V, RW), IMM(B), ATTR(NAT | LOCKABLE), BT_F),
 		      ROW(BTR, EXT(6), E(V, RW), IMM(B), ATTR(NAT | LOCKABLE), BT_F),
@@ -486,7 +486,7 @@ static const struct decode_row *const map_0f[256] = {
 	[0xf7] = ROWS(ROW(MASKMOV, PFX(PFX_NP), REG_ONLY, G(M, R), E(M, R), ATTR(X86_A_MMX), SIZE(Y)),
 		      ROW(MASKMOV, PFX(PFX_66), REG_ONLY, G(X, R), E(X, R), ATTR(X86_A_SSE), SIZE(Y))),
 	EACH3(0xf8, MMXSSE), EACH3(0xfb, MMXSSE), [0xfe] = MMXSSE,
-	[0xff] = ROWS(ROW(UD, ATTR(END), READS(ALLF))),
+	[0xff] = ROWS(ROW(UD, MODRM, ATTR(END | ANAME), READS(ALLF))),
 };
 
 const struct decode_row *const *const decode_maps[4] = {map_1, map_0f, decode_map_0f38, decode_map_0f3a};

@@ -83,6 +83,7 @@ struct diff_case {
 	bool compat;   /* 32-bit code */
 	bool block;    /* more than one instruction */
 	bool step;     /* RFLAGS.TF set */
+	bool fpu_lost; /* the FPU state is not compared after #GP */
 	uint8_t n_insns, n_ends;
 	struct diff_insn insn[DIFF_MAX_INSNS];
 	uint64_t end[DIFF_MAX_ENDS]; /* addresses of stubs */
@@ -144,6 +145,12 @@ extern unsigned diff_n_forms;
 void diff_forms_init(void);
 /* Why an operation is out of scope, or NULL. */
 const char *diff_skip_reason(enum x86_op op);
+/* As the host's processor does. */
+enum x86_decode_result diff_decode(struct x86_insn *in, const uint8_t *bytes, unsigned n,
+				   bool compat);
+/* Status flags that it leaves undefined; those of the frame of its fault. */
+uint16_t diff_undef(const struct x86_insn *in);
+uint16_t diff_fault_undef(const struct x86_insn *in);
 
 /* ---- diff_gen.c, diff_block.c ---- */
 
@@ -174,8 +181,6 @@ void diff_gen_put(struct diff_gen *g, uint64_t addr, const uint8_t *bytes, unsig
 void diff_gen_stub(struct diff_gen *g, uint64_t addr);
 uint64_t diff_gen_target(struct diff_gen *g, unsigned size);
 void diff_gen_regs(struct diff_gen *g, bool calm);
-uint16_t diff_gen_undef(const struct x86_insn *in);
-uint16_t diff_gen_fault_undef(const struct x86_insn *in);
 const struct diff_form *diff_gen_pick(struct diff_gen *g);
 bool diff_gen_block(struct diff_gen *g);
 
@@ -183,6 +188,7 @@ bool diff_gen_block(struct diff_gen *g);
 
 struct diff_native;
 bool diff_host_avx(void); /* and XSAVE */
+bool diff_host_intel(void);
 /* `slots` batches in shared memory. */
 struct diff_native *diff_native_create(unsigned slots);
 void diff_native_destroy(struct diff_native *n);

@@ -119,7 +119,6 @@ static bool point(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint3
 	unsigned at, mod, reg = (in->modrm >> 3) & 7, base, n = 0, old_tail;
 	uint8_t out[32];
 	enum x86_op op = in->op;
-	enum x86_mode mode = g->b->compat ? X86_MODE_32 : X86_MODE_64;
 
 	if (!in->has_modrm)
 		return false; /* absolute addresses: moffs */
@@ -166,8 +165,8 @@ static bool point(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uint3
 	if (n > X86_INSN_MAX)
 		return false;
 	memset(out + n, 0, 4);
-	if (x86_decode(in, out, n, mode) != X86_DECODE_OK || in->op != op || in->len != n ||
-	    in->base != base)
+	if (diff_decode(in, out, n, g->b->compat) != X86_DECODE_OK || in->op != op ||
+	    in->len != n || in->base != base)
 		return false;
 	memcpy(bytes, out, n);
 	return true;
@@ -239,7 +238,7 @@ bool diff_gen_block(struct diff_gen *g)
 		if (in->attr & X86_A_BRANCH) {
 			bl.target[bl.n] = (uint8_t)(bl.n + 1 + diff_rnd(&g->r, 4));
 		} else {
-			uint16_t u = diff_gen_undef(in);
+			uint16_t u = diff_undef(in);
 			bool skipped = false;
 
 			for (unsigned k = 0; k < bl.n; k++)
@@ -256,15 +255,14 @@ bool diff_gen_block(struct diff_gen *g)
 		return false;
 	if (loop) {
 		static const uint8_t dec[] = {0xff, 0xc9}, jnz[] = {0x0f, 0x85, 0, 0, 0, 0};
-		enum x86_mode mode = g->b->compat ? X86_MODE_32 : X86_MODE_64;
 
 		for (unsigned i = 0; i < bl.n; i++) /* branches that leave the block end the loop */
 			bl.target[i] = MIN(bl.target[i], (uint8_t)bl.n);
 		memcpy(bl.bytes[bl.n], dec, sizeof(dec));
-		x86_decode(&bl.in[bl.n++], dec, sizeof(dec), mode);
+		diff_decode(&bl.in[bl.n++], dec, sizeof(dec), g->b->compat);
 		undef[bl.n] = acc & ~(X86_STATUS_FLAGS & ~X86_CF);
 		memcpy(bl.bytes[bl.n], jnz, sizeof(jnz));
-		x86_decode(&bl.in[bl.n], jnz, sizeof(jnz), mode);
+		diff_decode(&bl.in[bl.n], jnz, sizeof(jnz), g->b->compat);
 		bl.target[bl.n++] = LOOP_BACK;
 		undef[bl.n] = undef[bl.n - 1];
 	}
@@ -301,7 +299,7 @@ bool diff_gen_block(struct diff_gen *g)
 						.len = bl.in[i].len,
 						.undef_in = undef[i],
 						.undef_out = undef[i + 1],
-						.fault_undef = diff_gen_fault_undef(&bl.in[i]),
+						.fault_undef = diff_fault_undef(&bl.in[i]),
 						.flags_write = bl.in[i].flags_may_write};
 		at += bl.in[i].len;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * diff_forms.c - the forms of the decode table, which of them the differential test covers, and why not the rest.
+ * diff_forms.c - the forms of the decode table, which of them the differential test covers, and why not the rest;
+ * what an instruction leaves undefined.
  *
  * Every form must either have been executed natively at least once or stand, by its operation, in the table
  * of reasons below; diff.c checks that at the end of a run.
@@ -104,4 +105,51 @@ static void add(void *ctx, const struct x86_form_info *f)
 void diff_forms_init(void)
 {
 	x86_forms(add, NULL);
+}
+
+enum x86_decode_result diff_decode(struct x86_insn *in, const uint8_t *bytes, unsigned n,
+				   bool compat)
+{
+	return x86_decode(in, bytes, n, compat ? X86_MODE_32 : X86_MODE_64,
+			  diff_host_intel() ? CPUID_VENDOR_INTEL : CPUID_VENDOR_AMD);
+}
+
+static unsigned opnd_bits(const struct x86_insn *in)
+{
+	return 8u * (in->rm_bytes ? in->rm_bytes : in->opnd_bytes);
+}
+
+/* The undefined flags of this very instruction: the decoder's, less what a fixed count makes certain. */
+uint16_t diff_undef(const struct x86_insn *in)
+{
+	uint16_t u = in->flags_undef;
+
+	switch (in->op) {
+	case X86_OP_SHL:
+	case X86_OP_SHR:
+	case X86_OP_SAR:
+		if (in->imm_bytes) {
+			unsigned n = (unsigned)in->imm &
+				     (in->opnd_bytes == 8 || in->rm_bytes == 8 ? 63 : 31);
+
+			if (n == 0)
+				u = 0;
+			else if (n == 1)
+				u &= (uint16_t) ~(X86_OF | X86_CF);
+			else if (n < opnd_bits(in))
+				u &= (uint16_t)~X86_CF;
+		}
+		break;
+	default: break;
+	}
+	return u;
+}
+
+/* A repeated comparison that faults half way: SDM vol. 2 (REP) says that the flags are as before the instruction, AMD
+ * processors leave those of the last comparison. */
+uint16_t diff_fault_undef(const struct x86_insn *in)
+{
+	return !diff_host_intel() && in->rep && (in->op == X86_OP_CMPS || in->op == X86_OP_SCAS) ?
+		       X86_STATUS_FLAGS :
+		       0;
 }

@@ -201,16 +201,14 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 		bytes[n + i] = (uint8_t)diff_rng_int(r);
 	if (f->has_modrm && diff_chance(r, 90))
 		bytes[n] = (uint8_t)diff_rng_u64(r); /* a SIB byte of any kind */
-	if (x86_decode(in, bytes, n + 14, compat ? X86_MODE_32 : X86_MODE_64) != X86_DECODE_OK)
+	if (diff_decode(in, bytes, n + 14, compat) != X86_DECODE_OK)
 		return false;
 	if (in->opreg != 0xff && (in->opreg & 7) == (f->opcode & 7) && diff_chance(r, 90)) {
 		/* a register in the opcode (or RAX that the opcode implies: then another one does not name it) */
 		unsigned k = diff_rnd(r, 8);
 
 		bytes[opc] = (uint8_t)((bytes[opc] & ~7) | k);
-		if (x86_decode(in, bytes, n + 14, compat ? X86_MODE_32 : X86_MODE_64) !=
-			    X86_DECODE_OK ||
-		    (in->opreg & 7) != k)
+		if (diff_decode(in, bytes, n + 14, compat) != X86_DECODE_OK || (in->opreg & 7) != k)
 			return false;
 	}
 	/* (a 66 row may be of the operand size, not a mandatory prefix) */
@@ -232,44 +230,6 @@ bool diff_gen_encode(struct diff_gen *g, const struct diff_form *f, struct x86_i
 		if (encode_once(g, f, in, bytes, calm))
 			return true;
 	return false;
-}
-
-static unsigned opnd_bits(const struct x86_insn *in)
-{
-	return 8u * (in->rm_bytes ? in->rm_bytes : in->opnd_bytes);
-}
-
-/* The undefined flags of this very instruction: the decoder's, less what a fixed count makes certain. */
-uint16_t diff_gen_undef(const struct x86_insn *in)
-{
-	uint16_t u = in->flags_undef;
-
-	switch (in->op) {
-	case X86_OP_SHL:
-	case X86_OP_SHR:
-	case X86_OP_SAR:
-		if (in->imm_bytes) {
-			unsigned n = (unsigned)in->imm &
-				     (in->opnd_bytes == 8 || in->rm_bytes == 8 ? 63 : 31);
-
-			if (n == 0)
-				u = 0;
-			else if (n == 1)
-				u &= (uint16_t) ~(X86_OF | X86_CF);
-			else if (n < opnd_bits(in))
-				u &= (uint16_t)~X86_CF;
-		}
-		break;
-	default: break;
-	}
-	return u;
-}
-
-/* A repeated comparison that faults half way: SDM vol. 2 (REP) says that the flags are as before the instruction, AMD
- * processors leave those of the last comparison. */
-uint16_t diff_gen_fault_undef(const struct x86_insn *in)
-{
-	return in->rep && (in->op == X86_OP_CMPS || in->op == X86_OP_SCAS) ? X86_STATUS_FLAGS : 0;
 }
 
 void diff_gen_regs(struct diff_gen *g, bool calm)
@@ -625,6 +585,11 @@ static void special(struct diff_gen *g, struct x86_insn *in, uint8_t *bytes, uin
 		if (in->op == X86_OP_XRSTOR) {
 			diff_rng_xsave(r, area);
 			poke(g, *target, area, sizeof(area));
+			/* A reserved bit of MXCSR, which Intel's processors find when some of the rest is loaded: what,
+			 * no manual says. */
+			g->c->fpu_lost = diff_host_intel() &&
+					 (area[X86_FX_XSTATE_BV + 15] & 0x80) &&
+					 ((area[26] | area[27]) != 0);
 			break;
 		}
 		g->c->ptr_addr = (uint32_t)*target + 6;
@@ -752,8 +717,8 @@ static bool gen_single(struct diff_gen *g)
 	c->n_insns = 1;
 	c->insn[0] = (struct diff_insn){.rip = rip,
 					.len = in.len,
-					.undef_out = diff_gen_undef(&in),
-					.fault_undef = diff_gen_fault_undef(&in),
+					.undef_out = diff_undef(&in),
+					.fault_undef = diff_fault_undef(&in),
 					.flags_write = in.flags_may_write};
 	return true;
 }

@@ -168,6 +168,11 @@ bool diff_host_avx(void)
 	return __builtin_cpu_supports("avx");
 }
 
+bool diff_host_intel(void)
+{
+	return __builtin_cpu_is("intel");
+}
+
 struct slot {
 	sem_t go, done;
 	unsigned at; /* case being run */

@@ -22,6 +22,7 @@
 struct trial {
 	const uint8_t *bytes;
 	unsigned mode;
+	enum cpuid_vendor vendor;
 	ZydisDecodedInstruction z;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
 	bool z_ok;
@@ -129,7 +130,7 @@ static bool any_of(const char *name, const char *list)
 	return false;
 }
 
-/* F3 90 with REX.B: Zydis says PAUSE, processors exchange EAX and R8D. */
+/* F3 90 with REX.B: Zydis says PAUSE, processors of AMD exchange EAX and R8D. */
 static bool pause_r8(const struct trial *t)
 {
 	return t->in.op == X86_OP_XCHG && t->z.mnemonic == ZYDIS_MNEMONIC_PAUSE && (t->in.rex & 1);
@@ -352,6 +353,8 @@ static void check_memory(const struct trial *t, const ZydisDecodedOperand *o)
 		if (access_of(o) != in->rm_acc)
 			complain(t, "memory access %u, not %u", access_of(o), in->rm_acc);
 	}
+	if (in->op == X86_OP_MOVSXD && in->opnd_bytes == 2 && t->vendor == CPUID_VENDOR_INTEL)
+		size = 2; /* (Zydis has AMD's 32 bits) */
 	if (size != in->mem_bytes)
 		complain(t, "memory %u bytes, not %u", in->mem_bytes, size);
 }
@@ -522,8 +525,11 @@ static void compare(struct trial *t)
 	bool reg_0f0d = t->z_ok && t->z.opcode_map == ZYDIS_OPCODE_MAP_0F && t->z.opcode == 0x0d &&
 			t->z.raw.modrm.mod == 3; /* #UD on AMD */
 
-	if (t->r == X86_DECODE_OK && in->op == X86_OP_UD)
-		return; /* a fault either way; UD0 and UD1 have no ModRM here, as on AMD */
+	if (t->r == X86_DECODE_OK && in->op == X86_OP_UD) { /* a fault either way */
+		if (t->vendor == CPUID_VENDOR_INTEL && t->z_ok && in->len != t->z.length)
+			complain(t, "length, not %u", t->z.length);
+		return;
+	}
 	if (!t->z_ok || out_of_scope(&t->z) || reg_0f0d) {
 		if (t->r == X86_DECODE_OK)
 			complain(t, "decoded, but should not be");
@@ -579,11 +585,13 @@ static void run_mode(unsigned mode)
 	compared = 0;
 	for (uint64_t i = 0; i < n; i++) {
 		uint8_t bytes[32];
-		struct trial t = {.bytes = bytes, .mode = mode};
+		struct trial t = {.bytes = bytes,
+				  .mode = mode,
+				  .vendor = i % 2 ? CPUID_VENDOR_INTEL : CPUID_VENDOR_AMD};
 
 		generate(bytes);
 		t.z_ok = ZYAN_SUCCESS(ZydisDecoderDecodeFull(&zd, bytes, X86_INSN_MAX, &t.z, t.op));
-		t.r = x86_decode(&t.in, bytes, sizeof(bytes), (enum x86_mode)mode);
+		t.r = x86_decode(&t.in, bytes, sizeof(bytes), (enum x86_mode)mode, t.vendor);
 		compare(&t);
 	}
 	assert_int_equal(failures, 0);
@@ -619,19 +627,26 @@ static void test_truncated(void **st)
 		uint8_t bytes[32];
 		struct x86_insn whole, part;
 		enum x86_mode mode = (enum x86_mode)(rng() % 3);
+		enum cpuid_vendor vendor = rng() % 2 ? CPUID_VENDOR_INTEL : CPUID_VENDOR_AMD;
 
 		generate(bytes);
-		if (x86_decode(&whole, bytes, sizeof(bytes), mode) != X86_DECODE_OK)
+		if (x86_decode(&whole, bytes, sizeof(bytes), mode, vendor) != X86_DECODE_OK)
 			continue;
 		unsigned n = (unsigned)(rng() % whole.len);
 		uint8_t *exact =
 			malloc(n + 1u); /* a checker of memory accesses sees a read beyond n */
 		memcpy(exact + 1, bytes, n);
-		assert_int_equal(x86_decode(&part, exact + 1, n, mode), X86_DECODE_TRUNCATED);
+		assert_int_equal(x86_decode(&part, exact + 1, n, mode, vendor),
+				 X86_DECODE_TRUNCATED);
 		free(exact);
-		assert_int_equal(x86_decode(&part, bytes, whole.len, mode), X86_DECODE_OK);
+		assert_int_equal(x86_decode(&part, bytes, whole.len, mode, vendor), X86_DECODE_OK);
 		assert_memory_equal(&part, &whole, sizeof(part));
 	}
+}
+
+static enum x86_decode_result decode64(struct x86_insn *in, const uint8_t *bytes, size_t n)
+{
+	return x86_decode(in, bytes, n, X86_MODE_64, CPUID_VENDOR_AMD);
 }
 
 static void test_too_long(void **st)
@@ -641,19 +656,60 @@ static void test_too_long(void **st)
 
 	(void)st;
 	memset(bytes, 0x66, sizeof(bytes));
-	assert_int_equal(x86_decode(&in, bytes, sizeof(bytes), X86_MODE_64), X86_DECODE_TOO_LONG);
-	assert_int_equal(x86_decode(&in, bytes, 15, X86_MODE_64), X86_DECODE_TOO_LONG);
-	assert_int_equal(x86_decode(&in, bytes, 14, X86_MODE_64), X86_DECODE_TRUNCATED);
+	assert_int_equal(decode64(&in, bytes, sizeof(bytes)), X86_DECODE_TOO_LONG);
+	assert_int_equal(decode64(&in, bytes, 15), X86_DECODE_TOO_LONG);
+	assert_int_equal(decode64(&in, bytes, 14), X86_DECODE_TRUNCATED);
 	bytes[14] = 0x90;
-	assert_int_equal(x86_decode(&in, bytes, sizeof(bytes), X86_MODE_64), X86_DECODE_OK);
+	assert_int_equal(decode64(&in, bytes, sizeof(bytes)), X86_DECODE_OK);
 	assert_int_equal(in.len, 15);
 	bytes[13] = 0xb0;
 	bytes[14] = 1;
-	assert_int_equal(x86_decode(&in, bytes, sizeof(bytes), X86_MODE_64), X86_DECODE_OK);
+	assert_int_equal(decode64(&in, bytes, sizeof(bytes)), X86_DECODE_OK);
 	bytes[13] = 0x66;
 	bytes[14] = 0xb0;
-	assert_int_equal(x86_decode(&in, bytes, sizeof(bytes), X86_MODE_64), X86_DECODE_TOO_LONG);
-	assert_int_equal(x86_decode(&in, bytes, 0, X86_MODE_64), X86_DECODE_TRUNCATED);
+	assert_int_equal(decode64(&in, bytes, sizeof(bytes)), X86_DECODE_TOO_LONG);
+	assert_int_equal(decode64(&in, bytes, 0), X86_DECODE_TRUNCATED);
+}
+
+/* The bytes that mean one thing on Intel's processors and another on AMD's. */
+static void test_vendors(void **st)
+{
+	static const struct {
+		uint8_t bytes[8];
+		struct {
+			enum x86_op op;
+			uint8_t len, mem_bytes;
+		} intel, amd;
+	} row[] = {
+		/* UD1 eax, [rax + rcx * 4 + 1]; UD0 eax, eax */
+		{{0x0f, 0xb9, 0x44, 0x88, 1}, {X86_OP_UD, 5, 0}, {X86_OP_UD, 2, 0}},
+		{{0x0f, 0xff, 0xc0}, {X86_OP_UD, 3, 0}, {X86_OP_UD, 2, 0}},
+		{{0x0f, 0x0b}, {X86_OP_UD, 2, 0}, {X86_OP_UD, 2, 0}},
+		/* F3 with REX.B before 90 */
+		{{0xf3, 0x41, 0x90}, {X86_OP_PAUSE, 3, 0}, {X86_OP_XCHG, 3, 0}},
+		{{0x41, 0x90}, {X86_OP_XCHG, 2, 0}, {X86_OP_XCHG, 2, 0}},
+		{{0xf3, 0x90}, {X86_OP_PAUSE, 2, 0}, {X86_OP_PAUSE, 2, 0}},
+		/* MOVSXD ax, [rax]; eax, [rax]; rax, [rax] */
+		{{0x66, 0x63, 0x00}, {X86_OP_MOVSXD, 3, 2}, {X86_OP_MOVSXD, 3, 4}},
+		{{0x63, 0x00}, {X86_OP_MOVSXD, 2, 4}, {X86_OP_MOVSXD, 2, 4}},
+		{{0x66, 0x48, 0x63, 0x00}, {X86_OP_MOVSXD, 4, 4}, {X86_OP_MOVSXD, 4, 4}},
+	};
+
+	(void)st;
+	for (unsigned i = 0; i < ARRAY_SIZE(row); i++) {
+		struct x86_insn in;
+
+		assert_int_equal(x86_decode(&in, row[i].bytes, sizeof(row[i].bytes), X86_MODE_64,
+					    CPUID_VENDOR_INTEL),
+				 X86_DECODE_OK);
+		assert_int_equal(in.op, row[i].intel.op);
+		assert_int_equal(in.len, row[i].intel.len);
+		assert_int_equal(in.mem_bytes, row[i].intel.mem_bytes);
+		assert_int_equal(decode64(&in, row[i].bytes, sizeof(row[i].bytes)), X86_DECODE_OK);
+		assert_int_equal(in.op, row[i].amd.op);
+		assert_int_equal(in.len, row[i].amd.len);
+		assert_int_equal(in.mem_bytes, row[i].amd.mem_bytes);
+	}
 }
 
 /* Shifts whose effect on flags follows from the immediate. */
@@ -689,8 +745,7 @@ static void test_shift_flags(void **st)
 	for (unsigned i = 0; i < ARRAY_SIZE(row); i++) {
 		struct x86_insn in;
 
-		assert_int_equal(x86_decode(&in, row[i].bytes, row[i].len, X86_MODE_64),
-				 X86_DECODE_OK);
+		assert_int_equal(decode64(&in, row[i].bytes, row[i].len), X86_DECODE_OK);
 		assert_int_equal(in.flags_write, row[i].write);
 		assert_int_equal(in.flags_may_write, row[i].may);
 		assert_int_equal(in.flags_undef, row[i].undef);
@@ -722,10 +777,10 @@ static void test_forms(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_64),	 cmocka_unit_test(test_32),
-		cmocka_unit_test(test_16),	 cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_too_long), cmocka_unit_test(test_shift_flags),
-		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_64),	    cmocka_unit_test(test_32),
+		cmocka_unit_test(test_16),	    cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_too_long),    cmocka_unit_test(test_vendors),
+		cmocka_unit_test(test_shift_flags), cmocka_unit_test(test_forms),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,9 +24,10 @@ static uint64_t rnd(void)
 }
 
 /* One random valid instruction; mostly ones that run inside of blocks. Returns its length. */
-static unsigned random_insn(uint8_t *p, enum x86_mode mode)
+static unsigned random_insn(const struct soft_vcpu *v, uint8_t *p)
 {
 	static const uint8_t prefixes[] = {0x66, 0xf2, 0xf3, 0xf0, 0x64, 0x65, 0x67};
+	bool mode64 = v->mode == X86_MODE_64;
 	struct x86_insn in;
 
 	for (;;) {
@@ -36,11 +37,11 @@ static unsigned random_insn(uint8_t *p, enum x86_mode mode)
 			p[i] = (uint8_t)rnd();
 		if (rnd() % 3 == 0)
 			p[n++] = prefixes[rnd() % sizeof(prefixes)];
-		if (mode == X86_MODE_64 && rnd() % 2)
+		if (mode64 && rnd() % 2)
 			p[n++] = 0x40 | (rnd() & 15);
 		if (rnd() % 4 == 0) { /* VEX; outside of 64-bit mode the next two bits must be set */
 			p[n] = rnd() % 2 ? 0xc4 : 0xc5;
-			p[n + 1] |= mode == X86_MODE_64 ? 0 : 0xc0;
+			p[n + 1] |= mode64 ? 0 : 0xc0;
 			if (p[n] == 0xc4)
 				p[n + 1] = (uint8_t)((p[n + 1] & 0xe0) | (1 + rnd() % 3));
 		} else if (rnd() % 2) {
@@ -48,7 +49,7 @@ static unsigned random_insn(uint8_t *p, enum x86_mode mode)
 			if (rnd() % 4 == 0)
 				p[n++] = rnd() % 2 ? 0x38 : 0x3a;
 		}
-		if (x86_decode(&in, p, X86_INSN_MAX, mode) != X86_DECODE_OK)
+		if (soft_decode(v, &in, p, X86_INSN_MAX) != X86_DECODE_OK)
 			continue;
 		if ((in.attr & (X86_A_END | X86_A_BRANCH)) && rnd() % 8)
 			continue;
@@ -180,7 +181,7 @@ static void test_translated(void **state)
 		random_mode(f);
 		v->soft->cache->host_bmi2 = done & 1 && __builtin_cpu_supports("bmi2");
 		while (n < 4096)
-			n += random_insn(page + n, (enum x86_mode)v->mode);
+			n += random_insn(v, page + n);
 		assert_int_equal(gmem_write(f->mem, CODE, page, 4096), 0);
 		for (v->s.rip = CODE; v->s.rip < CODE + 4096 && left--;) {
 			b = soft_tr_block(v, soft_tr_key(v) | (left & 1 ? SOFT_KEY_PLAIN : 0));

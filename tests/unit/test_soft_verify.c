@@ -125,7 +125,7 @@ static void test_instructions(void **state)
 		INSN("\x67\x8d\x00", "address size prefix"),
 		OTHER("\x0f\x01\xef", "wrpkru", "no instruction"),
 		OTHER("\xc7\xf8\x00\x00\x00\x00", "xbegin", "no instruction"),
-		OTHER("\x0f\xff", "ud0", "no"), OTHER("\x06", "push es", "no instruction"),
+		OTHER("\x0f\xff\xc0", "ud0", "no"), OTHER("\x06", "push es", "no instruction"),
 		SP("\x48\x89\xc4", "mov rsp, rax"), SP("\x48\x89\xe0", "mov rax, rsp"),
 		SP("\x48\x83\xc4\x08", "add rsp, 8"), SP("\x48\x94", "xchg rsp, rax"),
 		SP("\x0f\xcc", "bswap esp"), SP("\x48\x8d\x64\x24\x08", "lea rsp"),

@@ -81,6 +81,7 @@ int soft_cache_create(struct soft *so, size_t size, struct err *e)
 	so->cache = c;
 	pthread_mutex_init(&c->lock, NULL);
 	c->host_bmi2 = has_bmi2();
+	c->host_vendor = so->cpuid.vendor;
 	c->memfd = -1;
 
 	int r = map_code(c, size, e);

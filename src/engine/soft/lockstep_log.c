@@ -145,7 +145,7 @@ static bool decode_code(struct soft_vcpu *v, uint64_t va, struct x86_insn *in)
 		soft_copy_code(buf + n, x->host, pos, part);
 		n += part;
 	}
-	return n && x86_decode(in, buf, n, (enum x86_mode)v->mode) == X86_DECODE_OK;
+	return n && soft_decode(v, in, buf, n) == X86_DECODE_OK;
 }
 
 /* Can the flags be seen by more than what the decode table says that it reads? */

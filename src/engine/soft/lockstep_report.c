@@ -226,8 +226,7 @@ static void code(struct soft_vcpu *v, uint64_t va, unsigned bytes)
 		struct x86_insn in;
 
 		if (!x || !x->host ||
-		    x86_decode(&in, x->host + off, 4096 - off, (enum x86_mode)v->mode) !=
-			    X86_DECODE_OK)
+		    soft_decode(v, &in, x->host + off, 4096 - off) != X86_DECODE_OK)
 			return;
 		for (unsigned i = 0; i < in.len; i++)
 			(void)snprintf(hex + 3 * i, 4, "%02x ", x->host[off + i]);

@@ -512,6 +512,12 @@ static inline bool soft_intel(const struct soft *so)
 	return so->cpuid.vendor == CPUID_VENDOR_INTEL;
 }
 
+static inline enum x86_decode_result soft_decode(const struct soft_vcpu *v, struct x86_insn *in,
+						 const uint8_t *bytes, size_t n)
+{
+	return x86_decode(in, bytes, n, (enum x86_mode)v->mode, v->soft->cpuid.vendor);
+}
+
 /* After a store of C to guest memory, before a look at whether there is code: the look must not overtake the store, or
  * another vCPU that is just translating the old bytes would not be noticed. */
 static inline void soft_store_done(const struct soft *so)

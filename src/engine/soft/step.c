@@ -74,14 +74,14 @@ static void fetch_and_decode(struct soft_vcpu *v, uint64_t la)
 
 	if (bytes && got >= X86_INSN_MAX) {
 		soft_copy(buf, bytes, X86_INSN_MAX); /* once: another vCPU may be writing */
-		r = x86_decode(&v->insn, buf, X86_INSN_MAX, (enum x86_mode)v->mode);
+		r = soft_decode(v, &v->insn, buf, X86_INSN_MAX);
 	} else {
 		/* Near the end of the page: the second page is touched only if the instruction needs it. */
 		got = MIN(got, (unsigned)X86_INSN_MAX);
 		for (;;) {
 			unsigned n = soft_fetch(v, la, buf, got);
 
-			r = x86_decode(&v->insn, buf, n, (enum x86_mode)v->mode);
+			r = soft_decode(v, &v->insn, buf, n);
 			if (r != X86_DECODE_TRUNCATED || got >= X86_INSN_MAX)
 				break;
 			got++;

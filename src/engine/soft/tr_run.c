@@ -578,8 +578,7 @@ bool soft_tr_block_ends_at_once(struct soft_vcpu *v, const struct soft_block *b)
 	unsigned pos = b->va & 0xfff;
 	struct x86_insn in;
 
-	return !x || !x->host ||
-	       x86_decode(&in, x->host + pos, 4096 - pos, (enum x86_mode)v->mode) != X86_DECODE_OK ||
+	return !x || !x->host || soft_decode(v, &in, x->host + pos, 4096 - pos) != X86_DECODE_OK ||
 	       (in.attr & X86_A_END);
 }
 

@@ -30,7 +30,7 @@ static enum x86_decode_result decode_at(const struct tr *t, unsigned pos, struct
 	unsigned n = MIN(4096 - pos, X86_INSN_MAX);
 
 	soft_copy_code(buf, t->page, pos, n);
-	return x86_decode(in, buf, n, t->mode);
+	return x86_decode(in, buf, n, t->mode, t->so->cpuid.vendor);
 }
 
 static unsigned live_before(const struct tr *t, const struct x86_insn *in, unsigned after)
@@ -83,7 +83,7 @@ static void decode_crossing(struct tr *t, unsigned pos)
 		return;
 	soft_copy_code(buf, t->page, pos, first);
 	soft_copy_code(buf + first, x->host, 0, X86_INSN_MAX - first);
-	if (x86_decode(&t->insn[0], buf, sizeof(buf), t->mode) != X86_DECODE_OK)
+	if (x86_decode(&t->insn[0], buf, sizeof(buf), t->mode, t->so->cpuid.vendor) != X86_DECODE_OK)
 		return;
 	b->page[1].granules = soft_granules(0, t->insn[0].len - first);
 	b->n_pages = 2;

@@ -282,7 +282,8 @@ struct soft_cache {
 	size_t thunks;		/* where the thunk areas begin, SOFT_THUNK_SIZE for each vCPU */
 	struct soft_stubs stub;
 	bool host_bmi2;
-	struct tr tr; /* the block under translation */
+	enum cpuid_vendor host_vendor; /* whose instructions the code is */
+	struct tr tr;		       /* the block under translation */
 	struct soft_block *hash[SOFT_HASH_SIZE];
 	struct soft_block **block; /* by index, in order of code address */
 	uint32_t n_blocks;

@@ -113,7 +113,8 @@ bool soft_walk_next(struct soft_walk *w)
 		if ((size_t)(w->end - w->p) < w->len)
 			return false;
 	} else {
-		if (x86_decode(&w->in, w->p, (size_t)(w->end - w->p), X86_MODE_64) != X86_DECODE_OK)
+		if (x86_decode(&w->in, w->p, (size_t)(w->end - w->p), X86_MODE_64,
+			       w->c->host_vendor) != X86_DECODE_OK)
 			return false;
 		w->len = w->in.len;
 	}
