@@ -19,9 +19,10 @@ debian_first() { # PATH -> the same folders
 	echo "${first#:}$then"
 }
 PATH=$(debian_first "$PATH")
-export PATH
+HOME=${HOME:-~} # without one in the environment: as the list of users has it
+export PATH HOME
 
-cache=${LODGE_CACHE:-${XDG_CACHE_HOME:-${HOME:-~}/.cache}/lodge}
+cache=${LODGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lodge}
 build_release=$top/build/release
 
 # What a build needs, and what the tests and comparisons need on top of it.
