@@ -41,6 +41,10 @@
 #define DIFF_LINE 64u
 #define DIFF_LINES (DIFF_DATA_SIZE / DIFF_LINE)
 
+/* The real side's trampoline and its context (diff_native.c): pages that the guest does not have. */
+#define DIFF_OWN 0x40000000u
+#define DIFF_OWN_SIZE 0x11000u
+
 #define DIFF_MAX_INSNS 34u
 #define DIFF_MAX_ENDS 8u
 #define DIFF_NO_VECTOR 0xffu
