@@ -14,9 +14,10 @@
  * what a constant shift count makes certain); RF in a fault's frame; FPU instruction and data pointers and
  * last opcode (FIP, FDP, FOP), in the state and in images that an instruction stores; reserved bytes of the
  * FXSAVE image; status flags when a REP CMPS or SCAS faults half way (but on Intel); which byte of an FPU
- * image CR2 names, or which byte of a VMASKMOV's elements in the page. In translate mode also the status flags of a
- * fault's frame that this or a later instruction of the block overwrites (docs: the translator does not keep dead
- * flags).
+ * image CR2 names, or which byte of a VMASKMOV's elements in the page; what an x87 store of 10 bytes has written of
+ * its operand when it faults (it may be made in pieces: SDM vol. 3, "Guaranteed Atomic Operations"). In
+ * translate mode also the status flags of a fault's frame that this or a later instruction of the block overwrites
+ * (docs: the translator does not keep dead flags).
  */
 #include <errno.h>
 #include <getopt.h>
@@ -116,12 +117,15 @@ static int complain(char *buf, size_t size, const char *what, uint64_t native, u
 			(unsigned long long)native, (unsigned long long)soft);
 }
 
-static bool line_differs(const struct diff_case *c, unsigned no, const uint8_t *a, const uint8_t *b)
+/* `fault`: the page that a page fault named, else 0. */
+static bool line_differs(const struct diff_case *c, unsigned no, const uint8_t *a, const uint8_t *b,
+			 uint64_t fault)
 {
 	for (unsigned i = 0; i < DIFF_LINE; i++) {
 		uint32_t addr = DIFF_D0 + no * DIFF_LINE + i;
 
-		if (a[i] != b[i] && !(c->ptr_len && addr - c->ptr_addr < c->ptr_len))
+		if (a[i] != b[i] && !(c->ptr_len && addr - c->ptr_addr < c->ptr_len) &&
+		    !(c->pieces && fault - addr <= 9))
 			return true;
 	}
 	return false;
@@ -217,11 +221,12 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 		SAY(name, x, y);
 		i = at + 7;
 	}
+	m = nat->vector == X86_EXC_PF ? nat->cr2 & ~UINT64_C(0xfff) : 0;
 	for (unsigned i = 0; i < nat->n_lines + soft->n_lines; i++) {
 		unsigned no = i < nat->n_lines ? nat->line_no[i] : soft->line_no[i - nat->n_lines];
 		const uint8_t *x = find_line(b, nat, no), *y = find_line(b, soft, no);
 
-		if (line_differs(c, no, x, y)) {
+		if (line_differs(c, no, x, y, m)) {
 			for (unsigned k = 0; k < DIFF_LINE; k += 8) {
 				uint64_t p, q;
 

@@ -88,6 +88,7 @@ struct diff_case {
 	bool block;    /* more than one instruction */
 	bool step;     /* RFLAGS.TF set */
 	bool fpu_lost; /* the FPU state is not compared after #GP */
+	bool pieces;   /* its 10 bytes may be stored in two pieces */
 	uint8_t n_insns, n_ends;
 	struct diff_insn insn[DIFF_MAX_INSNS];
 	uint64_t end[DIFF_MAX_ENDS]; /* addresses of stubs */

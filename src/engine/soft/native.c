@@ -186,6 +186,85 @@ static bool waits(const struct x86_insn *in)
 		 (in->opcode == 0xd9 || in->opcode == 0xdd) && (in->modrm >> 3 & 7) == 7);
 }
 
+/* The host runs it, on operand. A fault that the host raises is raised here; what it left in MXCSR stays. */
+static void run(struct soft_vcpu *v, const struct x86_insn *in, const uint8_t *operand)
+{
+	uint8_t *code;
+
+	v->tr.flags_slot = soft_slot_of_flags(v->s.rflags);
+	soft_fp_load(v);
+	v->tr.native_trap = 0;
+	code = thunk(v, in, operand);
+	((void (*)(struct soft_vcpu *, const void *))(uintptr_t)v->soft->cache->stub.enter)(v, code);
+	if (v->tr.native_trap)
+		raise_host_trap(v, v->tr.native_trap - 1);
+}
+
+static uint16_t fpu_status(void)
+{
+	uint16_t fsw;
+
+	__asm__ volatile("fnstsw %0" : "=am"(fsw));
+	return fsw;
+}
+
+/* TOP becomes 0; the registers, their tags and C1 stay as they are (FINCSTP would clear C1). */
+static void clear_top(struct soft_vcpu *v)
+{
+	uint8_t old[128], *fx = v->s.fx;
+	unsigned top;
+
+	soft_fp_load(v);
+	top = fpu_status() >> 11 & 7;
+	if (!top)
+		return;
+	soft_fp_save(v); /* the image has ST(i), not registers by their number */
+	soft_copy(old, fx + 32, sizeof(old));
+	for (unsigned i = 0; i < 8; i++)
+		soft_copy(fx + 32 + 16 * i, old + 16 * ((i - top) & 7), 16);
+	fx[3] &= 0xc7;
+}
+
+/*
+ * FST and its kin, where an unmasked exception keeps them from storing (SDM vol. 1 §8.5: invalid operation, overflow,
+ * underflow). True: done. False: nothing has happened.
+ */
+static bool stores_nothing(struct soft_vcpu *v, const struct x86_insn *in)
+{
+	const unsigned ie_oe_ue = 0x19;
+	uint16_t fcw;
+
+	soft_fp_load(v);
+	__asm__ volatile("fnstcw %0" : "=m"(fcw));
+	if (!(~fcw & ie_oe_ue))
+		return false;
+	soft_fp_save(v);
+	run(v, in, v->tr.bounce);
+	if (fpu_status() & ~fcw & ie_oe_ue) /* a new one: none was pending */
+		return true;
+	v->fp_live = false; /* back to what was saved */
+	soft_fp_load(v);
+	return false;
+}
+
+/*
+ * What Intel's processors do with a store before they look at where it goes: the handler of its fault finds TOP changed
+ * (MMX) or flags in MXCSR (VCVTPS2PH), or there is no fault, as nothing would have been stored (x87). AMD's look first.
+ * True: the instruction is done.
+ */
+static bool before_store(struct soft_vcpu *v, const struct x86_insn *in)
+{
+	if (v->soft->cpuid.vendor != CPUID_VENDOR_INTEL || in->op != X86_OP_FP)
+		return false;
+	if (in->attr & X86_A_MMX)
+		clear_top(v);
+	else if (in->attr & X86_A_X87)
+		return waits(in) && stores_nothing(v, in);
+	else if (in->vex && in->map == X86_MAP_0F3A && in->opcode == 0x1d)
+		run(v, in, v->tr.bounce); /* again on the operand, which changes nothing more */
+	return false;
+}
+
 /* MASKMOVQ, MASKMOVDQU: bytes of reg whose mask byte in rm has its top bit go to DS:rDI. */
 static void maskmov(struct soft_vcpu *v, const struct x86_insn *in)
 {
@@ -240,6 +319,8 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 
 	if (mem && waits(in) && fpu_error_pending(v))
 		soft_raise(v, X86_EXC_MF);
+	if (mem && write && before_store(v, in))
+		return;
 	if (mem) {
 		uint64_t ea = soft_ea(v, in);
 		bool based = v->mode != X86_MODE_64 || in->seg == X86_FS || in->seg == X86_GS;
@@ -260,15 +341,7 @@ void soft_op_native(struct soft_vcpu *v, const struct x86_insn *in)
 		soft_fp_save(v);
 		soft_copy(operand + 288, v->s.fx + 288, 128);
 	}
-	v->tr.flags_slot = soft_slot_of_flags(v->s.rflags);
-	soft_fp_load(v);
-	v->tr.native_trap = 0;
-
-	uint8_t *code = thunk(v, in, operand);
-
-	((void (*)(struct soft_vcpu *, const void *))(uintptr_t)v->soft->cache->stub.enter)(v, code);
-	if (v->tr.native_trap)
-		raise_host_trap(v, v->tr.native_trap - 1);
+	run(v, in, operand);
 	if (in->flags_may_write)
 		v->s.rflags = (v->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) |
 			      soft_flags_of_slot(v->tr.flags_slot);
