@@ -59,10 +59,13 @@ void soft_op_bound(struct soft_vcpu *v, const struct x86_insn *in)
 {
 	unsigned size = in->opnd_bytes;
 	uint64_t la = op_linear(v, in, 2 * size, SOFT_READ);
-	int64_t lower = (int64_t)op_sign_extend(soft_read(v, la, size), size);
-	int64_t upper = (int64_t)op_sign_extend(soft_read(v, (uint32_t)(la + size), size), size);
+	int64_t lower = (int64_t)op_sign_extend(soft_read(v, la, size), size), upper;
 	int64_t index = (int64_t)op_sign_extend(v->s.gpr[in->reg], size);
 
+	/* Below the lower bound Intel's processors do not read the upper one, which may fault (seen on a Xeon). */
+	if (index < lower && soft_intel(v->soft))
+		soft_raise(v, X86_EXC_BR);
+	upper = (int64_t)op_sign_extend(soft_read(v, (uint32_t)(la + size), size), size);
 	if (index < lower || index > upper)
 		soft_raise(v, X86_EXC_BR);
 }
