@@ -33,7 +33,7 @@ static bool low_stack_op(enum x86_op op)
 	}
 }
 
-/* Near branches with an operand size prefix in 64-bit mode: Intel ignores it, AMD cuts RIP to 16 bits. */
+/* Near branches with an operand size prefix in 64-bit mode: Intel ignores it, as the engine does, AMD cuts RIP to 16 bits. */
 static bool near_branch(const struct x86_form_info *f)
 {
 	return (f->attr & X86_A_BRANCH) != 0;
@@ -145,7 +145,7 @@ static bool encode_once(struct diff_gen *g, const struct diff_form *df, struct x
 	if (f->sse_pfx && !f->vex)
 		pfx[np++] = f->sse_pfx;
 	if (!f->vex && f->sse_pfx != 0x66 && diff_chance(r, 22) &&
-	    !(near_branch(f) && (!compat || calm)) && f->op != X86_OP_BSWAP)
+	    !(near_branch(f) && (compat ? calm : !diff_host_intel())) && f->op != X86_OP_BSWAP)
 		pfx[np++] = 0x66;
 	if (diff_chance(r, 8) && !(calm && compat))
 		pfx[np++] = 0x67;
