@@ -57,6 +57,15 @@ static void normalise(const struct diff_case *c, struct diff_result *r)
 	}
 }
 
+/* The instruction that faulted, if one did. */
+static const struct diff_insn *faulting(const struct diff_case *c, const struct diff_result *r)
+{
+	for (unsigned i = 0; i < c->n_insns && r->vector != DIFF_NO_VECTOR; i++)
+		if (c->insn[i].rip == r->r.rip)
+			return &c->insn[i];
+	return NULL;
+}
+
 static uint64_t flag_mask(const struct diff_case *c, const struct diff_result *r, bool translate)
 {
 	uint64_t mask = 0x3f7fd7; /* all but reserved bits; RF apart */
@@ -123,15 +132,15 @@ static int complain(char *buf, size_t size, const char *what, uint64_t native, u
 			(unsigned long long)native, (unsigned long long)soft);
 }
 
-/* `fault`: the page that a page fault named, else 0. */
+/* `pieces`: the page in which an operand faulted that may be stored in pieces, else 0. */
 static bool line_differs(const struct diff_case *c, unsigned no, const uint8_t *a, const uint8_t *b,
-			 uint64_t fault)
+			 uint64_t pieces)
 {
 	for (unsigned i = 0; i < DIFF_LINE; i++) {
 		uint32_t addr = DIFF_D0 + no * DIFF_LINE + i;
 
 		if (a[i] != b[i] && !(c->ptr_len && addr - c->ptr_addr < c->ptr_len) &&
-		    !(c->pieces && fault - addr <= 9))
+		    !(pieces && pieces - addr <= 9))
 			return true;
 	}
 	return false;
@@ -159,6 +168,7 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 {
 	static const char *const reg[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					  "r8",	 "r9",	"r10", "r11", "r12", "r13", "r14", "r15"};
+	const struct diff_insn *at;
 	size_t n = 0;
 	uint64_t mask, m;
 
@@ -166,6 +176,7 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 	text[0] = 0;
 	normalise(c, nat);
 	normalise(c, soft);
+	at = faulting(c, nat);
 	if (may_differ(c, nat, soft))
 		return false;
 	if (nat->vector != soft->vector)
@@ -181,8 +192,7 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 			SAY("error", nat->err, soft->err);
 		/* FPU images (and masked bytes) are stored in pieces, in an order of the processor's own. Of
 		 * masked elements in a page that may not be written Intel names the last byte, AMD the first. */
-		m = !c->block && diff_forms[c->form].f.op == X86_OP_VMASKMOV ? ~UINT64_C(0xfff) :
-									       ~UINT64_C(0);
+		m = at && at->any_cr2 ? ~UINT64_C(0xfff) : ~UINT64_C(0);
 		if (nat->vector == X86_EXC_PF && ((nat->cr2 ^ soft->cr2) & m) &&
 		    !(!c->block && ((diff_forms[c->form].f.attr & X86_A_FSTENV) ||
 				    diff_forms[c->form].f.op == X86_OP_MASKMOV)))
@@ -203,7 +213,7 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 		SAY("gs_base", nat->r.gs_base, soft->r.gs_base);
 	for (unsigned i = 0; i < X86_FX_SIZE; i++) {
 		char name[16];
-		unsigned at = i & ~7u;
+		unsigned from = i & ~7u;
 
 		if (i >= (c->compat ? 288u : 416u) &&
 		    (i < X86_FX_YMM_HI || i >= (c->compat ? 704u : 832u)))
@@ -216,18 +226,18 @@ static bool differs(const struct diff_batch *b, const struct diff_case *c, struc
 		if (i >= 32 && i < 160 && i % 16 >= 10)
 			continue; /* reserved part of an x87 register */
 		if (i < 32)
-			snprintf(name, sizeof(name), "fx[%u]", at);
+			snprintf(name, sizeof(name), "fx[%u]", from);
 		else if (i < 160)
 			snprintf(name, sizeof(name), "st%u%s", (i - 32) / 16, i & 8 ? ".hi" : "");
 		else
 			snprintf(name, sizeof(name), "xmm%u%s", (i - 160) / 16, i & 8 ? ".hi" : "");
 		uint64_t x, y;
-		memcpy(&x, nat->r.fx + at, 8);
-		memcpy(&y, soft->r.fx + at, 8);
+		memcpy(&x, nat->r.fx + from, 8);
+		memcpy(&y, soft->r.fx + from, 8);
 		SAY(name, x, y);
-		i = at + 7;
+		i = from + 7;
 	}
-	m = nat->vector == X86_EXC_PF ? nat->cr2 & ~UINT64_C(0xfff) : 0;
+	m = nat->vector == X86_EXC_PF && at && at->pieces ? nat->cr2 & ~UINT64_C(0xfff) : 0;
 	for (unsigned i = 0; i < nat->n_lines + soft->n_lines; i++) {
 		unsigned no = i < nat->n_lines ? nat->line_no[i] : soft->line_no[i - nat->n_lines];
 		const uint8_t *x = find_line(b, nat, no), *y = find_line(b, soft, no);

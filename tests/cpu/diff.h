@@ -79,6 +79,8 @@ struct diff_insn {
 	uint16_t flags_write;
 	uint16_t fault_undef; /* not compared in the frame of a fault of it */
 	uint8_t len;
+	bool pieces;  /* its 10 bytes may be stored in two pieces */
+	bool any_cr2; /* its page fault may name any byte of the page */
 };
 
 struct diff_case {
@@ -88,7 +90,6 @@ struct diff_case {
 	bool block;    /* more than one instruction */
 	bool step;     /* RFLAGS.TF set */
 	bool fpu_lost; /* the FPU state is not compared after #GP */
-	bool pieces;   /* its 10 bytes may be stored in two pieces */
 	uint8_t n_insns, n_ends;
 	struct diff_insn insn[DIFF_MAX_INSNS];
 	uint64_t end[DIFF_MAX_ENDS]; /* addresses of stubs */
@@ -156,6 +157,7 @@ enum x86_decode_result diff_decode(struct x86_insn *in, const uint8_t *bytes, un
 /* Status flags that it leaves undefined; those of the frame of its fault. */
 uint16_t diff_undef(const struct x86_insn *in);
 uint16_t diff_fault_undef(const struct x86_insn *in);
+bool diff_in_pieces(const struct x86_insn *in);
 
 /* ---- diff_gen.c, diff_block.c ---- */
 

@@ -300,7 +300,9 @@ bool diff_gen_block(struct diff_gen *g)
 						.undef_in = undef[i],
 						.undef_out = undef[i + 1],
 						.fault_undef = diff_fault_undef(&bl.in[i]),
-						.flags_write = bl.in[i].flags_may_write};
+						.flags_write = bl.in[i].flags_may_write,
+						.pieces = diff_in_pieces(&bl.in[i]),
+						.any_cr2 = bl.in[i].op == X86_OP_VMASKMOV};
 		at += bl.in[i].len;
 	}
 	if (at + 16 > g->base + DIFF_CELL)

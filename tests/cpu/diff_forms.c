@@ -153,3 +153,9 @@ uint16_t diff_fault_undef(const struct x86_insn *in)
 		       X86_STATUS_FLAGS :
 		       0;
 }
+
+/* FSTP and FBSTP of 10 bytes (SDM vol. 3, "Guaranteed Atomic Operations": more than a quadword). */
+bool diff_in_pieces(const struct x86_insn *in)
+{
+	return (in->attr & X86_A_X87) && in->mem_bytes == 10 && (in->rm_acc & X86_ACC_W);
+}

@@ -693,7 +693,6 @@ static bool gen_single(struct diff_gen *g)
 	special(g, &in, bytes, rip, &target);
 	if (in.has_mem)
 		place(g, &in, bytes, rip, target);
-	c->pieces = (in.attr & X86_A_X87) && in.mem_bytes == 10 && (in.rm_acc & X86_ACC_W);
 	if (low_stack_op(in.op) && in.op != X86_OP_RET && in.op != X86_OP_POPF &&
 	    in.op != X86_OP_ENTER && diff_chance(&g->r, 60) && in.base != X86_RSP)
 		c->in.gpr[X86_RSP] = diff_gen_target(g, 8) + (diff_chance(&g->r, 50) ? 8 : 0);
@@ -720,7 +719,9 @@ static bool gen_single(struct diff_gen *g)
 					.len = in.len,
 					.undef_out = diff_undef(&in),
 					.fault_undef = diff_fault_undef(&in),
-					.flags_write = in.flags_may_write};
+					.flags_write = in.flags_may_write,
+					.pieces = diff_in_pieces(&in),
+					.any_cr2 = in.op == X86_OP_VMASKMOV};
 	return true;
 }
 
