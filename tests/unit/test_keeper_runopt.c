@@ -153,7 +153,8 @@ static void test_refused(void **state)
 	};
 
 	(void)state;
-	setenv("LODGE_IMAGES", "/nonexistent", 1); /* where names of images are looked for, also without HOME */
+	/* Where names of images are looked for, also without HOME. */
+	setenv("LODGE_IMAGES", "/nonexistent", 1);
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		assert_int_not_equal(parse(cases[i].line), 0);
 		assert_string_equal(e.field, cases[i].field);
