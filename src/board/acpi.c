@@ -4,6 +4,10 @@
  *
  * The model is ICH9's: fixed PM registers at LAYOUT_PORT_PM, no SMI_CMD (the machine is always in ACPI mode),
  * SCI on GSI 9, level, active high; fixed power button; reset by port 0xcf9. There is no sleep state but S5.
+ * With acpi_config.reduced the same registers are described as hardware-reduced ACPI: a Generic Event Device (§5.6.9) on GSI 9, whose
+ * method looks into PM1a and GPE0, a power button device, sleep control and status registers, no PM timer. A system then takes it
+ * that there are neither 8259s nor an 8254, and does not ask for what is left of them.
+ *
  * PCI interrupts are wired to GSI 16-23 (pci_gsi()); there are no link devices, so a system that does
  * without the IOAPIC has MSI-X only. Serial port, clock and keyboard are below the LPC bridge; without it, right below the PCI root.
  */
@@ -19,16 +23,18 @@
 #include "board/pci.h"
 #include "board/pm.h"
 
-#define TABLES_MAX (MIB - LAYOUT_RSDP)
+#define TABLES_MAX (LAYOUT_RESET_VECTOR - LAYOUT_RSDP)
 #define HEADER 36u /* DESCRIPTION_HEADER */
 #define TABLE_SLOTS 8u
 
 /* FADT (§5.2.9): flags. */
 #define FADT_WBINVD BIT(0)
 #define FADT_PROC_C1 BIT(2)
+#define FADT_PWR_BUTTON BIT(4) /* set: there is no fixed power button */
 #define FADT_SLP_BUTTON BIT(5) /* set: there is no fixed sleep button */
 #define FADT_TMR_VAL_EXT BIT(8)
 #define FADT_RESET_REG_SUP BIT(10)
+#define FADT_HW_REDUCED BIT(20)
 /* IA-PC boot architecture flags (§5.2.9.3). */
 #define IAPC_LEGACY_DEVICES 0x1u
 #define IAPC_8042 0x2u
@@ -124,15 +130,17 @@ static void gas(uint8_t *p, unsigned space, unsigned bits, unsigned access, uint
 	le(p + 4, addr, 8);
 }
 
-static void build_fadt(struct tables *t, const struct acpi_config *cfg, gpa_t facs, gpa_t dsdt)
+/* The fixed hardware (§4.8): ICH9's, or what hardware-reduced ACPI has in place of it. */
+static void fadt_hardware(uint8_t *p, const struct acpi_config *cfg)
 {
-	uint8_t *p = table(t, "FACP", 6, 276);
+	uint32_t flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG_SUP;
 
-	if (!p)
+	if (cfg->reduced) {
+		le(p + 112, flags | FADT_PWR_BUTTON | FADT_HW_REDUCED, 4);
+		gas(p + 244, SPACE_IO, 8, 1, LAYOUT_PORT_PM + PM_SLEEP_CONTROL);
+		gas(p + 256, SPACE_IO, 8, 1, LAYOUT_PORT_PM + PM_SLEEP_STATUS);
 		return;
-	le(p + 36, facs, 4);
-	le(p + 40, dsdt, 4);
-	p[45] = 4; /* preferred profile: enterprise server */
+	}
 	le(p + 46, LAYOUT_IRQ_SCI, 2);
 	le(p + 56, LAYOUT_PORT_PM, 4);
 	le(p + 64, LAYOUT_PORT_PM + 4, 4);
@@ -142,22 +150,31 @@ static void build_fadt(struct tables *t, const struct acpi_config *cfg, gpa_t fa
 	p[89] = 2;
 	p[91] = 4;
 	p[92] = PM_GPE0_LEN;
-	le(p + 96, 0xfff, 2); /* no C2 */
-	le(p + 98, 0xfff, 2); /* no C3 */
-	p[108] = 0x32;	      /* CMOS index of the century */
-	le(p + 109, IAPC_LEGACY_DEVICES | IAPC_NO_VGA | (cfg->i8042 ? IAPC_8042 : 0), 2);
-	le(p + 112,
-	   FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG_SUP |
-		   (cfg->pm_timer_32bit ? FADT_TMR_VAL_EXT : 0),
-	   4);
-	gas(p + 116, SPACE_IO, 8, 1, LAYOUT_PORT_RESET);
-	p[128] = ACPI_RESET_VALUE;
-	p[131] = 5; /* minor version */
-	le(p + 140, dsdt, 8);
+	le(p + 112, flags | (cfg->pm_timer_32bit ? FADT_TMR_VAL_EXT : 0), 4);
 	gas(p + 148, SPACE_IO, 32, 2, LAYOUT_PORT_PM);
 	gas(p + 172, SPACE_IO, 16, 2, LAYOUT_PORT_PM + 4);
 	gas(p + 208, SPACE_IO, 32, 3, LAYOUT_PORT_PM + 8);
 	gas(p + 220, SPACE_IO, PM_GPE0_LEN * 8, 1, LAYOUT_PORT_PM + PM_GPE0_OFFSET);
+}
+
+static void build_fadt(struct tables *t, const struct acpi_config *cfg, gpa_t facs, gpa_t dsdt)
+{
+	uint8_t *p = table(t, "FACP", 6, 276);
+
+	if (!p)
+		return;
+	le(p + 36, facs, 4);
+	le(p + 40, dsdt, 4);
+	p[45] = 4; /* preferred profile: enterprise server */
+	fadt_hardware(p, cfg);
+	le(p + 96, 0xfff, 2); /* no C2 */
+	le(p + 98, 0xfff, 2); /* no C3 */
+	p[108] = 0x32;	      /* CMOS index of the century */
+	le(p + 109, IAPC_LEGACY_DEVICES | IAPC_NO_VGA | (cfg->i8042 ? IAPC_8042 : 0), 2);
+	gas(p + 116, SPACE_IO, 8, 1, LAYOUT_PORT_RESET);
+	p[128] = ACPI_RESET_VALUE;
+	p[131] = 5; /* minor version */
+	le(p + 140, dsdt, 8);
 	memcpy(p + 268, "LODGE", 5); /* hypervisor vendor */
 	finish(t, p, true);
 }
@@ -494,15 +511,87 @@ static void aml_board(struct aml *a, const struct acpi_config *cfg)
 	}
 }
 
+/* One event: if a status bit is set it is cleared, and then what it stands for is told, so that news in between comes again. */
+static void aml_event(struct aml *a, const char *status, uint32_t bit, uint32_t clear)
+{
+	aml_if(a);
+	aml_op(a, AML_AND);
+	aml_path(a, status);
+	aml_int(a, bit);
+	aml_null(a);
+	aml_op(a, AML_STORE);
+	aml_int(a, clear);
+	aml_path(a, status);
+}
+
+static void aml_enable(struct aml *a, const char *where, uint32_t value)
+{
+	aml_op(a, AML_STORE);
+	aml_int(a, value);
+	aml_path(a, where);
+}
+
+/* Hardware-reduced: the power button, and the device whose interrupt tells of it and of hot-plug. Inside of \\_SB. */
+static void aml_events(struct aml *a, const struct acpi_config *cfg)
+{
+	static const uint32_t button = PM_PM1_PWRBTN
+				       << 16; /* its enable bit, kept when its status is cleared */
+
+	aml_device(a, "PWRB");
+	aml_name_eisaid(a, "_HID", "PNP0C0C");
+	aml_name_int(a, "_UID", 0);
+	aml_close(a);
+
+	aml_device(a, "GED");
+	aml_name_string(a, "_HID", "ACPI0013");
+	aml_name_int(a, "_UID", 0);
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_res_gsi(a, LAYOUT_IRQ_SCI);
+	aml_close(a);
+	aml_region_io(a, "PM1R", LAYOUT_PORT_PM + PM_PM1_EVENTS, 4);
+	aml_field(a, "PM1R");
+	aml_field_dword(a, "PM1E");
+	aml_close(a);
+	aml_region_io(a, "GPER", LAYOUT_PORT_PM + PM_GPE0_OFFSET, PM_GPE0_LEN);
+	aml_field(a, "GPER");
+	aml_field_dword(a, "GPES");
+	aml_field_dword(a, "GPS2");
+	aml_field_dword(a, "GPEE");
+	aml_close(a);
+
+	aml_method(a, "_INI", 0, true);
+	aml_enable(a, "PM1E", button);
+	if (cfg->hotplug_slots)
+		aml_enable(a, "GPEE", BIT(HOTPLUG_GPE));
+	aml_close(a);
+
+	aml_method(a, "_EVT", 1, true);
+	aml_event(a, "PM1E", PM_PM1_PWRBTN, button | PM_PM1_PWRBTN);
+	aml_op(a, AML_NOTIFY);
+	aml_path(a, "PWRB");
+	aml_int(a, 0x80); /* pressed (§4.8.3.2.2.1.1) */
+	aml_close(a);
+	if (cfg->hotplug_slots) {
+		aml_event(a, "GPES", BIT(HOTPLUG_GPE), BIT(HOTPLUG_GPE));
+		aml_path(a, "\\_SB.PCI0.HPNW");
+		aml_close(a);
+	}
+	aml_close(a);
+	aml_close(a);
+}
+
 static void dsdt_body(struct aml *a, const struct acpi_config *cfg)
 {
 	aml_scope(a, "\\_SB");
 	aml_cpus(a, cfg->n_cpus);
 	aml_pci(a, cfg);
 	aml_board(a, cfg);
+	if (cfg->reduced)
+		aml_events(a, cfg);
 	aml_close(a);
 
-	if (cfg->hotplug_slots) {
+	if (cfg->hotplug_slots && !cfg->reduced) {
 		aml_scope(a, "\\_GPE");
 		aml_method(a, "_E01", 0, false); /* HOTPLUG_GPE */
 		aml_path(a, "\\_SB.PCI0.HPNW");

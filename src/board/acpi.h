@@ -25,6 +25,7 @@ struct acpi_config {
 	bool i8042; /* a keyboard and mouse are plugged in: else systems skip the slow probe for them */
 	uint32_t hotplug_slots; /* board/hotplug.h */
 	bool no_lpc;		/* pci_root_config.no_lpc */
+	bool reduced;		/* hardware-reduced ACPI (§4.1): see acpi.c */
 	bool hpet;		/* an HPET answers at LAYOUT_HPET */
 };
 

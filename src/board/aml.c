@@ -388,6 +388,15 @@ void aml_res_irq(struct aml *a, unsigned irq)
 	put_le(a, BIT(irq & 15), 2);
 }
 
+void aml_res_gsi(struct aml *a, uint32_t gsi)
+{
+	put_le(a, 0x89, 1);
+	put_le(a, 6, 2);
+	put_le(a, 1, 1); /* a consumer */
+	put_le(a, 1, 1); /* how many */
+	put_le(a, gsi, 4);
+}
+
 void aml_res_mem32(struct aml *a, uint32_t base, uint32_t size, bool writable)
 {
 	put_le(a, 0x86, 1);

@@ -76,6 +76,7 @@ void aml_field_dword(struct aml *a, const char *name);
 /* Resource descriptors (§6.4). Ranges are fixed: [base, base + size). */
 void aml_res_io(struct aml *a, uint16_t base, uint8_t size);
 void aml_res_irq(struct aml *a, unsigned irq); /* edge, active high, exclusive */
+void aml_res_gsi(struct aml *a, uint32_t gsi); /* level, active high, exclusive */
 void aml_res_mem32(struct aml *a, uint32_t base, uint32_t size, bool writable);
 /* Windows of a bridge (ResourceProducer). */
 void aml_res_window_bus(struct aml *a, uint16_t first, uint16_t last);

@@ -301,7 +301,7 @@ int boot_load_initrd_cmdline(struct boot_ctx *c)
 	return r;
 }
 
-static bool has_word(const char *cmdline, const char *word)
+bool boot_has_word(const char *cmdline, const char *word)
 {
 	size_t n = strlen(word);
 
@@ -317,6 +317,8 @@ static int write_low_memory(struct boot_ctx *c)
 {
 	struct boot_result *r = c->r;
 	bool is64 = r->method == BOOT_LINUX64 || r->method == BOOT_LINUX64_Z;
+	/* mov dx, LAYOUT_PORT_RESET; mov al, ACPI_RESET_VALUE; out dx, al; hlt; jmp to the hlt. */
+	static const uint8_t reset[] = {0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xf4, 0xeb, 0xfd};
 	uint8_t bda[0x100] = {0}, ebda = 1, gdt[GDT_ENTRIES * 8] = {0};
 	uint8_t table[512 * 8];
 	int ret;
@@ -328,6 +330,8 @@ static int write_low_memory(struct boot_ctx *c)
 	ret = boot_write(c, BOOT_BDA, bda, sizeof(bda));
 	if (!ret)
 		ret = boot_write(c, LAYOUT_EBDA, &ebda, 1);
+	if (!ret)
+		ret = boot_write(c, LAYOUT_RESET_VECTOR, reset, sizeof(reset));
 
 	boot_put64(gdt + SEL_CS, is64 ? 0x00af9b000000ffffu : 0x00cf9b000000ffffu);
 	boot_put64(gdt + SEL_DS, 0x00cf93000000ffffu);
@@ -502,7 +506,7 @@ int boot_load(const struct boot_config *cfg, struct gmem *mem, struct boot_resul
 	c->mem = mem;
 	c->r = out;
 	c->e = e;
-	c->nokaslr = cfg->cmdline && has_word(cfg->cmdline, "nokaslr");
+	c->nokaslr = cfg->cmdline && boot_has_word(cfg->cmdline, "nokaslr");
 	r = load(c);
 	if (r)
 		err_field(e, "kernel", cfg->kernel_name); /* if nobody below knew better */

@@ -78,6 +78,9 @@ struct boot_result {
 int boot_load(const struct boot_config *cfg, struct gmem *mem, struct boot_result *out,
 	      struct err *e);
 
+/* Is this one of the words of a command line? */
+bool boot_has_word(const char *cmdline, const char *word);
+
 /* Fills in the whole state of the first vCPU: power-up state, then what the method asks for. */
 void boot_start_state(const struct boot_result *r, struct x86_state *s);
 

@@ -14,7 +14,9 @@
 #define LAYOUT_LOW_RAM_MAX (3 * GIB)
 #define LAYOUT_HIGH_RAM (4 * GIB)
 #define LAYOUT_EBDA 0x9fc00u
-#define LAYOUT_RSDP 0xe0000u /* RSDP and the ACPI tables behind it, up to 0xfffff */
+#define LAYOUT_RSDP 0xe0000u /* RSDP and the ACPI tables behind it, up to the next: */
+#define LAYOUT_RESET_VECTOR \
+	0xffff0u /* f000:fff0, where a PC begins, and where systems jump to begin anew */
 #define LAYOUT_PCI_MMIO32 0xc0000000u
 #define LAYOUT_PCI_MMIO32_END 0xe0000000u
 #define LAYOUT_ECAM 0xe0000000u

@@ -11,6 +11,12 @@
 #include "board/device.h"
 
 #define PM_SIZE 0x80u
+/* The upper bytes of PM1a control and status: laid out as the sleep control and status registers of hardware-reduced ACPI
+ * (§4.8.3.7) are. */
+#define PM_SLEEP_CONTROL 5u
+#define PM_SLEEP_STATUS 1u
+#define PM_PM1_EVENTS 0u /* status, and enable 16 bits higher */
+#define PM_PM1_PWRBTN 0x100u
 #define PM_TIMER_HZ 3579545u
 #define PM_GPE0_OFFSET 0x20u
 #define PM_GPE0_LEN 16u /* bytes of GPE0_BLK: 8 of status, 8 of enable */

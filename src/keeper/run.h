@@ -93,6 +93,7 @@ struct run_options {
 	uint64_t soft_cache;
 	unsigned soft_mode; /* enum config_soft_mode */
 	unsigned kvm_pit;   /* enum config_kvm_pit */
+	unsigned acpi;	    /* enum config_acpi */
 	const char *soft_trace;
 	bool perf_map;
 	unsigned rng, balloon;	 /* on_off */

@@ -28,6 +28,9 @@ static const struct opt_def run_options[] = {
 	{"kernel-unpack", 0, OPT_CHOICE, AT(kernel_unpack), "WORD",
 	 "who unpacks a compressed kernel: host, guest, or auto: the guest with KVM (auto)", 0, 0,
 	 unpack_words},
+	{"acpi", 0, OPT_CHOICE, AT(acpi), "WORD",
+	 "ACPI tables with the PC's fixed hardware: full, without: reduced, or auto: full where the guest needs it (auto)",
+	 0, 0, config_acpi_names},
 	{"cmdline", 0, OPT_TEXT, AT(cmdline), "TEXT",
 	 "kernel command line (console=ttyS0 or hvc0, or what the disk says)", 0, 0, NULL},
 	{"cpus", 'c', OPT_UINT, AT(cpus), "N", "virtual CPUs (1)", 1, CONFIG_CPUS_MAX, NULL},
@@ -343,6 +346,7 @@ int runopt_parse(int argc, char **argv, struct run_options *o, struct vm_config 
 	c->memory_huge = (enum config_huge)o->memory_huge;
 	c->soft_mode = (enum config_soft_mode)o->soft_mode;
 	c->kvm_pit = (enum config_kvm_pit)o->kvm_pit;
+	c->acpi = (enum config_acpi)o->acpi;
 	c->soft_cache_bytes = o->soft_cache;
 	c->console_device = (enum config_console_device)o->console_device;
 	c->agent = !o->agent || strcmp(o->agent, "off") != 0;

@@ -14,6 +14,7 @@
 const char *const config_engine_names[] = {"soft", "kvm", NULL};
 const char *const config_soft_mode_names[] = {"translate", "reference", "lockstep", "chaos", NULL};
 const char *const config_kvm_pit_names[] = {"auto", "board", "kernel", NULL};
+const char *const config_acpi_names[] = {"auto", "full", "reduced", NULL};
 const char *const config_cpu_model_names[] = {"host", "x86-64", "x86-64-v2", "x86-64-v3", NULL};
 static const char *const rings_names[] = {"split", NULL}; /* packed is what is not said */
 const char *const config_huge_names[] = {"no", "2M", "1G", NULL};
@@ -63,6 +64,7 @@ const char *const config_fd_names[] = {"kernel",
 _Static_assert(ARRAY_SIZE(config_engine_names) == CONFIG_ENGINES + 1, "a name for each engine");
 _Static_assert(ARRAY_SIZE(config_soft_mode_names) == CONFIG_SOFT_MODES + 1, "a name for each mode");
 _Static_assert(ARRAY_SIZE(config_kvm_pit_names) == CONFIG_KVM_PITS + 1, "a name for each");
+_Static_assert(ARRAY_SIZE(config_acpi_names) == CONFIG_ACPIS + 1, "a name for each");
 _Static_assert(ARRAY_SIZE(config_cpu_model_names) == CONFIG_CPU_MODELS + 1, "a name for each model");
 _Static_assert(ARRAY_SIZE(config_huge_names) == CONFIG_HUGES + 1, "a name for each size");
 _Static_assert(ARRAY_SIZE(config_console_names) == CONFIG_CONSOLES + 1, "a name for each console");
@@ -142,6 +144,8 @@ json_t *config_to_json(const struct vm_config *c)
 		r |= json_object_set_new(j, "rings", json_string(rings_names[0]));
 	if (c->vsock_cid)
 		r |= json_object_set_new(j, "vsock.cid", json_u64(c->vsock_cid));
+	if (c->acpi != CONFIG_ACPI_AUTO)
+		r |= json_object_set_new(j, "acpi", json_string(config_acpi_names[c->acpi]));
 	if (!c->lpc)
 		r |= json_object_set_new(j, "lpc", json_false());
 	r |= json_object_set_new(j, "debug_exit", json_boolean(c->debug_exit));
@@ -164,10 +168,10 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 		"rng",	       "balloon",     "agent",	      "disk",	     "net",
 		"vsock.cid",   "debug_exit",  "no_reboot",    "on_crash",    "sandbox",
 		"share",       "kvm.pit",     "rings",	      "boot.unpack", "lpc",
-		NULL,
+		"acpi",	       NULL,
 	};
 	unsigned engine = 0, mode = 0, model = 0, huge = 0, console = 0, device = 0, on_crash = 0,
-		 sandbox = 0, pit = 0, rings = 0, unpack = 0;
+		 sandbox = 0, pit = 0, rings = 0, unpack = 0, acpi = 0;
 	uint64_t cpus = 0, cid = 0;
 	char trace[24] = "";
 
@@ -206,7 +210,8 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	    json_get_bool(j, "no_reboot", true, &c->no_reboot, e) < 0 ||
 	    json_get_choice(j, "on_crash", true, config_on_crash_names, &on_crash, e) < 0 ||
 	    json_get_choice(j, "sandbox", false, config_sandbox_names, &sandbox, e) < 0 ||
-	    json_get_choice(j, "kvm.pit", false, config_kvm_pit_names, &pit, e) < 0)
+	    json_get_choice(j, "kvm.pit", false, config_kvm_pit_names, &pit, e) < 0 ||
+	    json_get_choice(j, "acpi", false, config_acpi_names, &acpi, e) < 0)
 		return -EINVAL;
 	if (json_object_get(j, "boot.kernel") && !c->kernel_name[0]) {
 		err_set(e, EINVAL, "the kernel's name is empty");
@@ -220,6 +225,7 @@ int config_from_json(const json_t *j, struct vm_config *c, struct err *e)
 	c->engine = (enum config_engine)engine;
 	c->soft_mode = (enum config_soft_mode)mode;
 	c->kvm_pit = (enum config_kvm_pit)pit;
+	c->acpi = (enum config_acpi)acpi;
 	c->boot_unpack = (enum config_unpack)unpack;
 	c->console = (enum config_console)console;
 	c->console_device = (enum config_console_device)device;
@@ -390,7 +396,7 @@ int config_check(const struct vm_config *c, struct err *e)
 	}
 	if ((unsigned)c->engine >= CONFIG_ENGINES || (unsigned)c->soft_mode >= CONFIG_SOFT_MODES ||
 	    (unsigned)c->kvm_pit >= CONFIG_KVM_PITS || (unsigned)c->cpu_model >= CONFIG_CPU_MODELS ||
-	    (unsigned)c->memory_huge >= CONFIG_HUGES ||
+	    (unsigned)c->memory_huge >= CONFIG_HUGES || (unsigned)c->acpi >= CONFIG_ACPIS ||
 	    (unsigned)c->boot_unpack >= CONFIG_UNPACKS || (unsigned)c->console >= CONFIG_CONSOLES ||
 	    (unsigned)c->console_device >= CONFIG_CONSOLE_DEVICES ||
 	    (unsigned)c->on_crash >= CONFIG_ON_CRASHES || (unsigned)c->sandbox >= CONFIG_SANDBOXES)

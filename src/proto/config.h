@@ -14,6 +14,7 @@
  *   soft.perf_map boolean soft_perf_map  names of translated code for `perf`; needs fd "perf-map"
  *   soft.trace   string   soft_trace     optional: guest address, config_parse_address()
  *   kvm.pit      string   kvm_pit        optional: "auto", "board", "kernel": whose interval timer the guest has under KVM
+ *   acpi         string   acpi           optional: "auto", "full", "reduced": the fixed hardware that the ACPI tables describe
  *   cpus         integer  cpus           1..CONFIG_CPUS_MAX
  *   cpu.model    string   cpu_model      "host", "x86-64", "x86-64-v2", "x86-64-v3"
  *   memory       integer  memory_bytes   whole pages, CONFIG_MEMORY_MIN..CONFIG_MEMORY_MAX
@@ -98,6 +99,9 @@ enum config_kvm_pit {
 	CONFIG_KVM_PITS
 };
 
+/* What the ACPI tables say: the fixed hardware that there is, or hardware-reduced. AUTO: hw_boot.c. */
+enum config_acpi { CONFIG_ACPI_AUTO, CONFIG_ACPI_FULL, CONFIG_ACPI_REDUCED, CONFIG_ACPIS };
+
 /* Pages of the guest's memory: the host's ordinary ones, or hugetlbfs. */
 enum config_huge { CONFIG_HUGE_NO, CONFIG_HUGE_2M, CONFIG_HUGE_1G, CONFIG_HUGES };
 
@@ -129,6 +133,7 @@ enum config_on_crash { CONFIG_ON_CRASH_STOP, CONFIG_ON_CRASH_RESET, CONFIG_ON_CR
 extern const char *const config_engine_names[];
 extern const char *const config_soft_mode_names[];
 extern const char *const config_kvm_pit_names[];
+extern const char *const config_acpi_names[];
 extern const char *const config_cpu_model_names[];
 extern const char *const config_huge_names[];
 extern const char *const config_unpack_names[];
@@ -212,6 +217,7 @@ struct vm_config {
 	bool soft_trace;
 	uint64_t soft_trace_address; /* trace the translation of the code there */
 	enum config_kvm_pit kvm_pit;
+	enum config_acpi acpi;
 	unsigned cpus;
 	enum config_cpu_model cpu_model;
 	uint64_t memory_bytes;

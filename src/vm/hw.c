@@ -102,19 +102,9 @@ static void attach_console(struct hw *hw)
  */
 static enum kvm_pit choose_pit(const struct vm_config *vm)
 {
-	static const char *const words[] = {"clocksource=pit", "nolapic_timer", "noapictimer",
-					    "nolapic", "disableapic"};
-	const char *p = vm->cmdline;
-
 	if (vm->kvm_pit != CONFIG_KVM_PIT_AUTO)
 		return vm->kvm_pit == CONFIG_KVM_PIT_KERNEL ? KVM_PIT_KERNEL : KVM_PIT_BOARD;
-	for (size_t n; *(p += strspn(p, " ")); p += n) {
-		n = strcspn(p, " ");
-		for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
-			if (n == strlen(words[i]) && !strncmp(p, words[i], n))
-				return KVM_PIT_TRY;
-	}
-	return KVM_PIT_BOARD;
+	return hw_boot_wants_pit(vm->cmdline) ? KVM_PIT_TRY : KVM_PIT_BOARD;
 }
 
 static int open_engine(struct hw *hw, struct err *e)

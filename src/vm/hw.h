@@ -100,6 +100,7 @@ struct hw {
 	struct virtio_dev *balloon, *console, *vsock; /* three of them; NULL: not there */
 	struct loop_fd *opener;			      /* for vsock; NULL: none */
 	struct boot_result boot;		      /* what was loaded */
+	bool acpi_reduced;			      /* acpi_config.reduced, for what was loaded */
 
 	struct engine *engine;
 	struct doorbell_set *doorbells; /* NULL: the engine has none */
@@ -154,6 +155,8 @@ void hw_plug_slots(struct hw *hw);
 int hw_boot_load(struct hw *hw, struct err *e);
 int hw_boot_acpi(struct hw *hw, struct err *e);
 int hw_boot_start(struct hw *hw, struct err *e);
+/* Does this command line make Linux live by the interval timer? */
+bool hw_boot_wants_pit(const char *cmdline);
 /* Of physical addresses, as the guest is told. */
 unsigned hw_phys_bits(void);
 /* Connects the console to its virtio port, if it has one. Loop thread, VM lock not held. */

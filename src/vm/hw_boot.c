@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -27,6 +28,43 @@ unsigned hw_phys_bits(void)
 		return 36;
 	cpuid_host(0x80000008u, 0, r);
 	return r[CPUID_EAX] & 0xff;
+}
+
+static bool has_word(const char *cmdline, const char *const *words, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (boot_has_word(cmdline, words[i]))
+			return true;
+	return false;
+}
+
+bool hw_boot_wants_pit(const char *cmdline)
+{
+	static const char *const words[] = {"clocksource=pit", "nolapic_timer", "noapictimer",
+					    "nolapic", "disableapic"};
+
+	return has_word(cmdline, words, ARRAY_SIZE(words));
+}
+
+/*
+ * Whether the ACPI tables say "hardware-reduced". Linux then neither looks for the 8259s, 8254 and PM timer nor sets them up, 500 accesses in a
+ * boot; but it must know the Generic Event Device (4.9), and do with APIC timer, IOAPIC and MSI.
+ */
+static bool choose_reduced(const struct vm_config *vm, const struct boot_result *boot,
+			   const char *cmdline)
+{
+	static const char *const words[] = {"noapic", "lapic=notscdeadline", "clocksource=acpi_pm"};
+	char *end;
+	unsigned long major = strtoul(boot->version, &end, 10);
+	unsigned long minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+
+	if (vm->acpi != CONFIG_ACPI_AUTO)
+		return vm->acpi == CONFIG_ACPI_REDUCED;
+	if (boot->method != BOOT_LINUX64 && boot->method != BOOT_LINUX64_Z)
+		return false;
+	if (major < 4 || (major == 4 && minor < 9))
+		return false;
+	return !hw_boot_wants_pit(cmdline) && !has_word(cmdline, words, ARRAY_SIZE(words));
 }
 
 /*
@@ -64,6 +102,7 @@ int hw_boot_acpi(struct hw *hw, struct err *e)
 {
 	struct acpi_config acpi = {.n_cpus = hw->n_cpus,
 				   .no_lpc = !hw->cfg.vm->lpc,
+				   .reduced = hw->acpi_reduced,
 				   .hotplug_slots = hotplug_slots(hw->dev[HW_HOTPLUG])};
 
 	acpi.mmio64_base = acpi_mmio64_base(hw->cfg.mem);
@@ -99,6 +138,8 @@ int hw_boot_load(struct hw *hw, struct err *e)
 	}
 	if (r == 0)
 		r = boot_load(&boot, hw->cfg.mem, &hw->boot, e);
+	if (r == 0)
+		hw->acpi_reduced = choose_reduced(vm, &hw->boot, boot.cmdline);
 	boot_disk_close(&disk);
 	return r;
 }

@@ -28,9 +28,14 @@ said=
 nothing_is_wrong() { [ "$(why idle '^nothing is wrong: idle runs since')" = 1 ]; }
 number() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$2" | head -n 1; }
 
-start off off
-ended
-expect "power-off by the guest" "$status" 0
+for acpi in reduced full; do
+	start off off --acpi $acpi
+	ended
+	expect "power-off by the guest (--acpi $acpi)" "$status" 0
+	start reboot reboot --acpi $acpi --no-reboot
+	ended
+	expect "a reboot of the guest ends it with --no-reboot" "$status" 0
+done
 
 start idle idle
 expect "boots" "$(wait_for 90 boots idle 1 && echo yes)" yes

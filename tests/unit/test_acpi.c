@@ -312,6 +312,32 @@ static void test_install(void **st)
 	free(b);
 }
 
+/* Hardware-reduced: no fixed hardware but the sleep registers, which are the upper bytes of PM1a's. */
+static void test_reduced(void **st)
+{
+	struct acpi_config cfg = {.n_cpus = 1, .reduced = true, .pm_timer_32bit = true};
+	struct built *b = build(&cfg);
+	uint32_t flags = (uint32_t)le(b->fadt + 112, 4);
+
+	(void)st;
+	assert_true(flags & BIT(20));
+	assert_true(flags & BIT(4)); /* no fixed power button */
+	assert_true(flags & BIT(5));
+	assert_false(flags & BIT(8)); /* there is no timer */
+	assert_int_equal(le(b->fadt + 46, 2), 0);
+	for (unsigned i = 48; i < 96; i++) /* the blocks, and how long they are */
+		assert_int_equal(b->fadt[i], 0);
+	for (unsigned i = 148; i < 244; i++)
+		assert_int_equal(b->fadt[i], 0);
+	assert_int_equal(b->fadt[244], 1);
+	assert_int_equal(b->fadt[245], 8);
+	assert_int_equal(le(b->fadt + 248, 8), 0x605);
+	assert_int_equal(b->fadt[256], 1);
+	assert_int_equal(le(b->fadt + 260, 8), 0x601);
+	assert_int_equal(le(b->fadt + 120, 8), 0xcf9);
+	free(b);
+}
+
 /* ---- DSDT, through iasl ---- */
 
 static char *disassemble(const uint8_t *dsdt, const char *dir)
@@ -414,8 +440,35 @@ static void test_dsdt(void **st)
 	assert_null(strstr(text, "Device (ISA)"));
 	assert_non_null(strstr(text, "Device (COM1)"));
 	assert_non_null(strstr(text, " 0 Errors, 0 Warnings"));
+	assert_null(strstr(text, "ACPI0013"));
 	free(text);
 	free(b);
+
+	/* Hardware-reduced, with hot-plug and without. */
+	for (unsigned slots = 0; slots < 2; slots++) {
+		static const char *const reduced[] = {
+			"Device (PWRB)",
+			"EisaId (\"PNP0C0C\")",
+			"\"ACPI0013\"",
+			"Interrupt (ResourceConsumer, Level, ActiveHigh, Exclusive",
+			"Method (_EVT, 1, Serialized)",
+			"Notify (PWRB, 0x80)",
+			" 0 Errors, 0 Warnings",
+		};
+
+		cfg.reduced = true;
+		cfg.hotplug_slots = slots ? 0xc : 0;
+		assert_non_null(mkdtemp(strcpy(dir, "/tmp/lodge-acpi-XXXXXX")));
+		b = build(&cfg);
+		text = disassemble(b->dsdt, dir);
+		for (size_t i = 0; i < ARRAY_SIZE(reduced); i++)
+			if (!strstr(text, reduced[i]))
+				fail_msg("no '%s' in the disassembly", reduced[i]);
+		assert_null(strstr(text, "_GPE"));
+		assert_int_equal(!!strstr(text, "HPNW ()"), slots);
+		free(text);
+		free(b);
+	}
 }
 
 int main(void)
@@ -425,6 +478,7 @@ int main(void)
 		cmocka_unit_test(test_aml_errors), cmocka_unit_test(test_fadt),
 		cmocka_unit_test(test_madt),	   cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_install),	   cmocka_unit_test(test_dsdt),
+		cmocka_unit_test(test_reduced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

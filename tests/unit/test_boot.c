@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "board/acpi.h"
 #include "board/boot.h"
 #include "board/layout.h"
 #include "boot_image.h"
@@ -212,6 +213,11 @@ static void test_state64(void **st)
 		assert_int_equal(e & 0x83, 0x83);
 		assert_int_equal(e & ~0xfffull, va & ~0x1fffffull);
 	}
+	/* f000:fff0 resets the machine. */
+	assert_int_equal(rd(t.mem, LAYOUT_RESET_VECTOR, 8),
+			 0xebf4ee00b00000ba | (uint64_t)ACPI_RESET_VALUE << 32 |
+				 LAYOUT_PORT_RESET << 8);
+	assert_int_equal(rd(t.mem, LAYOUT_RESET_VECTOR + 8, 1), 0xfd);
 	boot_firmware_msrs(&s, 40);
 	assert_int_equal(s.msr.mtrr_def_type, 0xc06);
 	assert_int_equal(s.msr.mtrr_mask[0], 0xffc0000800);

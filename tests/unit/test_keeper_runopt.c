@@ -53,7 +53,7 @@ static void test_all(void **state)
 	(void)state;
 	assert_int_equal(
 		parse("--kernel|k|--initrd|d/i|--cmdline|a b|-c4|--cpu-model|x86-64-v2|--huge-pages|1G|-m|2G|--engine|soft|--kernel-unpack|guest|"
-		      "--soft-mode|lockstep|--kvm-pit|kernel|--name|x1|--console|file:/tmp/log|--control|/tmp/s|"
+		      "--soft-mode|lockstep|--kvm-pit|kernel|--acpi|full|--name|x1|--console|file:/tmp/log|--control|/tmp/s|"
 		      "--soft-trace|0xffffffff81000010|--perf-map|--timeout|30|--no-reboot|--debug-exit|-q|--json-errors"),
 		0);
 	assert_string_equal(c.initrd_name, "i");
@@ -66,6 +66,7 @@ static void test_all(void **state)
 	assert_int_equal(o.engine, RUN_ENGINE_SOFT);
 	assert_int_equal(c.soft_mode, CONFIG_SOFT_LOCKSTEP);
 	assert_int_equal(c.kvm_pit, CONFIG_KVM_PIT_KERNEL);
+	assert_int_equal(c.acpi, CONFIG_ACPI_FULL);
 	assert_int_equal(c.console, CONFIG_CONSOLE_FILE);
 	assert_string_equal(console_path, "/tmp/log");
 	assert_int_equal(o.timeout_s, 30);

@@ -18,6 +18,7 @@ static void example(struct vm_config *c)
 	c->soft_mode = CONFIG_SOFT_LOCKSTEP;
 	c->soft_perf_map = true;
 	c->kvm_pit = CONFIG_KVM_PIT_BOARD;
+	c->acpi = CONFIG_ACPI_REDUCED;
 	c->soft_trace = true;
 	c->soft_trace_address = UINT64_C(0xffffffff81000000);
 	c->cpus = 4;
@@ -56,6 +57,7 @@ static void test_roundtrip(void **state)
 	assert_int_equal(a.soft_cache_bytes, b.soft_cache_bytes);
 	assert_true(b.soft_perf_map && b.soft_trace);
 	assert_int_equal(a.kvm_pit, b.kvm_pit);
+	assert_int_equal(b.acpi, CONFIG_ACPI_REDUCED);
 	assert_true(a.soft_trace_address == b.soft_trace_address);
 	assert_int_equal(a.cpus, b.cpus);
 	assert_true(a.memory_bytes == b.memory_bytes);
@@ -64,15 +66,18 @@ static void test_roundtrip(void **state)
 	assert_int_equal(b.vsock_cid, 77);
 	assert_int_equal(b.boot_unpack, CONFIG_UNPACK_GUEST);
 	assert_false(b.lpc);
-	a.lpc = true; /* as in a configuration that does not know it */
+	a.lpc = true;		   /* as in a configuration that does not know it */
+	a.acpi = CONFIG_ACPI_AUTO; /* likewise */
 	a.initrd_name[0] = '\0';
 	a.debug_exit = a.soft_trace = a.split_rings = false;
 	j = config_to_json(&a);
 	assert_null(json_object_get(j, "lpc"));
+	assert_null(json_object_get(j, "acpi"));
 	assert_int_equal(json_object_del(j, "boot.unpack"), 0);
 	assert_int_equal(config_from_json(j, &b, &e), 0);
 	json_unref(&j);
 	assert_true(b.lpc);
+	assert_int_equal(b.acpi, CONFIG_ACPI_AUTO);
 	assert_int_equal(b.boot_unpack, CONFIG_UNPACK_HOST);
 	assert_string_equal(b.initrd_name, "");
 	assert_false(b.debug_exit || b.soft_trace || b.split_rings);
@@ -216,6 +221,7 @@ static void test_refused(void **state)
 	refused("boot.unpack", json_string("auto"));
 	refused("boot.unpack", json_integer(1));
 	refused("lpc", json_integer(0));
+	refused("acpi", json_string("some"));
 	refused("memory", json_integer(0));
 	refused("memory", json_integer(16 * (json_int_t)MIB + 1));
 	refused("memory", json_integer(INT64_MAX));

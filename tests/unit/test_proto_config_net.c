@@ -245,7 +245,7 @@ static void bad_words(void **state)
 static void same_machine(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < 11; i++) {
+	for (unsigned i = 0; i < 12; i++) {
 		struct vm_config a, b;
 		struct err e = {0};
 		json_t *was, *is;
@@ -267,6 +267,7 @@ static void same_machine(void **state)
 		case 8: b.disk[0].read_only = true; break;
 		case 9: b.n_disks = 0; break;
 		case 10: b.lpc = true; break;
+		case 11: b.acpi = CONFIG_ACPI_FULL; break;
 		}
 		was = config_to_json(&a);
 		is = config_to_json(&b);
