@@ -254,7 +254,7 @@ static bool stores_nothing(struct soft_vcpu *v, const struct x86_insn *in)
  */
 static bool before_store(struct soft_vcpu *v, const struct x86_insn *in)
 {
-	if (v->soft->cpuid.vendor != CPUID_VENDOR_INTEL || in->op != X86_OP_FP)
+	if (!soft_intel(v->soft) || in->op != X86_OP_FP)
 		return false;
 	if (in->attr & X86_A_MMX)
 		clear_top(v);

@@ -46,7 +46,7 @@ static void open_image(struct soft_vcpu *v)
 static void segment_first(struct soft_vcpu *v, const struct x86_insn *in, uint64_t ea, unsigned n,
 			  unsigned size, unsigned access)
 {
-	if (v->soft->cpuid.vendor != CPUID_VENDOR_INTEL)
+	if (!soft_intel(v->soft))
 		return;
 	for (unsigned i = 0; i < n; i++)
 		if (masked(v, in, i * size, size))
@@ -105,7 +105,7 @@ void soft_op_vgather(struct soft_vcpu *v, const struct x86_insn *in)
 {
 	unsigned size = in->rex & 8 ? 8 : 4, index_size = in->opcode & 1 ? 8 : 4;
 	unsigned n = (16u << in->vex_l) / MAX(size, index_size);
-	bool intel = v->soft->cpuid.vendor == CPUID_VENDOR_INTEL;
+	bool intel = soft_intel(v->soft);
 	struct x86_insn base = *in;
 
 	soft_fp_available(v, in);
